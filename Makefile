@@ -1,0 +1,28 @@
+# `make demo` and `make test` are each sufficient on a fresh machine that has Python 3.11 or later and a C++ compiler.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+
+.PHONY: demo test check clean
+
+$(INSTALLED): setup.py constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; set PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==2.13.0" --editable ".[dev]"
+	touch $(INSTALLED)
+
+demo: $(INSTALLED)  ## crawl -> pages -> filtered -> deduplicated -> tokenized -> trained -> evaluated -> report
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh demo_run
+
+test: $(INSTALLED)  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy corpusmith raw_sources baselines dedup ray_processing training eval
+
+clean:
+	rm -rf demo_run build *.egg-info .pytest_cache .mypy_cache .ruff_cache

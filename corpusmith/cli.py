@@ -1,0 +1,66 @@
+"""The one console command: `corpusmith VERB …`.
+
+Each verb is the `main` of the module that also serves the script of that name; it is imported when the verb is
+called, so `corpusmith --help` is instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from corpusmith import __version__
+from corpusmith.errors import did_you_mean
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verb:
+    """A verb: where its `main(argv) -> exit code` lives, and one line about it."""
+
+    main: str
+    about: str
+
+
+VERBS: dict[str, Verb] = {
+    "sample-crawl": Verb(main="raw_sources.sample:main", about="make a small seeded crawl (WARC files) without network"),
+    "ingest": Verb(main="raw_sources.ingest:main", about="extract page shards from WARC files"),
+    "process": Verb(main="ray_processing.process:main", about="filter, enrich and deduplicate pages as a YAML says"),
+    "train-tokenizer": Verb(main="ray_processing.train_tokenizer:main", about="train a byte-level BPE tokenizer on pages"),
+    "tokenize": Verb(main="ray_processing.tokenize_shuffle:main", about="tokenize and globally shuffle into webdataset"),
+    "train": Verb(main="training.train:main", about="train a model of a fixed scale on a tokenized data set"),
+    "eval": Verb(main="eval.eval_expdb:main", about="evaluate models of the experiment database"),
+    "report": Verb(main="corpusmith.report:main", about="write a run's self-contained HTML report"),
+}
+
+
+def usage() -> str:
+    """The help text of the command itself."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {verb.about}" for name, verb in VERBS.items())
+    return (
+        "usage: corpusmith VERB [options]\n\n"
+        "Raw web crawl in; the pre-training set, the model trained on it and its scores out.\n\n"
+        f"verbs:\n{verbs}\n\n"
+        "`corpusmith VERB --help` tells a verb's options.\n\n"
+        "example:\n  corpusmith ingest --input crawl/ --output_dir pages --readable_name my_pages\n"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a verb; returns its exit code (0 done, 1 failed, 2 the user's mistake)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        sys.stdout.write(f"corpusmith {__version__}\n")
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in VERBS:
+        sys.stderr.write(f"error: no verb {name!r}{did_you_mean(name, VERBS)} (corpusmith --help lists them)\n")
+        return 2
+    module, _, function = VERBS[name].main.partition(":")
+    code: int = getattr(importlib.import_module(module), function)(rest)
+    return code

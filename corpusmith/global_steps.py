@@ -1,0 +1,61 @@
+"""The table of global steps: functions over all shards of a dataset at once, by the name that a YAML gives them.
+
+Ours stand here as `"module:function"` strings and are imported when they are used. `GLOBAL_FUNCTIONS` is the one
+mapping that users see (also as `ray_processing.GLOBAL_FUNCTIONS` and `baselines.core.constants.GLOBAL_FUNCTIONS`):
+reading an entry resolves it, and users may put callables in it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GlobalStep:
+    """A global step of ours: the dataclass of its arguments and the function that plans its stage."""
+
+    config: str
+    plan: str
+
+
+GLOBAL_STEPS: dict[str, GlobalStep] = {
+    "exact_dedup": GlobalStep(config="dedup.exact:ExactConfig", plan="dedup.exact:plan_stage"),
+}
+
+
+def resolve(reference: str) -> Any:
+    """The object that `"module:name"` stands for."""
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+class _GlobalFunctions(MutableMapping[str, Callable[..., Any]]):
+    """Names to callables; ours are resolved when read."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, GlobalStep | Callable[..., Any]] = dict(GLOBAL_STEPS)
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        entry = self._entries[name]
+        if isinstance(entry, GlobalStep):
+            function: Callable[..., Any] = resolve(entry.plan)
+            return function
+        return entry
+
+    def __setitem__(self, name: str, function: Callable[..., Any]) -> None:
+        self._entries[name] = function
+
+    def __delitem__(self, name: str) -> None:
+        del self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+GLOBAL_FUNCTIONS = _GlobalFunctions()

@@ -1,0 +1,1 @@
+"""Storage, page shards, spill files and token shards."""

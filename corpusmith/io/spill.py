@@ -1,0 +1,48 @@
+"""Out-of-core exchange between two phases of Ray tasks.
+
+A task of the first phase writes its rows grouped by cell into one Arrow file with exactly one record batch per cell;
+a task of the second phase reads its cell out of all these files. Arrow's footer is the offset index, so a cell is
+read as one range. No file per (task, cell), nothing appended: every task may run twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from corpusmith.io import storage
+
+COUNTS_KEY = b"rows_per_cell"
+
+
+def write_spill(url: str, cells: Sequence[pa.RecordBatch]) -> None:
+    """Write one record batch per cell (all of one schema; empty ones too) atomically."""
+    counts = ",".join(str(batch.num_rows) for batch in cells).encode()
+    schema = cells[0].schema.with_metadata({COUNTS_KEY: counts})
+    with storage.atomic_write(url) as file, pa.ipc.new_file(file, schema) as writer:
+        for batch in cells:
+            writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+
+
+def group_by_cell(batch: pa.RecordBatch, cells: pa.Array, count: int) -> list[pa.RecordBatch]:
+    """Cut a batch into one batch per cell, rows in their order; `cells` holds each row's cell in [0, count)."""
+    import numpy as np
+
+    numbers = np.asarray(cells)
+    order = np.argsort(numbers, kind="stable")
+    ends = np.cumsum(np.bincount(numbers, minlength=count))
+    ordered = batch.take(pa.array(order))
+    return [ordered.slice(int(end - length), int(length)) for end, length in zip(ends, np.diff(ends, prepend=0), strict=True)]
+
+
+def read_spill_cell(url: str, cell: int) -> pa.RecordBatch:
+    """The rows of one cell, in the order in which they were written."""
+    with storage.open_read(url) as file, pa.ipc.open_file(file) as reader:
+        return reader.get_batch(cell)
+
+
+def spill_rows(url: str) -> list[int]:
+    """The number of rows of each cell."""
+    with storage.open_read(url) as file, pa.ipc.open_file(file) as reader:
+        return [int(count) for count in reader.schema.metadata[COUNTS_KEY].split(b",")]

@@ -1,0 +1,279 @@
+"""Any URL: list, open, range, atomic write.
+
+All functions take a local path or a URL as `str`. A backend per scheme does the work; the local file system is the
+one that exists so far. Errors of the operating system become StorageError (or InputError where a path that the user
+named is missing), so no caller handles `OSError`.
+
+Follows datatrove's idea of one folder-like seam under all steps; departs from it in that writes are atomic: a file
+appears under its name whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Protocol, cast
+
+from corpusmith.errors import InputError, StorageError
+
+TEMPORARY_PREFIX = ".partial-"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileInfo:
+    """A file's URL, its size in bytes, and what changes when its content does (local: modification time in ns)."""
+
+    url: str
+    size: int
+    etag: str
+
+
+class Backend(Protocol):
+    """What a storage scheme must offer; raises FileNotFoundError and OSError."""
+
+    def stat(self, url: str) -> FileInfo: ...
+    def is_dir(self, url: str) -> bool: ...
+    def list_files(self, root: str) -> Iterator[FileInfo]: ...
+    def open_read(self, url: str) -> BinaryIO: ...
+    def read_range(self, url: str, start: int, length: int) -> bytes: ...
+    def create(self, url: str) -> contextlib.AbstractContextManager[BinaryIO]: ...
+    def remove(self, url: str) -> None: ...
+    def remove_tree(self, url: str) -> None: ...
+
+
+class LocalBackend:
+    """The file system of this machine (or a mounted one)."""
+
+    def stat(self, url: str) -> FileInfo:
+        status = os.stat(url)
+        if not os.path.isfile(url):
+            raise FileNotFoundError(url)
+        return FileInfo(url=url, size=status.st_size, etag=str(status.st_mtime_ns))
+
+    def is_dir(self, url: str) -> bool:
+        return os.path.isdir(url)
+
+    def list_files(self, root: str) -> Iterator[FileInfo]:
+        for folder, subfolders, names in os.walk(root):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            for name in names:
+                path = os.path.join(folder, name)
+                if not name.startswith(".") and os.path.isfile(path):
+                    yield self.stat(path)
+
+    def open_read(self, url: str) -> BinaryIO:
+        return open(url, "rb")
+
+    def read_range(self, url: str, start: int, length: int) -> bytes:
+        with open(url, "rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+    @contextlib.contextmanager
+    def create(self, url: str) -> Iterator[BinaryIO]:
+        folder, name = os.path.split(url)
+        os.makedirs(folder or ".", exist_ok=True)
+        temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}"[:200])
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, url)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+    def remove(self, url: str) -> None:
+        os.unlink(url)
+
+    def remove_tree(self, url: str) -> None:
+        if os.path.isdir(url):
+            shutil.rmtree(url)
+
+
+_LOCAL = LocalBackend()
+_BACKENDS: dict[str, Backend] = {"file": _LOCAL}
+
+
+def _backend(url: str) -> tuple[Backend, str]:
+    """The backend of a URL, and the URL as that backend wants it."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return _LOCAL, url
+    if scheme not in _BACKENDS:
+        known = ", ".join(f"{name}://" for name in sorted(_BACKENDS))
+        raise InputError(f"{url}: no storage backend for {scheme}://; known: local paths, {known}")
+    return _BACKENDS[scheme], rest if scheme == "file" else url
+
+
+@contextlib.contextmanager
+def _storage_errors(url: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{url}: no such file") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"{error.filename or url}: {reason}") from error
+
+
+def join(url: str, *parts: str) -> str:
+    """The URL of `parts` below `url`; a part may hold slashes but must stay below."""
+    for part in parts:
+        if part.startswith("/") or ".." in part.split("/"):
+            raise StorageError(f"{part!r} would leave {url!r}")
+        url = f"{url.rstrip('/')}/{part}" if url not in ("", "/") else url + part
+    return url
+
+
+def basename(url: str) -> str:
+    """The last part of a URL, trailing slashes ignored."""
+    return url.rstrip("/").rsplit("/", 1)[-1]
+
+
+def parent(url: str) -> str:
+    """The URL without its last part; `.` for a bare local name."""
+    head, separator, _ = url.rstrip("/").rpartition("/")
+    return head if separator and head else ("/" if separator else ".")
+
+
+def relative(url: str, root: str) -> str:
+    """`url` relative to `root`, below which it must lie."""
+    prefix = root.rstrip("/") + "/"
+    if not url.startswith(prefix):
+        raise StorageError(f"{url!r} does not lie below {root!r}")
+    return url[len(prefix) :]
+
+
+def exists(url: str) -> bool:
+    """Whether a file stands there (a folder is none)."""
+    backend, path = _backend(url)
+    try:
+        backend.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError(f"{url}: {error.strerror or error}") from error
+    return True
+
+
+def is_dir(url: str) -> bool:
+    """Whether a folder stands there."""
+    backend, path = _backend(url)
+    return backend.is_dir(path)
+
+
+def stat(url: str) -> FileInfo:
+    """Size and etag; InputError if there is no such file."""
+    backend, path = _backend(url)
+    with _storage_errors(url):
+        return backend.stat(path)
+
+
+def list_files(root: str, suffixes: tuple[str, ...] = ()) -> list[FileInfo]:
+    """All files below `root`, sorted by URL; names that start with a dot are skipped, and so are their folders."""
+    backend, path = _backend(root)
+    with _storage_errors(root):
+        found = [info for info in backend.list_files(path.rstrip("/") or path) if info.url.endswith(suffixes or ("",))]
+    return sorted(found, key=lambda info: info.url)
+
+
+def open_read(url: str) -> BinaryIO:
+    """Open for reading; InputError if there is no such file."""
+    backend, path = _backend(url)
+    with _storage_errors(url):
+        return backend.open_read(path)
+
+
+def read_bytes(url: str) -> bytes:
+    """The whole content."""
+    with open_read(url) as file, _storage_errors(url):
+        return file.read()
+
+
+def read_range(url: str, start: int, length: int) -> bytes:
+    """`length` bytes from `start` on; fewer at the end of the file."""
+    backend, path = _backend(url)
+    with _storage_errors(url):
+        return backend.read_range(path, start, length)
+
+
+@contextlib.contextmanager
+def atomic_write(url: str) -> Iterator[BinaryIO]:
+    """A file that appears under `url` when the block ends, and not at all if it raises; makes parent folders."""
+    backend, path = _backend(url)
+    context = backend.create(path)
+    with _storage_errors(url):
+        file = context.__enter__()
+    try:
+        yield file
+    except BaseException as error:
+        context.__exit__(type(error), error, error.__traceback__)
+        raise
+    with _storage_errors(url):
+        context.__exit__(None, None, None)
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    """Write a whole file atomically."""
+    with atomic_write(url) as file:
+        file.write(data)
+
+
+def read_json(url: str) -> Any:
+    """The JSON document in a file; InputError with the position if it is none."""
+    try:
+        return json.loads(read_bytes(url))
+    except ValueError as error:
+        raise InputError(f"{url}: not a JSON document: {error}") from error
+
+
+def write_json(url: str, document: Any, indent: int | None = None) -> None:
+    """Write a JSON document atomically, with a final newline."""
+    write_bytes(url, (json.dumps(document, indent=indent, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass"))
+
+
+def remove(url: str) -> None:
+    """Remove a file; none there is fine."""
+    backend, path = _backend(url)
+    with _storage_errors(url), contextlib.suppress(FileNotFoundError):
+        backend.remove(path)
+
+
+def remove_tree(url: str) -> None:
+    """Remove a folder and all below it; none there is fine."""
+    backend, path = _backend(url)
+    with _storage_errors(url):
+        backend.remove_tree(path)
+
+
+def remove_leftovers(root: str) -> None:
+    """Remove what killed writers left below a local `root` (temporary names); object stores have none."""
+    if "://" in root or not os.path.isdir(root):
+        return
+    for path in pathlib.Path(root).rglob(f"{TEMPORARY_PREFIX}*"):
+        path.unlink(missing_ok=True)
+
+
+def check_writable(folder: str) -> None:
+    """Raise InputError unless files can be written below `folder`."""
+    probe = join(folder, f"{TEMPORARY_PREFIX}probe")
+    try:
+        write_bytes(probe, b"")
+        remove(probe)
+    except (StorageError, InputError) as error:
+        raise InputError(f"cannot write to {folder}: {error}") from error
+
+
+def as_buffered(file: BinaryIO) -> io.BufferedReader:
+    """The file with a read-ahead buffer of 1 MiB."""
+    return io.BufferedReader(cast(io.RawIOBase, file), 1 << 20)

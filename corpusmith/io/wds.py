@@ -1,0 +1,255 @@
+"""Token shards as webdataset tars, and their manifest.
+
+Follows open_lm's layout: one member per sequence, `<key>.json.gz`, a JSON list of token ids; beside the tars a
+`manifest.jsonl` with `{"shard": "00000001", "num_sequences": 8192}` per tar, in order of name. It departs from
+open_lm in the keys, which are indexes within the shard (equal sequences had equal keys, which readers reject), and in
+that nothing but the tokens decides the bytes: no times, users or process ids.
+
+Tars are read and written here without the package `webdataset`. Legend: S sequences, L tokens in a sequence.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import struct
+import tarfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import xxhash
+from isal import isal_zlib
+
+from corpusmith.errors import InputError, ShardError
+from corpusmith.io import storage
+
+U32Array = npt.NDArray[np.uint32]
+
+VERSION = 1
+
+DATA_KEYS = ("json.gz", "json", "txt")
+MANIFEST_NAME = "manifest.jsonl"
+SHARD_DIGITS = 8
+MAX_MEMBER_BYTES = 256 << 20
+
+_KEY_DIGITS = 8
+_DEFLATE_LEVEL = 2
+_BLOCK = 512
+_WITHOUT_CONTENT = (
+    tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE
+)  # fmt: skip
+_TAR_RECORD = 20 * _BLOCK
+_WRITE_BYTES = 1 << 20
+# magic, deflate, no flags, no time, no extra flags, unknown system: the same bytes on every machine
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WdsShard:
+    """A tar that was written: its size in bytes, checksum (`xxh3_128:<hex>`) and number of sequences."""
+
+    bytes: int
+    checksum: str
+    num_sequences: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestEntry:
+    """A line of the manifest: the tar's name without `.tar`, and how many sequences it holds."""
+
+    shard: str
+    num_sequences: int
+
+
+def shard_name(number: int) -> str:
+    """The name, without `.tar`, of the tar with this number (tars are counted from 1)."""
+    return f"{number:0{SHARD_DIGITS}d}"
+
+
+def write_wds_shard(url: str, tokens_SL: U32Array) -> WdsShard:
+    """Write one tar atomically, a member per row of `tokens_SL`; equal tokens give equal bytes."""
+    hasher = xxhash.xxh3_128()
+    size = 0
+    with storage.atomic_write(url) as file:
+        for piece in _pieces(_tar_blocks(tokens_SL)):
+            file.write(piece)
+            hasher.update(piece)
+            size += len(piece)
+    return WdsShard(bytes=size, checksum=f"xxh3_128:{hasher.hexdigest()}", num_sequences=len(tokens_SL))
+
+
+def _tar_blocks(tokens_SL: U32Array) -> Iterator[bytes]:
+    """The parts of the tar in order: header, content and padding per member, then the end marks."""
+    total = 0
+    for index, sequence_L in enumerate(np.ascontiguousarray(tokens_SL, dtype=np.uint32)):
+        content = _gzip(orjson.dumps(sequence_L, option=orjson.OPT_SERIALIZE_NUMPY))
+        padded = content + bytes(-len(content) % _BLOCK)
+        yield _tar_header(f"{index:0{_KEY_DIGITS}d}.json.gz", len(content))
+        yield padded
+        total += _BLOCK + len(padded)
+    end = 2 * _BLOCK
+    yield bytes(end + -(total + end) % _TAR_RECORD)
+
+
+def _pieces(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Join small parts to pieces of about a MiB."""
+    held: list[bytes] = []
+    length = 0
+    for part in parts:
+        held.append(part)
+        length += len(part)
+        if length >= _WRITE_BYTES:
+            yield b"".join(held)
+            held, length = [], 0
+    yield b"".join(held)
+
+
+def _gzip(data: bytes) -> bytes:
+    """A gzip member without a time."""
+    body: bytes = isal_zlib.compress(data, level=_DEFLATE_LEVEL, wbits=-15)
+    return _GZIP_HEADER + body + struct.pack("<II", zlib.crc32(data), len(data) & 0xFFFFFFFF)
+
+
+def _tar_header(name: str, size: int) -> bytes:
+    """A ustar header of a plain file: mode 0644, owner 0, time 0."""
+    head = struct.pack(
+        "100s8s8s8s12s12s8s1s100s6s2s32s32s8s8s167x",
+        name.encode("ascii"), b"0000644\0", b"0000000\0", b"0000000\0", b"%011o\0" % size, b"00000000000\0",
+        b" " * 8, b"0", b"", b"ustar\0", b"00", b"", b"", b"0000000\0", b"0000000\0",
+    )  # fmt: skip
+    return head[:148] + b"%06o\0 " % sum(head) + head[156:]
+
+
+def read_wds_shard(url: str, data_key: str = "json.gz") -> Iterator[list[int]]:
+    """The sequences of a tar in order, read as a stream; members of other kinds than `data_key` are passed over.
+
+    `data_key` is `json.gz` or `json` (a JSON list) or `txt` (a Python list literal). Ids are given as they stand.
+    Raises InputError for another data key or a missing file, ShardError where the tar or a member is damaged.
+    """
+    if data_key not in DATA_KEYS:
+        raise InputError(f"unknown data key {data_key!r}; it must be one of {', '.join(DATA_KEYS)}")
+    for offset, name, content in _members(url):
+        if storage.basename(name).partition(".")[2] == data_key:
+            try:
+                sequence = _decode(content, data_key)
+            except (ValueError, SyntaxError, zlib.error, RecursionError, MemoryError) as error:
+                raise ShardError(url, offset, f"member {name}: {error}") from error
+            if not isinstance(sequence, list):
+                raise ShardError(url, offset, f"member {name}: expected a list of token ids")
+            yield sequence
+
+
+def _members(url: str) -> Iterator[tuple[int, str, bytes]]:
+    """(byte offset, name, content) of each plain file of a tar; ShardError unless the tar has its end mark.
+
+    `tarfile` is not asked to walk the archive: reading a stream, it takes a cut header for the end.
+    """
+    offset = 0
+    long_name: str | None = None
+    with storage.open_read(url) as file:
+        while (header := file.read(_BLOCK)) != bytes(_BLOCK):
+            try:
+                member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+                content = _content(file, member)
+            except tarfile.TarError as error:
+                raise ShardError(url, offset, f"damaged tar: {error}") from error
+            if member.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE):
+                long_name = _long_name(member.type, content) or long_name
+            else:
+                if member.isreg():
+                    yield offset, long_name or member.name, content
+                long_name = None
+            offset += _BLOCK + len(content) + -len(content) % _BLOCK
+
+
+def _content(file: BinaryIO, member: tarfile.TarInfo) -> bytes:
+    """The bytes that follow a header, read past their padding; none for links, folders and devices."""
+    if member.type in _WITHOUT_CONTENT:
+        return b""
+    if member.size > MAX_MEMBER_BYTES:
+        raise tarfile.ReadError(f"member {member.name} of {member.size} bytes is too large")
+    content = file.read(member.size)
+    padding = -member.size % _BLOCK
+    if len(content) != member.size or len(file.read(padding)) != padding:
+        raise tarfile.ReadError(f"member {member.name} ends early")
+    return content
+
+
+def _long_name(kind: bytes, content: bytes) -> str | None:
+    """The name that a GNU long-name member or a pax header gives to the member after it."""
+    if kind == tarfile.GNUTYPE_LONGNAME:
+        return content.rstrip(b"\0").decode("utf-8", "surrogateescape")
+    # pax: records `LENGTH KEY=VALUE\n`
+    for record in content.split(b"\n"):
+        _, _, pair = record.partition(b" ")
+        if pair.startswith(b"path="):
+            return pair[len(b"path=") :].decode("utf-8", "surrogateescape")
+    return None
+
+
+def _decode(content: bytes, data_key: str) -> Any:
+    if data_key == "json.gz":
+        decompressor = zlib.decompressobj(wbits=31)
+        content = decompressor.decompress(content, MAX_MEMBER_BYTES)
+        if not decompressor.eof:
+            raise ValueError(f"its gzip stream ends early or holds more than {MAX_MEMBER_BYTES} bytes")
+    if data_key == "txt":
+        return ast.literal_eval(content.decode("utf-8"))
+    return orjson.loads(content)
+
+
+def count_members(url: str) -> int:
+    """The number of files in a tar, which is its number of sequences."""
+    return sum(1 for _ in _members(url))
+
+
+def write_manifest(url: str, entries: Iterable[ManifestEntry]) -> None:
+    """Write a manifest atomically, a line per tar, the last one ended too."""
+    rows = ({"shard": entry.shard, "num_sequences": entry.num_sequences} for entry in entries)
+    storage.write_bytes(url, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def read_manifest(url: str) -> list[ManifestEntry]:
+    """The entries of a manifest; `num_chunks` is read as `num_sequences`, a missing final line end is fine.
+
+    Raises InputError with the line where a line is not an entry, or the file is missing.
+    """
+    entries = []
+    for number, line in enumerate(storage.read_bytes(url).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise InputError(f"{url}:{number}: not JSON: {error}") from error
+        fields = row if isinstance(row, dict) else {}
+        shard, count = fields.get("shard"), fields.get("num_sequences", fields.get("num_chunks"))
+        if not isinstance(shard, str) or not shard or not isinstance(count, int) or count < 0:
+            raise InputError(f"{url}:{number}: expected {{\"shard\": name, \"num_sequences\": n}}, got {line[:200]!r}")
+        entries.append(ManifestEntry(shard=shard, num_sequences=count))
+    return entries
+
+
+def count_tokens(manifest_url: str, sequence_length: int) -> int:
+    """Sequences of a manifest times the tokens in a sequence (training's sequence length + 1)."""
+    return sequence_length * sum(entry.num_sequences for entry in read_manifest(manifest_url))
+
+
+def make_manifest(data_dir: str, manifest_name: str = MANIFEST_NAME) -> list[ManifestEntry]:
+    """Count the sequences of every `*.tar` directly in a folder and write the manifest there.
+
+    Raises InputError where the folder holds no tar, ShardError for a damaged one.
+    """
+    urls = [info.url for info in storage.list_files(data_dir, (".tar",)) if "/" not in storage.relative(info.url, data_dir)]
+    if not urls:
+        raise InputError(f"{data_dir}: no *.tar; give the folder that holds the token shards")
+    entries = [
+        ManifestEntry(shard=storage.basename(url).partition(".")[0], num_sequences=count_members(url)) for url in urls
+    ]
+    write_manifest(storage.join(data_dir, manifest_name), entries)
+    return entries

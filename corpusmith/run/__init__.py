@@ -1,0 +1,1 @@
+"""Runs: the Ray runner, stages with their records, the ledger, progress."""

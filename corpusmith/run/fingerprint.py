@@ -1,0 +1,72 @@
+"""What defines a result, recorded beside it so that a changed key can be named.
+
+A fingerprint is a plain JSON tree of what decides the result: config, seed, raw inputs, the VERSION of each deciding
+module of ours, the content of each module and asset of the user's. Never workers, hosts or output paths (marin's
+first executor hashed those, and any edit re-addressed everything).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import xxhash
+
+from corpusmith.io.shards import ShardRef, file_checksum
+
+Tree = dict[str, Any]
+
+
+def digest(tree: Any) -> str:
+    """A stable hash of a JSON tree, 32 hex digits."""
+    return xxhash.xxh3_128_hexdigest(orjson.dumps(tree, option=orjson.OPT_SORT_KEYS))
+
+
+def code_versions(modules: Iterable[str]) -> dict[str, int]:
+    """The integer VERSION of each deciding module of ours."""
+    return {name: int(importlib.import_module(name).VERSION) for name in sorted(set(modules))}
+
+
+def asset_hashes(arguments: Any) -> dict[str, str]:
+    """Content hashes of the files of the user's that a step's arguments name (any string that names a local file)."""
+    found: dict[str, str] = {}
+    pending = [arguments]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, list | tuple):
+            pending.extend(value)
+        elif isinstance(value, str) and len(value) < 4096 and "\0" not in value and os.path.isfile(value):
+            found[value] = file_checksum(value)
+    return found
+
+
+def inputs_identity(shards: Iterable[ShardRef]) -> str:
+    """One value that changes when any shard of an input does."""
+    return digest([[shard.name, shard.identity] for shard in shards])
+
+
+def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, Any, Any] | None:
+    """The first key, in the order of `new`, at which two trees differ: (key, old value, new value), or None.
+
+    Keys read like the YAML: `steps[3].min_length`. A missing value is shown as None.
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [*new, *(name for name in old if name not in new)]:
+            inner = f"{key}.{name}" if key else str(name)
+            found = first_difference(old.get(name), new.get(name), inner)
+            if found is not None:
+                return found
+        return None
+    if isinstance(old, list) and isinstance(new, list):
+        for index in range(max(len(old), len(new))):
+            pair = (old[index] if index < len(old) else None, new[index] if index < len(new) else None)
+            found = first_difference(*pair, f"{key}[{index}]")
+            if found is not None:
+                return found
+        return None
+    return None if old == new else (key, old, new)

@@ -1,0 +1,80 @@
+"""What a person sees while a run works: a bar with rate and time left on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+PLAIN_LINE_SECONDS = 10.0
+
+
+def say(text: str) -> None:
+    """Print a line to standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+class Tracker(Protocol):
+    """A progress display of one piece of work."""
+
+    def advance(self, steps: int = 1) -> None: ...
+
+
+class _Lines:
+    def __init__(self, label: str, total: int, unit: str) -> None:
+        self._label, self._total, self._unit = label, total, unit
+        self._done = 0
+        self._started = self._told = time.monotonic()
+
+    def advance(self, steps: int = 1) -> None:
+        self._done += steps
+        now = time.monotonic()
+        if now - self._told >= PLAIN_LINE_SECONDS:
+            self._told = now
+            self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        seconds = max(now - self._started, 1e-9)
+        rate = self._done / seconds
+        left = (self._total - self._done) / rate if rate else 0.0
+        say(f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left")
+
+    def finish(self) -> None:
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        say(f"{self._label}: {self._done} {self._unit} in {seconds:.1f} s ({self._done / seconds:.1f}/s)")
+
+
+@contextlib.contextmanager
+def track(total: int, label: str, unit: str = "shards") -> Iterator[Tracker]:
+    """Show the progress of `total` units of work; call `.advance()` for each that is done."""
+    if not sys.stderr.isatty():
+        lines = _Lines(label, total, unit)
+        yield lines
+        lines.finish()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(label, total=total, rate="")
+
+        class _Bar:
+            def advance(self, steps: int = 1) -> None:
+                done = progress.tasks[0].completed + steps
+                rate = done / max(time.monotonic() - started, 1e-9)
+                progress.update(task, advance=steps, rate=f"{rate:.1f}/s")
+
+        yield _Bar()

@@ -1,0 +1,318 @@
+"""A run: its stages one after the other, resumed from their records.
+
+The same command again: a finished run is reported, a half-done one continued, one whose config, seed, raw input or
+code differs is refused with the key that changed, unless `overwrite` redoes the first stage that differs and all
+after it. Only records and `plan.json` decide.
+
+    <root>/plan.json      what defines the result: the raw input and each stage's fingerprint
+    <root>/stages/        a folder per stage (see `corpusmith.run.stage`)
+    <root>/ledger.json    the books of each stage and of the whole run
+    <root>/events.jsonl   when what began and ended, and what failed
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from corpusmith.errors import ChangedError, InputError, RunFailed
+from corpusmith.io import storage
+from corpusmith.io.shards import ShardRef
+from corpusmith.run.fingerprint import Tree, digest, first_difference, inputs_identity
+from corpusmith.run.ledger import Counts
+from corpusmith.run.progress import say
+from corpusmith.run.runner import Execution, Runner
+from corpusmith.run.stage import ShardRecord, Stage, StagePlace, library_versions
+
+Units = Callable[[list[ShardRef]], dict[str, str]]
+
+
+def unit_per_shard(inputs: list[ShardRef]) -> dict[str, str]:
+    """Each input shard is a unit of its own; what happens to it depends on it alone."""
+    return {shard.name: shard.identity for shard in inputs}
+
+
+def unit_per_shard_of_all(inputs: list[ShardRef]) -> dict[str, str]:
+    """Each input shard is a unit, but what happens to it depends on all shards."""
+    every = inputs_identity(inputs)
+    return {shard.name: every for shard in inputs}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """A stage before it runs.
+
+    `fingerprint`: what defines its result apart from its input; `work(stage, runner)` does the pending units and
+    returns a line for each that failed; `units` names its units and what each depends on.
+    """
+
+    name: str
+    fingerprint: Tree
+    work: Callable[[Stage, Runner], list[str]]
+    units: Units = unit_per_shard
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """All that defines a run's result: the raw input, the seed and the stages.
+
+    `inputs`: the raw shards; `common`: what belongs to the run and to no stage (its key is shown when it changes).
+    """
+
+    inputs: list[ShardRef]
+    stages: list[StagePlan]
+    common: Tree = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlace:
+    """Where a run lives: `root` (its `run/` folder), `output` (the last stage's shards), `errors`."""
+
+    root: str
+    output: str
+    errors: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a run treats what is there and what fails; nothing here decides its result."""
+
+    overwrite: bool = False
+    keep_stages: bool = False
+    ignore_failures: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """The stages of a finished run, and whether they had all been finished before."""
+
+    stages: list[Stage]
+    was_finished: bool
+
+    @property
+    def records(self) -> list[ShardRecord]:
+        """The last stage's records, by unit."""
+        return list(self.stages[-1].records().values())
+
+
+class Run:
+    """The stages of a plan in their folders."""
+
+    def __init__(self, place: RunPlace, plan: RunPlan) -> None:
+        if not plan.stages:
+            raise InputError("a run needs at least one stage")
+        self.place = place
+        self.plan = plan
+        self._identity = digest([plan.common, inputs_identity(plan.inputs)])
+        self._prints = self._chain()
+
+    def _chain(self) -> list[str]:
+        """Each stage's fingerprint: its own, and through the one before all that led to it."""
+        prints, before = [], self._identity
+        for stage in self.plan.stages:
+            before = digest([before, stage.name, stage.fingerprint])
+            prints.append(before)
+        return prints
+
+    def _stage_place(self, index: int) -> StagePlace:
+        name = f"{index:02d}-{self.plan.stages[index].name}-{self._prints[index][:8]}"
+        folder = storage.join(self.place.root, "stages", name)
+        last = index == len(self.plan.stages) - 1
+        output = self.place.output if last else storage.join(folder, "shards")
+        return StagePlace(name=name, folder=folder, output=output, errors=self.place.errors)
+
+    def stages(self) -> list[Stage]:
+        """The stages with their units, each from the records of the one before."""
+        result: list[Stage] = []
+        inputs = self.plan.inputs
+        for index, plan in enumerate(self.plan.stages):
+            stage = Stage(place=self._stage_place(index), inputs=inputs, units=plan.units(inputs))
+            result.append(stage)
+            inputs = stage.outputs()
+        return result
+
+    def is_finished(self) -> bool:
+        """Whether every stage has all its records and the output stands."""
+        if self._stored_difference() is not None or not storage.exists(self._plan_url):
+            return False
+        stages = self.stages()
+        return not any(stage.lacking() for stage in stages) and not stages[-1].pending()
+
+    def execute(self, execution: Execution, options: RunOptions) -> RunResult:
+        """Bring the run to its end; see the module's docstring for what is redone.
+
+        Raises ChangedError (exit 2) where the stored run differs, RunFailed where shards failed, BalanceError.
+        """
+        self._prepare(options)
+        if self.is_finished():
+            self._clear_stages(len(self.plan.stages) - 1, options)
+            return RunResult(stages=self.stages(), was_finished=True)
+        storage.check_writable(self.place.output)
+        self._write_plan()
+        self._event("run", state="started", versions=library_versions())
+        with Runner(execution) as runner:
+            for index in range(self._first(), len(self.plan.stages)):
+                self._run_stage(index, runner, options)
+        stages = self.stages()
+        self._write_ledger(stages)
+        self._event("run", state="finished")
+        return RunResult(stages=stages, was_finished=False)
+
+    # --- what is there already -------------------------------------------------------------------------------
+
+    @property
+    def _plan_url(self) -> str:
+        return storage.join(self.place.root, "plan.json")
+
+    def _document(self) -> Tree:
+        return {
+            **self.plan.common,
+            "input": {shard.name: shard.identity for shard in self.plan.inputs},
+            "stages": [{"name": stage.name, **stage.fingerprint} for stage in self.plan.stages],
+        }
+
+    def _stored_difference(self) -> tuple[str, Any, Any, int] | None:
+        """The first key that differs from the stored plan, old and new value, and the stage that it concerns."""
+        if not storage.exists(self._plan_url):
+            return None
+        old, new = storage.read_json(self._plan_url), orjson.loads(orjson.dumps(self._document()))
+        old_stages, new_stages = old.pop("stages"), new.pop("stages")
+        if (found := first_difference(old, new)) is not None:
+            return (*found, 0)
+        for index in range(max(len(old_stages), len(new_stages))):
+            before = old_stages[index] if index < len(old_stages) else {}
+            after = new_stages[index] if index < len(new_stages) else {}
+            if (found := first_difference(before, after)) is not None:
+                return (*found, index)
+        return None
+
+    def _prepare(self, options: RunOptions) -> None:
+        """Refuse or clear what the stored run and the output folder hold."""
+        stored = storage.exists(self._plan_url)
+        difference = self._stored_difference()
+        if difference is not None and not options.overwrite:
+            key, old, new, _ = difference
+            raise ChangedError(
+                f"{key} changed since this run was started: {_shown(old)} before, {_shown(new)} now; "
+                f"pass --overwrite to redo what follows from it, or choose another output folder ({self.place.root})"
+            )
+        if not stored and storage.is_dir(self.place.output) and storage.list_files(self.place.output):
+            if not options.overwrite:
+                raise InputError(
+                    f"{self.place.output} holds files of something else; choose another output folder or pass --overwrite"
+                )
+            storage.remove_tree(self.place.output)
+        if difference is not None:
+            self._drop_stages(difference[3])
+        elif options.overwrite and self.is_finished():
+            self._drop_stages(0)
+
+    def _drop_stages(self, first: int) -> None:
+        """Delete the stages from `first` on, whatever plan they belong to, and with them the output."""
+        root = storage.join(self.place.root, "stages")
+        if storage.is_dir(root):
+            folders = {storage.relative(info.url, root).split("/")[0] for info in storage.list_files(root)}
+            for folder in folders:
+                if int(folder[:2]) >= first:
+                    storage.remove_tree(storage.join(root, folder))
+        storage.remove_tree(self.place.output)
+
+    def _first(self) -> int:
+        """The stage to begin with: the first with work to do, or an earlier one where its input is no longer there."""
+        stages = self.stages()
+        first = next((index for index, stage in enumerate(stages) if stage.lacking()), len(stages) - 1)
+        while first > 0 and stages[first - 1].is_cleared():
+            first -= 1
+        return first
+
+    # --- one stage -------------------------------------------------------------------------------------------
+
+    def _run_stage(self, index: int, runner: Runner, options: RunOptions) -> None:
+        stage = self.stages()[index]
+        plan, place = self.plan.stages[index], stage.place
+        self._open_stage(index, place)
+        started = time.time()
+        self._event("stage", stage=place.name, state="started", units=len(stage.units))
+        failures = plan.work(stage, runner) if stage.pending() else []
+        unfinished = stage.lacking()
+        self._event("stage", stage=place.name, state="ended", seconds=time.time() - started, failures=failures)
+        if (unfinished or failures) and not options.ignore_failures:
+            lines = "\n  ".join(failures[:20] or unfinished[:20])
+            raise RunFailed(
+                f"stage {place.name}: {len(unfinished)} of {len(stage.units)} shards failed; the others are done, and the "
+                f"same command takes only these again:\n  {lines}"
+            )
+        if failures:
+            say(f"stage {place.name}: went on without {len(failures)} failed shards (--ignore_failures)")
+        self._check_books(index, stage)
+        stage.verify(runner)
+        storage.remove_tree(place.scratch)
+        self._clear_stages(index, options)
+
+    def _clear_stages(self, index: int, options: RunOptions) -> None:
+        """Delete the shards of the stages before a complete one; their records stay."""
+        if not options.keep_stages:
+            for before in range(index):
+                storage.remove_tree(self._stage_place(before).output)
+
+    def _open_stage(self, index: int, place: StagePlace) -> None:
+        """Make the stage's folder; the output of a stage that was not begun under this fingerprint is emptied."""
+        header = storage.join(place.folder, "stage.json")
+        if not storage.exists(header):
+            storage.remove_tree(place.output)
+            plan = self.plan.stages[index]
+            storage.write_json(
+                header, {"name": plan.name, "fingerprint": self._prints[index], **plan.fingerprint}, indent=2
+            )
+        storage.remove_leftovers(place.folder)
+        storage.remove_leftovers(place.output)
+        storage.remove_leftovers(place.errors)
+
+    def _check_books(self, index: int, stage: Stage) -> None:
+        counts = stage.counts()
+        counts.check_balance(f"stage {stage.place.name}")
+        written = sum(file.records for record in stage.records().values() for file in record.outputs)
+        if written != counts.kept:
+            raise RunFailed(f"stage {stage.place.name}: kept {counts.kept} records but wrote {written}")
+        if index > 0:
+            before = self.stages()[index - 1].counts()
+            if before.kept != counts.read and not stage.lacking():
+                raise RunFailed(
+                    f"stage {stage.place.name} read {counts.read} records, but the stage before kept {before.kept}"
+                )
+
+    # --- records of the run ----------------------------------------------------------------------------------
+
+    def _write_plan(self) -> None:
+        storage.write_json(self._plan_url, self._document(), indent=2)
+
+    def _write_ledger(self, stages: list[Stage]) -> None:
+        """The books of each stage and, from first input to last output, of the run."""
+        whole = Counts()
+        for index, stage in enumerate(stages):
+            counts = stage.counts()
+            whole.add(Counts(added=counts.added, removed=counts.removed, errored=counts.errored))
+            if index == 0:
+                whole.read = counts.read
+            whole.kept = counts.kept
+        whole.check_balance("the run")
+        document = {
+            "total": whole.to_json(),
+            "stages": [{"stage": stage.place.name, **stage.counts().to_json()} for stage in stages],
+        }
+        storage.write_json(storage.join(self.place.root, "ledger.json"), document, indent=2)
+
+    def _event(self, kind: str, **fields: Any) -> None:
+        url = storage.join(self.place.root, "events.jsonl")
+        before = storage.read_bytes(url) if storage.exists(url) else b""
+        line = orjson.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": kind, **fields})
+        storage.write_bytes(url, before + line + b"\n")
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else orjson.dumps(value).decode()
+    return text if len(text) <= 80 else f"{text[:77]}..."

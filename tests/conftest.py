@@ -1,0 +1,29 @@
+"""What all tests share: where the real sample data lies, and one environment for everything that Ray starts."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from corpusmith.run.runner import Execution, Runner
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> pathlib.Path:
+    """The folder of real sample data: CORPUSMITH_SHARED, by default `shared` beside the checkout."""
+    folder = pathlib.Path(os.environ.get("CORPUSMITH_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no sample data at {folder}; set CORPUSMITH_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def runner() -> Iterator[Runner]:
+    """One Ray of two CPUs for the tests of a session."""
+    with Runner(Execution(cpus=2)) as shared:
+        yield shared
