@@ -15,6 +15,7 @@ import functools
 import importlib
 import os
 import pathlib
+import socket
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,13 +30,14 @@ R = TypeVar("R")
 
 OBJECT_STORE_BYTES = 256 << 20
 IN_FLIGHT_PER_CPU = 4
+CONNECT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Execution:
     """How a run is executed; nothing here decides its result.
 
-    `cpus`: CPUs of the cluster of one (all of this machine by default; ignored where a cluster is joined).
+    `cpus`: CPUs of the cluster of one (all of this machine by default); in a joined cluster, how many tasks run at once.
     `ray_address`: cluster to join. `max_retries`: how often a task is run again after its worker died.
     """
 
@@ -87,22 +89,37 @@ def _call(function: Callable[[T], R], task: T, set_up: str | None) -> tuple[R | 
         return None, f"{type(error).__name__}: {error}", traceback.format_exc()
 
 
+def _check_reachable(address: str) -> None:
+    """Raise InputError at once where nothing listens at `host:port`; Ray itself would try for minutes."""
+    host, separator, port = address.rpartition(":")
+    if not separator or "://" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise InputError(f"no Ray cluster at {address}: {error.strerror or error}") from error
+
+
 class Runner:
-    """Runs functions over tasks on Ray; starts or joins a cluster at the first use and leaves it at the end."""
+    """Runs functions over tasks on Ray; starts or joins a cluster at the first use and leaves it at the end.
+
+    Where this process is connected to a cluster already, that one is used and left as it is.
+    """
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
         self._started = False
+        self._owned = False
 
     def __enter__(self) -> Runner:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._started:
+        if self._owned:
             import ray
 
             ray.shutdown()
-            self._started = False
+        self._started = self._owned = False
 
     def _start(self) -> None:
         if self._started:
@@ -114,9 +131,13 @@ class Runner:
             import ray
         except ImportError as error:
             raise missing_package("ray", "all") from error
+        self._started = True
+        if ray.is_initialized():
+            return
         address = self._execution.ray_address or os.environ.get("RAY_ADDRESS")
-        common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
+        common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if address:
+            _check_reachable(address)
             try:
                 ray.init(address=address, **common)
             except ConnectionError as error:
@@ -129,7 +150,16 @@ class Runner:
                 object_store_memory=OBJECT_STORE_BYTES,
                 **common,
             )
-        self._started = True
+        self._owned = True
+
+    def _in_flight(self) -> int:
+        """How many tasks to hand to Ray at a time; no more than the wanted CPUs where the cluster is another's."""
+        import ray
+
+        cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        if self._execution.cpus is not None and self._execution.cpus < cpus:
+            return self._execution.cpus
+        return cpus * IN_FLIGHT_PER_CPU
 
     def map(
         self,
@@ -152,7 +182,7 @@ class Runner:
         import ray
 
         remote = ray.remote(num_cpus=1, max_retries=self._execution.max_retries)(_call)
-        limit = max(1, int(ray.cluster_resources().get("CPU", 1))) * IN_FLIGHT_PER_CPU
+        limit = self._in_flight()
         waiting = iter(enumerate(tasks))
         flying: dict[Any, int] = {}
         with track(len(tasks), label, unit) as progress:

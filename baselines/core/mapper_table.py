@@ -1,0 +1,63 @@
+"""Where built-in mappers, aggregators and transforms live: a table of strings, so that nothing is imported early."""
+
+from __future__ import annotations
+
+_CONTENT = "baselines.mappers.filters.content_filters"
+_REPETITION = "baselines.mappers.filters.repetition_filters"
+_METADATA = "baselines.mappers.filters.metadata_filters"
+_MODIFIERS = "baselines.mappers.modifiers"
+_ENRICHERS = "baselines.mappers.enrichers.enrichers"
+_CORE_UTILS = "baselines.mappers.core_utils"
+_AGGREGATORS = "baselines.aggregators"
+
+
+def _functions(module: str, *names: str) -> dict[str, str]:
+    return {name: f"{module}:{name}" for name in names}
+
+
+MAPPERS: dict[str, str] = {
+    **_functions(
+        _CONTENT,
+        "alphabetic_word_ratio_filter",
+        "alphanumeric_char_ratio_filter",
+        "bullet_count_filter",
+        "ellipsis_count_filter",
+        "line_length_filter",
+        "page_length_filter",
+        "stop_word_filter",
+        "substring_filter",
+        "symbol_ratio_filter",
+        "word_length_filter",
+        "word_removal_ratio_filter",
+    ),
+    **_functions(_REPETITION, "massive_web_repetition_filters", "repetition_filter"),
+    **_functions(_METADATA, "language_filter", "quality_filter", "random_sampling_filter", "url_substring_filter"),
+    **_functions(
+        _MODIFIERS,
+        "join_lines_modifier",
+        "key_name_modifier",
+        "line_length_modifier",
+        "move_url_modifier",
+        "newline_removal_modifier",
+        "punctuation_line_modifier",
+        "split_lines_modifier",
+        "within_page_dedup",
+    ),
+    **_functions(_ENRICHERS, "line_counter", "line_counter_enricher", "word_counter_enricher"),
+    **_functions(
+        _CORE_UTILS,
+        "ccnet_dedup_normalizer",
+        "do_once",
+        "hash_text",
+        "join_paragraphs",
+        "join_sentences",
+        "normalize_timestamps",
+        "normalize_url",
+        "normalize_whitespace_and_lowercase",
+        "split_paragraphs",
+        "split_sentences",
+        "split_words",
+    ),
+}
+
+AGGREGATORS: dict[str, str] = _functions(_AGGREGATORS, "histogram", "percentiles", "threshold_transform")

@@ -1,0 +1,282 @@
+"""Filters that look at the text of a page and never change it: lengths, ratios of symbols and words, banned strings.
+
+Follows DCLM's filters, thresholds and defaults included; departs from it in asking the shared view of the text
+(`corpusmith.text.segment`), so that a pipeline cuts a page into words once and not once for each filter.
+All read `page["text"]`, return `[page]` to keep the page and `[]` to remove it; a page without the key raises KeyError.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from baselines.core.constants import CONTENT, Page
+from baselines.core.factory_utils import factory_function, forwards_keywords
+from baselines.mappers.core_utils import SentenceModel, count_words, split_paragraphs, split_sentences
+from baselines.mappers.filters.repetition_filters import massive_web_repetition_filters, repetition_filter
+from corpusmith.text.segment import count_whitespace_words, view
+
+__all__ = [
+    "alphabetic_word_ratio_filter",
+    "alphanumeric_char_ratio_filter",
+    "bullet_count_filter",
+    "ellipsis_count_filter",
+    "line_length_filter",
+    "massive_web_repetition_filters",
+    "page_length_filter",
+    "repetition_filter",
+    "stop_word_filter",
+    "substring_filter",
+    "symbol_ratio_filter",
+    "word_length_filter",
+    "word_removal_ratio_filter",
+]
+
+VERSION = 1
+
+STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
+SYMBOLS = ("#", "...", ". . .", "\u2026")
+INFINITY = float("inf")
+
+
+def line_length_filter(page: Page, length_type: Literal["max", "avg"] = "max", max_length: float = 1000) -> list[Page]:
+    """Remove a page that is empty or whose lines are too long.
+
+    Args:
+        page: the page; lines are those of `str.splitlines`.
+        length_type: "max" for the longest line, "avg" for the mean.
+        max_length: largest length kept, in characters.
+
+    Raises:
+        ValueError: another `length_type` (an empty page is removed before that is looked at).
+    """
+    text = page[CONTENT]
+    if not text:
+        return []
+    lengths = [len(line) for line in text.splitlines()]
+    if length_type == "max":
+        length: float = max(lengths)
+    elif length_type == "avg":
+        length = sum(lengths) / len(lengths)
+    else:
+        raise ValueError(f"length_type must be 'max' or 'avg', got {length_type!r}")
+    return [] if length > max_length else [page]
+
+
+def alphanumeric_char_ratio_filter(page: Page, max_alnum_ratio: float = 0.25) -> list[Page]:
+    """Remove a page that is empty or has fewer alphanumeric characters than this share: a minimum, despite its name."""
+    text = page[CONTENT]
+    if text == "":
+        return []
+    return [] if view(text).alnum_characters / len(text) < max_alnum_ratio else [page]
+
+
+def _count_lines(text: str, remove_empty: bool = True) -> int:
+    return len(view(text).lines.starts) if remove_empty is True else len(split_paragraphs(text, "\n", remove_empty))
+
+
+def _count_paragraphs(text: str, remove_empty: bool = True) -> int:
+    return (
+        len(view(text).paragraphs.starts) if remove_empty is True else len(split_paragraphs(text, "\n\n", remove_empty))
+    )
+
+
+def _count_sentences(
+    text: str, remove_empty: bool = True, tokenizer: SentenceModel = "blingfire", tokenizer_lang: str | None = None
+) -> int:
+    return len(split_sentences(text, remove_empty, tokenizer, tokenizer_lang))
+
+
+def _count_characters(text: str, **ignored: Any) -> int:
+    del ignored
+    return len(text)
+
+
+UNIT_COUNTERS: dict[str, Callable[..., int]] = {
+    "word": count_words,
+    "sentence": _count_sentences,
+    "line": _count_lines,
+    "paragraph": _count_paragraphs,
+    "char": _count_characters,
+}
+
+
+def _unit_counters(arguments: Mapping[str, Any]) -> list[Callable[..., Any]]:
+    """Return the function that the arguments of `page_length_filter` are for; all of them where none is named."""
+    counter = UNIT_COUNTERS.get(arguments.get("length_type", ""))
+    # characters take the arguments of any unit and ignore them
+    return list(UNIT_COUNTERS.values()) if counter in (None, _count_characters) else [counter]
+
+
+@forwards_keywords(_unit_counters)
+def page_length_filter(
+    page: Page,
+    length_type: Literal["word", "sentence", "line", "paragraph", "char"],
+    min_length: float = 1,
+    max_length: float = INFINITY,
+    **kwargs: Any,
+) -> list[Page]:
+    """Keep a page whose length lies between the bounds, both included.
+
+    Args:
+        page: the page.
+        length_type: "word", "sentence", "line", "paragraph" or "char".
+        min_length: smallest length kept, in that unit.
+        max_length: largest length kept.
+        kwargs: arguments of `split_words`, `split_sentences` or `split_paragraphs`; ignored for "char".
+
+    Raises:
+        ValueError: another `length_type`.
+        TypeError: an argument that the splitting function does not have.
+    """
+    text = page[CONTENT]
+    if length_type not in UNIT_COUNTERS:
+        raise ValueError(f"length_type must be one of {', '.join(UNIT_COUNTERS)}, got {length_type!r}")
+    length = UNIT_COUNTERS[length_type](text, **kwargs)
+    return [page] if min_length <= length <= max_length else []
+
+
+def bullet_count_filter(page: Page, max_bullet_start_ratio: float = 0.9) -> list[Page]:
+    """Remove a page of which more than this share of the non-empty lines start with ●, •, * or -."""
+    seen = view(page[CONTENT])
+    return [] if seen.bullet_lines > max_bullet_start_ratio * len(seen.lines.starts) else [page]
+
+
+def ellipsis_count_filter(page: Page, max_ellipsis_end_ratio: float = 0.3) -> list[Page]:
+    """Remove a page of which more than this share of the non-empty lines end with `...`, `. . .` or U+2026."""
+    seen = view(page[CONTENT])
+    return [] if seen.ellipsis_lines > max_ellipsis_end_ratio * len(seen.lines.starts) else [page]
+
+
+def stop_word_filter(page: Page, count_unique: bool = False, min_stop_word: float = 2) -> list[Page]:
+    """Keep a page with enough of the stop words the, be, to, of, and, that, have, with.
+
+    Args:
+        page: the page; words are those of `str.split`, in any case, and must match whole (`the,` does not).
+        count_unique: count different stop words only.
+        min_stop_word: smallest count kept; with 0 a page still needs one, as in DCLM.
+    """
+    counts = view(page[CONTENT]).count_listed(STOP_WORDS)
+    hits = sum(count > 0 for count in counts) if count_unique else sum(counts)
+    return [page] if hits > 0 and hits >= min_stop_word else []
+
+
+def word_length_filter(page: Page, min_length: float = 0, max_length: float = INFINITY) -> list[Page]:
+    """Keep a page whose mean length of words (of `str.split`, in characters) lies between the bounds, both included."""
+    words = view(page[CONTENT]).whitespace_words
+    if not len(words.starts):
+        return []
+    mean = int((words.ends - words.starts).sum()) / len(words.starts)
+    return [] if mean < min_length or mean > max_length else [page]
+
+
+def symbol_ratio_filter(page: Page, max_symbol_to_word_ratio: float = 0.1) -> list[Page]:
+    """Remove a page without words, or with more symbols (#, `...`, `. . .`, U+2026) a word of `str.split` than this."""
+    text = page[CONTENT]
+    words = count_whitespace_words(text)
+    if words == 0:
+        return []
+    symbols = sum(text.count(symbol) for symbol in SYMBOLS)
+    return [] if symbols / words > max_symbol_to_word_ratio else [page]
+
+
+def alphabetic_word_ratio_filter(page: Page, max_ratio: float = 0.2) -> list[Page]:
+    """Remove a page without words, or in which more than this share of them have no alphabetic character."""
+    seen = view(page[CONTENT])
+    words = len(seen.whitespace_words.starts)
+    if words == 0:
+        return []
+    return [] if seen.words_without_alpha / words > max_ratio else [page]
+
+
+@forwards_keywords(lambda arguments: [count_words])
+def word_removal_ratio_filter(
+    page: Page,
+    prev_word_count_key: str,
+    new_word_count_key: str | None = None,
+    max_removed_ratio: float = 0.05,
+    ignore_punctuation: bool = True,
+    **kwargs: Any,
+) -> list[Page]:
+    """Remove a page that earlier steps have robbed of more than this share of its words, or that had none.
+
+    Args:
+        page: the page.
+        prev_word_count_key: key of the word count before those steps.
+        new_word_count_key: key of the word count now; counted afresh where None or absent.
+        max_removed_ratio: largest share of words lost that is kept.
+        ignore_punctuation: argument of `split_words`.
+        kwargs: other arguments of `split_words`.
+
+    Raises:
+        AssertionError: the page lacks `prev_word_count_key`.
+    """
+    if prev_word_count_key not in page:
+        raise AssertionError(f"The input JSON object does not have a {prev_word_count_key} field")
+    previous = page[prev_word_count_key]
+    if new_word_count_key and new_word_count_key in page:
+        remaining = page[new_word_count_key]
+    else:
+        remaining = count_words(page[CONTENT], ignore_punctuation=ignore_punctuation, **kwargs)
+    if previous == 0 or (previous - remaining) / previous > max_removed_ratio:
+        return []
+    return [page]
+
+
+def read_banlist(banlist: str | Sequence[str] | None, path: str | None) -> list[str]:
+    """Return the items of a text file, one a line, or else of the list; a single string is a list of one.
+
+    Raises:
+        TypeError: neither is given.
+        FileNotFoundError: no such file.
+    """
+    if path is not None:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    if banlist is None:
+        raise TypeError("give banlist or banlist_from_fname")
+    return [banlist] if isinstance(banlist, str) else list(banlist)
+
+
+@factory_function
+def substring_filter(
+    banlist: str | list[str] | None = None,
+    banlist_from_fname: str | None = None,
+    location: Literal["any", "prefix", "suffix"] = "any",
+    case_sensitive: bool = False,
+    exact_word: bool = False,
+) -> Callable[[Page], list[Page]]:
+    """Return a mapper that removes a page in whose text one of the banned expressions is found.
+
+    Args:
+        banlist: one or more regular expressions (not literal strings); an empty list removes every page.
+        banlist_from_fname: file with one a line; wins over `banlist`.
+        location: "any", or "prefix" / "suffix" of the whole text.
+        case_sensitive: if False, text and expressions are lower-cased (`\\W` in an expression becomes `\\w`).
+        exact_word: require a word boundary on both sides.
+
+    Raises:
+        ValueError: another `location`.
+        TypeError: no list.
+        re.error: an expression that does not compile.
+    """
+    if location not in ("any", "prefix", "suffix"):
+        raise ValueError(f"location must be any, prefix or suffix, got {location!r}")
+    items = read_banlist(banlist, banlist_from_fname)
+    if not case_sensitive:
+        items = [item.lower() for item in items]
+    expression = f"(?:{'|'.join(items)})"
+    if exact_word:
+        expression = rf"\b{expression}\b"
+    if location == "prefix":
+        expression = "^" + expression
+    elif location == "suffix":
+        expression += "$"
+    pattern = re.compile(expression)
+
+    def filter_substrings(page: Page) -> list[Page]:
+        text = page[CONTENT] if case_sensitive else page[CONTENT].lower()
+        return [] if pattern.search(text) else [page]
+
+    return filter_substrings

@@ -1,0 +1,158 @@
+"""Filters that look at what is known about a page: its URL, its language, its quality score; and random sampling.
+
+Follows DCLM's filters; departs from it in never reading a pickled banlist.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Sequence
+from urllib.parse import urlparse
+
+from baselines.core.constants import URL, Page
+from baselines.core.factory_utils import draws_random, factory_function
+from baselines.mappers.filters.content_filters import read_banlist
+from corpusmith.errors import InputError
+
+__all__ = ["language_filter", "quality_filter", "random_sampling_filter", "url_substring_filter"]
+
+VERSION = 1
+
+PICKLE_SUFFIXES = (".pkl", ".pickle")
+
+
+@draws_random
+def random_sampling_filter(page: Page, keep_probability: float = 0.1) -> list[Page]:
+    """Keep a page with this probability, by one draw from Python's global generator.
+
+    Raises:
+        AssertionError: a probability outside [0, 1].
+    """
+    if not 0 <= keep_probability <= 1:
+        raise AssertionError(f"keep_probability must lie in [0, 1], got {keep_probability}")
+    return [page] if random.random() < keep_probability else []
+
+
+def language_filter(
+    page: Page,
+    keep_languages: list[str],
+    key: str = "language_id_whole_page_langdetect",
+    threshold: float = 0.0,
+) -> list[Page]:
+    """Keep a page that holds one of the languages with a probability above the threshold.
+
+    Args:
+        page: the page; under `key` it has a dict of language to probability.
+        keep_languages: a list of language codes.
+        key: where an enricher put the probabilities.
+        threshold: the probability must be greater than this.
+
+    Raises:
+        TypeError: `keep_languages` is not a list.
+        AssertionError: the page lacks the key.
+    """
+    if not isinstance(keep_languages, list):
+        raise TypeError(f"keep_languages must be a list, got {type(keep_languages).__name__}")
+    _require(page, key)
+    probabilities = page[key]
+    kept = any(language in probabilities and probabilities[language] > threshold for language in keep_languages)
+    return [page] if kept else []
+
+
+def quality_filter(
+    page: Page,
+    key: str = "fasttext_hq_prob",
+    threshold: float = 0.0,
+    lower_better: bool = False,
+    key_must_exist: bool = True,
+) -> list[Page]:
+    """Keep a page whose score is at least the threshold (at most, if lower is better).
+
+    Args:
+        page: the page.
+        key: where an enricher put the score.
+        threshold: smallest (largest) score kept.
+        lower_better: whether low scores are good ones.
+        key_must_exist: if False, a page without a score has the worst one.
+
+    Raises:
+        AssertionError: the page lacks the key that must exist.
+        TypeError: the score is None.
+    """
+    if key_must_exist:
+        _require(page, key)
+    score = page.get(key, float("inf") if lower_better else float("-inf"))
+    kept = score <= threshold if lower_better else score >= threshold
+    return [page] if kept else []
+
+
+def _require(page: Page, key: str) -> None:
+    if key not in page:
+        raise AssertionError(f"The input JSON object does not have a {key} field")
+
+
+@factory_function
+def url_substring_filter(
+    banlist: str | list[str] | None = None,
+    banlist_from_fname: str | None = None,
+    ignore_chars: str | list[str] | None = None,
+    num_banned_substrs: int = 1,
+    exact_domain_match: bool = False,
+    match_substrings: bool = True,
+    case_sensitive: bool = False,
+) -> Callable[[Page], list[Page]]:
+    """Return a mapper that removes a page by what its URL contains.
+
+    Args:
+        banlist: one or more literal strings.
+        banlist_from_fname: text file with one a line; wins over `banlist`.
+        ignore_chars: strings (or the characters of one string) deleted from the URL or host before it is compared;
+            the items keep them.
+        num_banned_substrs: how many different items must be found.
+        exact_domain_match: compare the host (with port and user, as it stands) with the items instead.
+        match_substrings: if False, an item must be bounded by non-word characters.
+        case_sensitive: if False, URL and items are lower-cased.
+
+    Raises:
+        TypeError: no list.
+        InputError: a pickled list.
+    """
+    if banlist_from_fname is not None and banlist_from_fname.endswith(PICKLE_SUFFIXES):
+        raise InputError(
+            f"{banlist_from_fname}: pickled banlists are not read, since loading one runs code; "
+            "give the list as a text file with one item a line"
+        )
+    items = read_banlist(banlist, banlist_from_fname)
+    if not case_sensitive:
+        items = [item.lower() for item in items]
+    ignored = list(ignore_chars or ())
+
+    def subject_of(url: str) -> str:
+        subject = url if case_sensitive else url.lower()
+        if exact_domain_match:
+            subject = urlparse(subject).netloc
+        for characters in ignored:
+            subject = subject.replace(characters, "")
+        return subject
+
+    if exact_domain_match:
+        domains = frozenset(items)
+        return lambda page: [] if subject_of(page[URL]) in domains else [page]
+
+    pattern = _literal_pattern(items, whole_words=not match_substrings, case_sensitive=case_sensitive)
+
+    def filter_urls(page: Page) -> list[Page]:
+        found = set(pattern.findall(subject_of(page[URL])))
+        return [] if len(found) >= num_banned_substrs else [page]
+
+    return filter_urls
+
+
+def _literal_pattern(items: Sequence[str], whole_words: bool, case_sensitive: bool) -> re.Pattern[str]:
+    """Return the pattern of any of the literal strings, the longest first."""
+    longest_first = sorted(set(items), key=lambda item: (-len(item), item))
+    expression = f"(?:{'|'.join(re.escape(item) for item in longest_first)})"
+    if whole_words:
+        expression = rf"\b{expression}\b"
+    return re.compile(expression, 0 if case_sensitive else re.IGNORECASE)

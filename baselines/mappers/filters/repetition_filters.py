@@ -1,0 +1,127 @@
+"""Repetition within a page: repeated lines, paragraphs and word n-grams, by the thresholds of MassiveText (Gopher).
+
+Follows DCLM's `repetition_filter` number for number; departs from it in counting on the shared view of the text, where
+all n are measured in one go, so the `cache` that callers may pass is accepted and not needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from baselines.core.constants import CONTENT, Page
+from corpusmith.text.segment import TextView, view
+
+__all__ = ["massive_web_repetition_filters", "repetition_filter"]
+
+VERSION = 1
+
+MOST_COMMON_LENGTHS = range(2, 5)
+ALL_LENGTHS = range(5, 11)
+
+# Rae et al. 2021, table A1: duplicate line and paragraph fractions, characters in the top 2- to 4-grams, in all
+# duplicate 5- to 10-grams.
+MAX_DUPLICATE_COUNT_FRACTION = 0.3
+MAX_DUPLICATE_CHARACTER_FRACTION = 0.2
+MAX_NGRAM_FRACTIONS = {2: 0.20, 3: 0.18, 4: 0.16, 5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+
+
+def repetition_filter(
+    page: Page,
+    granularity: Literal["line", "paragraph"] | int,
+    max_fraction: float,
+    count_characters: bool = True,
+    ngram_char_ratio: Literal["most_common", "all"] | None = None,
+    ignore_case: bool = False,
+    cache: dict[Any, Any] | None = None,
+) -> list[Page]:
+    """Remove a page in which too large a fraction is repeated; every occurrence counts, the first one too.
+
+    Args:
+        page: the page; one without text is removed.
+        granularity: "line", "paragraph", or the n of word n-grams (UAX #29 words that start alphanumeric).
+        max_fraction: largest fraction kept.
+        count_characters: for lines and paragraphs, weigh them by their characters.
+        ngram_char_ratio: for n-grams, "most_common" (length × count of the most common one, the longest of equals) or
+            "all" (characters under any repeated one); None takes the first for n of 2-4, the second for 5-10.
+        ignore_case: compare the lower-cased text.
+        cache: accepted for callers of DCLM's function; the view of the text serves instead.
+
+    Raises:
+        AssertionError: a string granularity other than these two.
+        ValueError: a granularity of another type, a negative n, an unknown `ngram_char_ratio`, or none for another n.
+    """
+    del cache
+    text = page[CONTENT]
+    if text == "":
+        return []
+    if ignore_case:
+        text = text.lower()
+    if isinstance(granularity, str):
+        if granularity not in ("line", "paragraph"):
+            raise AssertionError(f"granularity must be 'line', 'paragraph' or an int, got {granularity!r}")
+        return _keep_if(page, _segments_pass(view(text), granularity, max_fraction, count_characters))
+    if isinstance(granularity, int):
+        return _keep_if(page, _ngrams_pass(view(text), granularity, max_fraction, ngram_char_ratio))
+    raise ValueError(f"granularity must be 'line', 'paragraph' or an int, got {granularity!r}")
+
+
+def massive_web_repetition_filters(page: Page, skip_paragraph: bool = False) -> list[Page]:
+    """Remove a page that one of MassiveText's repetition rules removes (see `MAX_NGRAM_FRACTIONS` and above).
+
+    Args:
+        page: the page.
+        skip_paragraph: leave out the two rules about paragraphs.
+    """
+    text = page[CONTENT]
+    if text == "":
+        return []
+    seen = view(text)
+    granularities = ("line",) if skip_paragraph else ("line", "paragraph")
+    for count_characters, max_fraction in (
+        (False, MAX_DUPLICATE_COUNT_FRACTION),
+        (True, MAX_DUPLICATE_CHARACTER_FRACTION),
+    ):
+        for granularity in granularities:
+            if not _segments_pass(seen, granularity, max_fraction, count_characters):
+                return []
+    for n, max_fraction in MAX_NGRAM_FRACTIONS.items():
+        if not _ngrams_pass(seen, n, max_fraction, None):
+            return []
+    return [page]
+
+
+def _keep_if(page: Page, passed: bool) -> list[Page]:
+    return [page] if passed else []
+
+
+def _segments_pass(seen: TextView, granularity: str, max_fraction: float, count_characters: bool) -> bool:
+    """Whether the repeated lines or paragraphs stay within the fraction."""
+    repeats = seen.repeated_lines if granularity == "line" else seen.repeated_paragraphs
+    if repeats.segments <= 1:
+        return repeats.segments == 1
+    if count_characters:
+        return not repeats.repeated_characters / repeats.characters > max_fraction
+    return not repeats.repeated_segments / repeats.segments > max_fraction
+
+
+def _ngrams_pass(seen: TextView, n: int, max_fraction: float, ratio: str | None) -> bool:
+    """Whether the repeated n-grams stay within the fraction."""
+    if n < 0:
+        raise ValueError(f"n-grams need a positive number of words, got {n}")
+    words = len(seen.words.starts)
+    if n == 0 or words < n:
+        return True
+    if ratio is None:
+        if n in MOST_COMMON_LENGTHS:
+            ratio = "most_common"
+        elif n in ALL_LENGTHS:
+            ratio = "all"
+        else:
+            raise ValueError(f"ngram_char_ratio must be given for n-grams of {n} words")
+    most_common, covered = seen.repeated_ngrams(max(n, ALL_LENGTHS[-1]))
+    if not covered[n]:
+        return True
+    if ratio not in ("most_common", "all"):
+        raise ValueError(f"ngram_char_ratio must be 'most_common' or 'all', got {ratio!r}")
+    repeated = most_common[n] if ratio == "most_common" else covered[n]
+    return not int(repeated) / int(seen.word_offsets[words]) > max_fraction

@@ -1,0 +1,85 @@
+"""What the benchmarks share: their flags, interleaved repeats in one run, the table and the JSON rows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+from corpusmith.errors import InputError
+from corpusmith.io.shards import ShardRef, list_shards
+from corpusmith.run.stage import library_versions
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DEFAULT_SOURCE = ROOT.parent / "shared" / "data" / "pages"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One comparison: `ours` and `other` in `unit`, their ratio, and the goal for it where there is one."""
+
+    name: str
+    ours: float
+    other: float
+    unit: str
+    ratio: float
+    goal: str
+    met: bool | None
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """The flags that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="one repeat on a quarter of the shards")
+    parser.add_argument("--source", default=str(DEFAULT_SOURCE), help="folder of page shards")
+    parser.add_argument("--json", help="write the rows, the machine and the versions to this file")
+    return parser
+
+
+def page_shards(source: str, quick: bool) -> list[ShardRef]:
+    """The page shards directly in a folder; every fourth for a quick run."""
+    shards = [shard for shard in list_shards(source) if "/" not in shard.name and shard.name != "truth.jsonl"]
+    if not shards:
+        raise InputError(f"{source}: no page shards directly in this folder; give --source")
+    return shards[:: 4 if quick else 1]
+
+
+def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each contender per repeat; all run once to warm up, then in turn."""
+    for function in contenders.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, function in contenders.items():
+            started = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """Median with minimum and maximum."""
+    return f"{statistics.median(seconds):.3f} s ({min(seconds):.3f} to {max(seconds):.3f})"
+
+
+def report(rows: Sequence[Row], json_path: str | None) -> None:
+    """Print the rows as a table, and write them as JSON where a path is given."""
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        verdict = "" if row.met is None else (" met" if row.met else " NOT met")
+        goal = f"  goal {row.goal}{verdict}" if row.goal else ""
+        sys.stdout.write(
+            f"{row.name:<{width}}  ours {row.ours:8.3f} {row.unit}  other {row.other:8.3f} {row.unit}  "
+            f"ratio {row.ratio:6.2f}{goal}\n"
+        )
+    if json_path:
+        machine = {"cpus": os.cpu_count(), "processor": platform.processor() or platform.machine()}
+        document = {"rows": [asdict(row) for row in rows], "machine": machine, "versions": library_versions()}
+        pathlib.Path(json_path).write_text(json.dumps(document, indent=2) + "\n")

@@ -1,0 +1,83 @@
+"""One 16-bit entry for each code point: its Word_Break class and what Python's `str` methods say about it.
+
+Word_Break and Extended_Pictographic come from the committed Unicode table (`word_break_table`); whether a character
+is alphanumeric, alphabetic or white space is asked of the running Python, because filters promise the answers of
+`str.isalnum`, `str.isalpha` and `str.isspace`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from corpusmith.text.word_break_table import EXTENDED_PICTOGRAPHIC_RANGES, WORD_BREAK_RANGES
+
+CODE_POINTS = 0x110000
+
+# Word_Break classes, numbered for the kernels.
+OTHER, CR, LF, NEWLINE, EXTEND, ZWJ, FORMAT, REGIONAL_INDICATOR, KATAKANA, HEBREW_LETTER = range(10)
+ALETTER, SINGLE_QUOTE, DOUBLE_QUOTE, MIDNUMLET, MIDLETTER, MIDNUM, NUMERIC, EXTENDNUMLET, WSEGSPACE = range(10, 19)
+
+WORD_BREAK_CLASSES = {
+    "Other": OTHER,
+    "CR": CR,
+    "LF": LF,
+    "Newline": NEWLINE,
+    "Extend": EXTEND,
+    "ZWJ": ZWJ,
+    "Format": FORMAT,
+    "Regional_Indicator": REGIONAL_INDICATOR,
+    "Katakana": KATAKANA,
+    "Hebrew_Letter": HEBREW_LETTER,
+    "ALetter": ALETTER,
+    "Single_Quote": SINGLE_QUOTE,
+    "Double_Quote": DOUBLE_QUOTE,
+    "MidNumLet": MIDNUMLET,
+    "MidLetter": MIDLETTER,
+    "MidNum": MIDNUM,
+    "Numeric": NUMERIC,
+    "ExtendNumLet": EXTENDNUMLET,
+    "WSegSpace": WSEGSPACE,
+}
+
+CLASS_MASK = 0x1F
+PICTOGRAPHIC = 1 << 5  # Extended_Pictographic
+ALNUM = 1 << 6  # str.isalnum
+ALPHA = 1 << 7  # str.isalpha
+SPACE = 1 << 8  # str.isspace
+# What fastText's reader takes for a separator besides the line feed, which is a token of its own.
+FASTTEXT_SEPARATOR = 1 << 9
+FASTTEXT_SEPARATORS = " \r\t\x0b\x0c\x00"
+
+
+def parse_ranges(ranges: str) -> list[tuple[int, int]]:
+    """Return (first, last) of each range of a string such as `41-5A AA`."""
+    pairs: list[tuple[int, int]] = []
+    for item in ranges.split():
+        first, _, last = item.partition("-")
+        pairs.append((int(first, 16), int(last or first, 16)))
+    return pairs
+
+
+@cache
+def character_table() -> NDArray[np.uint16]:
+    """Return the table, U16 of 0x110000 entries (2.2 MB), built once per process and read-only."""
+    table = np.zeros(CODE_POINTS, dtype=np.uint16)
+    for name, ranges in WORD_BREAK_RANGES.items():
+        for first, last in parse_ranges(ranges):
+            table[first : last + 1] = WORD_BREAK_CLASSES[name]
+    for first, last in parse_ranges(EXTENDED_PICTOGRAPHIC_RANGES):
+        table[first : last + 1] |= np.uint16(PICTOGRAPHIC)
+    characters = np.arange(CODE_POINTS, dtype=np.uint32).view("U1")
+    for flag, holds in (
+        (ALNUM, np.strings.isalnum(characters)),
+        (ALPHA, np.strings.isalpha(characters)),
+        (SPACE, np.strings.isspace(characters)),
+    ):
+        table[holds] |= np.uint16(flag)
+    for separator in FASTTEXT_SEPARATORS:
+        table[ord(separator)] |= np.uint16(FASTTEXT_SEPARATOR)
+    table.flags.writeable = False
+    return table

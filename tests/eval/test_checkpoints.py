@@ -1,0 +1,225 @@
+"""Evaluation JSONs, and the way from the database of models to them."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from corpusmith import expdb
+from corpusmith.errors import InputError
+from eval import eval_expdb, eval_openlm_ckpt
+from eval.checkpoints import evaluation_document, summary_lines
+from eval.database import Selection, choose_device, output_url, select_models
+
+SAMPLE = Path(eval_expdb.__file__).with_name("sample.yaml")
+SAMPLE_LABELS = ["sample_language_modeling", "sample_multiple_choice", "sample_schema", "sample_generation"]
+
+
+def test_an_evaluation_has_the_keys_of_upstream() -> None:
+    document = evaluation_document({"copa": 0.75}, "heavy", "open_lm_1b", model_uuid="u")
+    assert set(document) == {
+        "uuid", "model", "creation_date", "name", "eval_metrics", "missing tasks",
+        "aggregated_task_categories_centered", "aggregated_centered_results", "aggregated_results",
+        "rw_small", "rw_small_centered", "95%_CI_above", "95%_CI_above_centered", "99%_CI_above",
+        "99%_CI_above_centered", "low_variance_datasets", "low_variance_datasets_centered", "Core", "Extended",
+        "Core_v1", "Extended_v1", "Core_v2", "Extended_v2", "eval_version", "model_uuid",
+    }  # fmt: skip
+    assert document["eval_metrics"] == {"icl": {"copa": 0.75}}
+    assert document["name"] == "heavy"
+    assert document["rw_small_centered"] == 0.5
+    assert document["eval_version"] == "v2"
+    assert re.fullmatch(r"\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d", document["creation_date"])
+
+
+def test_an_update_keeps_identity_and_replaces_the_metrics() -> None:
+    old = evaluation_document({"copa": 0.5, "piqa": 0.5}, "heavy", "m") | {"_filename": "exp_data/evals/x.json"}
+    new = evaluation_document({"copa": 0.75}, "heavy", "m", previous=old)
+    assert (new["uuid"], new["creation_date"]) == (old["uuid"], old["creation_date"])
+    assert new["eval_metrics"] == {"icl": {"copa": 0.75}}
+    assert new["_filename"] == "exp_data/evals/x.json"
+    assert "update_date" in new
+    assert "update_date" not in old
+
+
+def test_the_summary_shows_each_task_and_core_in_percent() -> None:
+    lines = summary_lines(evaluation_document({"copa": 0.755}, "heavy", "m"))
+    assert lines[0].split() == ["copa", "75.50", "%"]
+    assert lines[1].strip().startswith("Core: N/A due to missing tasks")
+
+
+def add_model(database: Path, name: str, **changes: object) -> expdb.ModelReference:
+    values: dict[str, object] = {
+        "name": name,
+        "dataset_name": "d",
+        "dataset_uuid": "dataset",
+        "hyperparameters": {"model": "tiny", "tokens": 1000, "lr": 0.001},
+        "checkpoint_url": "none/checkpoints/epoch_1.pt",
+        "open_lm_version": "",
+        "open_lm_args": [],
+        "results": [],
+        "params_url": "none/params.txt",
+    }
+    reference = expdb.ModelReference(**{**values, **changes})  # type: ignore[arg-type]
+    expdb.write_reference(reference, expdb.reference_path(str(database), "models", name))
+    return reference
+
+
+def names(rows: list[tuple[str, dict[str, object]]]) -> list[object]:
+    return [row["name"] for _, row in rows]
+
+
+def test_models_are_selected_by_filters_in_order_of_their_paths(tmp_path: Path) -> None:
+    for name in ("b", "a", "ab"):
+        add_model(tmp_path, name)
+    add_model(tmp_path, "broken", failed=True, error="x")
+    database = str(tmp_path)
+    assert names(select_models(Selection(database_path=database))) == ["a", "ab", "b"]
+    assert names(select_models(Selection(database_path=database, filters=("name==a",)))) == ["a"]
+    assert names(select_models(Selection(database_path=database, filters=("name=a",)))) == ["a", "ab"]
+    assert names(select_models(Selection(database_path=database, start_idx=1, end_idx=2))) == ["ab"]
+    with pytest.raises(InputError, match="0 of 4 models match"):
+        select_models(Selection(database_path=database, filters=("hyperparameters.tokens>1K",)))
+    with pytest.raises(InputError, match="no models"):
+        select_models(Selection(database_path=str(tmp_path / "none")))
+
+
+def test_outputs_are_named_after_model_and_suite() -> None:
+    selection = Selection(output_dir="out", eval_yaml="eval/heavy.yaml")
+    assert output_url(selection, "m-lr=0p1") == "out/evaluation_m-lr=0p1_heavy.json"
+
+
+def test_no_gpu_means_the_cpu_and_several_are_refused() -> None:
+    assert choose_device(0) == "cpu"
+    with pytest.raises(InputError, match="num_gpus"):
+        choose_device(8)
+
+
+def write_tokenizer(path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<|endoftext|>": 0, "<|padding|>": 1} | {
+        character: number for number, character in enumerate(alphabet, start=2)
+    }
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>", "<|padding|>"])
+    tokenizer.save(str(path))
+
+
+def write_checkpoint(folder: Path, config: Mapping[str, object]) -> Path:
+    """An untrained network of 16 dimensions, its parameters and its config."""
+    torch = pytest.importorskip("torch")
+    from training.model import Transformer
+    from training.model_config import model_config_from
+
+    torch.manual_seed(0)
+    network = Transformer(model_config_from(config, where="test"))
+    (folder / "checkpoints").mkdir(parents=True)
+    path = folder / "checkpoints" / "epoch_1.pt"
+    torch.save({"epoch": 1, "name": "m", "state_dict": network.state_dict()}, path)
+    (folder / "tiny.json").write_text(json.dumps(config))
+    (folder / "params.txt").write_text(f"model: {folder / 'tiny.json'}\n")
+    return path
+
+
+def write_short_sample(folder: Path) -> None:
+    """The sample suite with the first rows of each task."""
+    (folder / "sample.yaml").write_text(SAMPLE.read_text())
+    (folder / "sample_data").mkdir()
+    for path in SAMPLE.with_name("sample_data").glob("*.jsonl"):
+        rows = path.read_text().splitlines(keepends=True)[:6]
+        (folder / "sample_data" / path.name).write_text("".join(rows))
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    """A folder with a tokenizer, an untrained checkpoint and a database that knows it."""
+    config = {
+        "hidden_dim": 16,
+        "n_layers": 1,
+        "n_heads": 2,
+        "seq_len": 256,
+        "vocab_size": 260,
+        "post_embed_norm": False,
+        "weight_tying": False,
+    }
+    checkpoint = write_checkpoint(tmp_path / "logs" / "m", config)
+    write_tokenizer(tmp_path / "tokenizer.json")
+    write_short_sample(tmp_path)
+    tokenized = expdb.DatasetReference(
+        name="d", uuid="dataset", tokenized=True, tokenizer=str(tmp_path / "tokenizer.json")
+    )
+    expdb.write_reference(tokenized, expdb.reference_path(str(tmp_path / "exp_data"), "tokenized", "d"))
+    add_model(
+        tmp_path / "exp_data",
+        "m",
+        checkpoint_url=str(checkpoint),
+        params_url=str(checkpoint.parents[1] / "params.txt"),
+        uuid="model",
+    )
+    return tmp_path
+
+
+def test_a_model_of_the_database_is_evaluated_once_with_its_own_tokenizer(
+    experiment: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "--database_path", str(experiment / "exp_data"), "-f", "name==m", "--num_gpus", "0",
+        "--eval_yaml", str(experiment / "sample.yaml"), "--output_dir", str(experiment / "evals"),
+    ]  # fmt: skip
+    assert eval_expdb.main(command) == 0
+    output = experiment / "evals" / "evaluation_m_sample.json"
+    document = json.loads(output.read_text())
+    assert list(document["eval_metrics"]["icl"]) == SAMPLE_LABELS
+    assert all(0 <= value <= 1 for value in document["eval_metrics"]["icl"].values())
+    assert document["model_uuid"] == "model"
+    assert document["model"] == "tiny"
+    assert document["name"] == "sample"
+    assert document["Extended"].startswith("N/A due to missing tasks")
+    capsys.readouterr()
+    assert eval_expdb.main(command) == 0
+    assert "exists, not evaluated again" in capsys.readouterr().out
+    assert json.loads(output.read_text()) == document
+
+
+def test_a_checkpoint_alone_gives_the_same_accuracies(experiment: Path) -> None:
+    output = experiment / "evaluation.json"
+    command = [
+        "--checkpoint", str(experiment / "logs" / "m" / "checkpoints" / "epoch_1.pt"),
+        "--eval-yaml", str(experiment / "sample.yaml"), "--tokenizer", str(experiment / "tokenizer.json"),
+        "--output-file", str(output),
+    ]  # fmt: skip
+    assert eval_openlm_ckpt.main(command) == 0
+    first = json.loads(output.read_text())
+    assert first["model"] == "tiny"
+    assert eval_openlm_ckpt.main(command) == 0
+    second = json.loads(output.read_text())
+    assert second["eval_metrics"] == first["eval_metrics"]
+    assert second["uuid"] == first["uuid"]
+    assert "update_date" in second
+
+
+def test_a_checkpoints_scores_do_not_depend_on_what_shares_its_batch(experiment: Path) -> None:
+    from eval.inference import score_spans
+    from eval.models import OpenLMModel
+    from eval.prompts import ScoredInput
+    from training.checkpoint import load_model
+
+    model = OpenLMModel(load_model(str(experiment / "logs" / "m" / "checkpoints" / "epoch_1.pt")))
+    assert model.vocab_size == 260
+    items = [ScoredInput(row=n, choice=0, tokens=list(range(2, 7 * n + 5)), span_start=n + 1) for n in range(12)]
+    alone = {score.row: score.mean_cross_entropy for score in score_spans(model, items, 1, 1)}
+    together = {score.row: score.mean_cross_entropy for score in score_spans(model, items, 16, 256)}
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_faults_are_one_line_and_exit_code_two(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["--checkpoint", str(experiment / "none.pt"), "--eval-yaml", str(SAMPLE)]
+    assert eval_openlm_ckpt.main(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert "none.pt" in error

@@ -1,0 +1,238 @@
+"""Prompts: which rows are shown, what the text is, which tokens are scored (worked examples of llm-foundry)."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corpusmith.errors import InputError
+from corpusmith.text.tokenizer import Tokenizer, load_tokenizer
+from eval import prompts
+from eval.tasks import (
+    GenerationRow,
+    LanguageModelingRow,
+    MultipleChoiceRow,
+    Row,
+    SchemaRow,
+    Task,
+    load_suite,
+    read_rows,
+)
+
+ANIMALS: list[Row] = [
+    MultipleChoiceRow("Question: Which one barks?", ("a dog", "a trout"), 0),
+    MultipleChoiceRow("Question: Which one swims?", ("a hawk", "a carp"), 1),
+    MultipleChoiceRow("Question: Which one flies?", ("a wren", "a mole"), 0),
+]
+LINES: list[Row] = [
+    LanguageModelingRow("The sun rises in the", "east"),
+    LanguageModelingRow("Two and two make", "four"),
+]
+SCHEMAS: list[Row] = [
+    SchemaRow(("Ann beat Bea because Ann", "Ann beat Bea because Bea"), "was faster.", 0),
+    SchemaRow(
+        ("The cup fell off the tray since the tray", "The cup fell off the tray since the cup"), "was tilted.", 0
+    ),
+]
+SUMS = [
+    GenerationRow("Tom has 2 pens and buys 3. How many?", "5", ("five",), "2 plus 3 is 5."),
+    GenerationRow("Half of 8?", "4", (), "8/2 = 4."),
+]
+
+
+class CharacterTokenizer:
+    """Each character is its code point; nothing needs a prefix space."""
+
+    num_ids = vocab_size = 128
+    eot_id = pad_id = 0
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+    def decode(self, ids: object) -> str:
+        return "".join(map(chr, ids))  # type: ignore[call-overload]
+
+
+def task(kind: str, **changes: object) -> Task:
+    values: dict[str, object] = {"label": "t", "data_url": "t.jsonl", "task_type": kind, "num_fewshot": (1,)}
+    return Task(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def neox(shared_data: Path) -> Tokenizer:
+    path = shared_data / "tokenizers" / "EleutherAI_gpt-neox-20b.tokenizer.json"
+    if not path.exists():
+        pytest.skip("needs the tokenizer.json of GPT-NeoX in the sample data")
+    pytest.importorskip("tokenizers")
+    return load_tokenizer(str(path))
+
+
+@pytest.mark.parametrize(
+    ("size", "shots", "expected"),
+    [
+        (20, 3, [[2, 3, 14], [3, 18, 2], [0, 11, 7], [0, 11, 19]]),
+        (
+            100,
+            10,
+            [
+                [99, 4, 74, 11, 10, 12, 14, 85, 56, 88],
+                [98, 3, 2, 44, 45, 78, 79, 82, 61, 30],
+                [64, 1, 59, 11, 14, 19, 23, 91, 62, 31],
+                [65, 69, 5, 8, 74, 11, 76, 85, 86, 59],
+            ],
+        ),
+        (
+            5000,
+            10,
+            [
+                [4769, 742, 806, 957, 687, 1939, 2905, 3610, 61, 286],
+                [1216, 129, 937, 747, 142, 2835, 3797, 1499, 252, 3966],
+                [3816, 528, 4432, 561, 3987, 119, 728, 4121, 2046, 4927],
+                [2208, 516, 3940, 2182, 4743, 2477, 4558, 376, 4219, 2910],
+            ],
+        ),
+        (3, 10, [[1, 2], [0, 2], [0, 1]]),
+    ],
+)
+def test_fewshot_rows_and_their_order_are_upstreams(size: int, shots: int, expected: list[list[int]]) -> None:
+    generator = random.Random(1234)
+    assert [prompts.fewshot_indices(generator, size, index, shots) for index in range(len(expected))] == expected
+
+
+@given(size=st.integers(1, 30), shots=st.integers(0, 12), seed=st.integers(0, 5))
+def test_a_row_is_never_shown_before_itself(size: int, shots: int, seed: int) -> None:
+    generator = random.Random(seed)
+    for index in range(size):
+        shown = prompts.fewshot_indices(generator, size, index, shots)
+        assert index not in shown
+        assert len(set(shown)) == len(shown) == min(size - 1, shots)
+        assert all(0 <= other < size for other in shown)
+
+
+def test_multiple_choice_tokens_are_the_worked_example(neox: Tokenizer) -> None:
+    inputs = list(prompts.scored_inputs(task("multiple_choice", continuation_delimiter="\nAnswer: "), ANIMALS, neox, 1))
+    first = inputs[0]
+    text = "Question: Which one swims?\nAnswer: a carp\nQuestion: Which one barks?\nAnswer: a dog"
+    assert neox.decode(first.tokens) == text
+    assert first.tokens == [
+        23433, 27, 6758, 581, 10831, 84, 32, 187, 32869, 27, 247, 26918, 187, 23433, 27, 6758, 581, 2534, 661, 32, 187,
+        32869, 27, 247, 4370,
+    ]  # fmt: skip
+    assert list(range(first.span_start, len(first.tokens))) == [23, 24]
+    assert [(item.row, item.choice) for item in inputs] == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
+    assert all(neox.decode(item.tokens).startswith("Question: Which one barks?") for item in inputs[2:])
+
+
+def test_language_modeling_tokens_are_the_worked_example(neox: Tokenizer) -> None:
+    first = next(prompts.scored_inputs(task("language_modeling"), LINES, neox, 1))
+    assert neox.decode(first.tokens) == "Two and two make four\nThe sun rises in the east"
+    assert first.tokens == [7910, 285, 767, 1056, 1740, 187, 510, 5101, 22844, 275, 253, 9268]
+    assert first.span_start == 11
+
+
+def test_schema_texts_are_the_worked_example(neox: Tokenizer) -> None:
+    one_shot = next(prompts.scored_inputs(task("schema"), SCHEMAS, neox, 1))
+    assert neox.decode(one_shot.tokens) == (
+        "The cup fell off the tray since the tray was tilted.\nAnn beat Bea because Ann was faster."
+    )
+    no_shot = next(prompts.scored_inputs(task("schema"), SCHEMAS, neox, 0))
+    assert neox.decode(no_shot.tokens) == "Ann beat Bea because Ann was faster."
+    assert list(range(no_shot.span_start, len(no_shot.tokens))) == [5, 6, 7]
+
+
+COT = {"prelimiter": "Q: ", "continuation_delimiter": "\nA: Let's think step by step. ", "cot_delimiter": " #### "}
+
+
+def test_generation_prompt_with_chain_of_thought_is_the_worked_example() -> None:
+    kind = task("generation_task_with_answers", **COT)
+    first = next(prompts.generation_inputs(kind, SUMS, CharacterTokenizer(), 1))
+    assert CharacterTokenizer().decode(first.tokens) == (
+        "Q: Half of 8?\nA: Let's think step by step. 8/2 = 4. #### 4\n"
+        "Q: Tom has 2 pens and buys 3. How many?\nA: Let's think step by step."
+    )
+
+
+def test_longest_answer_counts_thought_delimiter_and_ten_more() -> None:
+    kind = task("generation_task_with_answers", **COT)
+    longest = len("2 plus 3 is 5." + " #### " + "five")
+    assert prompts.max_answer_length(kind, SUMS, CharacterTokenizer()) == longest + 10
+    plain = [GenerationRow("c", "ab", ("abc",))]
+    assert prompts.max_answer_length(task("generation_task_with_answers"), plain, CharacterTokenizer()) == 3
+
+
+def test_prompt_string_comes_first_and_is_followed_by_the_example_delimiter() -> None:
+    kind = task("language_modeling", prompt_string="Go:", example_delimiter="|", prelimiter="> ")
+    first = next(prompts.scored_inputs(kind, LINES, CharacterTokenizer(), 1))
+    text = CharacterTokenizer().decode(first.tokens)
+    assert text == "Go:|> Two and two make four|> The sun rises in theeast"  # this tokenizer wants no prefix space
+
+
+def test_a_choice_that_begins_with_a_space_gets_no_second_one(neox: Tokenizer) -> None:
+    rows: list[Row] = [MultipleChoiceRow("Pick", (" x", "x"), 0)]
+    with_space, without = prompts.scored_inputs(task("multiple_choice"), rows, neox, 0)
+    assert with_space.tokens == without.tokens == neox.encode("Pick") + neox.encode(" x")
+
+
+def test_long_contexts_lose_their_beginning() -> None:
+    rows: list[Row] = [LanguageModelingRow("abcdefgh", "yz")]
+    first = next(prompts.scored_inputs(task("language_modeling", max_seq_len=5), rows, CharacterTokenizer(), 0))
+    assert CharacterTokenizer().decode(first.tokens) == "fghyz"
+    assert first.span_start == 3
+
+
+def test_an_answer_longer_than_the_context_window_is_an_error() -> None:
+    rows: list[Row] = [LanguageModelingRow("ab", "vwxyz")]
+    with pytest.raises(InputError, match="row 1: the answer has 5 tokens"):
+        list(prompts.scored_inputs(task("language_modeling", max_seq_len=4), rows, CharacterTokenizer(), 0))
+
+
+def test_generation_prompts_leave_room_for_the_longest_answer() -> None:
+    rows = [GenerationRow("abcdefgh", "xyz")]
+    kind = task("generation_task_with_answers", max_seq_len=8)
+    first = next(prompts.generation_inputs(kind, rows, CharacterTokenizer(), 0))
+    assert CharacterTokenizer().decode(first.tokens) == "defgh"
+    assert first.max_new_tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("label", "at_the_limit", "inputs"),
+    [
+        ("agi_eval_sat_en", 824, 824),
+        ("bigbench_understanding_fables", 500, 756),
+    ],
+)
+def test_truncation_on_the_real_files_is_as_measured_upstream(
+    shared_data: Path, neox: Tokenizer, label: str, at_the_limit: int, inputs: int
+) -> None:
+    suite = load_suite(str(Path(prompts.__file__).with_name("heavy.yaml")), [str(shared_data / "eval_data")])
+    real = next(task for task in suite.tasks if task.label == label)
+    lengths = [len(item.tokens) for item in prompts.scored_inputs(real, read_rows(real), neox, real.num_fewshot[-1])]
+    assert (sum(length == 2048 for length in lengths), len(lengths)) == (at_the_limit, inputs)
+
+
+@pytest.mark.parametrize(("label", "length"), [("svamp_cot", 31), ("aqua_cot", 290), ("agi_eval_sat_math_cot", 616)])
+def test_answer_lengths_on_the_real_files_are_as_measured_upstream(
+    shared_data: Path, neox: Tokenizer, label: str, length: int
+) -> None:
+    suite = load_suite(str(Path(prompts.__file__).with_name("heavy.yaml")), [str(shared_data / "eval_data")])
+    real = next(task for task in suite.tasks if task.label == label)
+    rows = [row for row in read_rows(real) if isinstance(row, GenerationRow)]
+    assert prompts.max_answer_length(real, rows, neox) == length
+
+
+def test_example_rows_of_the_specification_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "g.jsonl"
+    path.write_text(
+        json.dumps({"context": " Tom ", "chain_of_thought": "2 plus 3 is 5.", "answer": "5", "aliases": [" five"]})
+        + "\n"
+        + json.dumps({"context": "Ann", "answer": "6"})
+        + "\n"
+    )
+    rows = read_rows(task("generation_task_with_answers", data_url=str(path)))
+    assert rows == [
+        GenerationRow("Tom", "5", (" five",), "2 plus 3 is 5."),
+        GenerationRow("Ann", "6", (), ""),
+    ]

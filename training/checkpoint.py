@@ -1,0 +1,234 @@
+"""Checkpoints: the files of `<logs>/<name>/checkpoints/`, and the door through which other rooms load a model.
+
+Follows OpenLM's file names and keys. Departs from it in three ways: each file appears whole or not at all, the weights
+last, so that an `epoch_n.pt` means a complete checkpoint; only weights and plain values are unpickled; and the model's
+config lies beside `params.txt`, so that an edited config can't change what a checkpoint means.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from corpusmith.errors import InputError
+from corpusmith.io import storage
+from training.model import Transformer, strip_prefixes
+from training.model_config import ModelConfig, config_to_json, load_model_config, model_config_from
+from training.params import read_params_text
+
+MODEL_CONFIG_NAME = "model_config.json"
+PARAMS_NAME = "params.txt"
+CHECKPOINTS = "checkpoints"
+FAILED_CHECKPOINTS = "checkpoints_failed"
+
+_EPOCH_FILE = re.compile(r"epoch_(\d+)\.pt")
+_CONFIG_PARAMS = ("model_norm", "qk_norm", "positional_embedding_type", "ffn_type")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainState:
+    """Where a run stands after `epoch` checkpoints' worth of data.
+
+    `samples_seen` counts sequences; `next_shards` is the position in each source; `percentage_seen` compares the
+    steps of the last epoch with those expected; `evaluation` holds the objects of `results.jsonl`.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    samples_seen: int = 0
+    next_shards: list[int] = field(default_factory=list)
+    is_final: bool = False
+    percentage_seen: float = 0.0
+    shards: str = ""
+    evaluation: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_checkpoint(
+    folder: str,
+    name: str,
+    seed: int,
+    state: TrainState,
+    model: Transformer,
+    optimizer: torch.optim.Optimizer,
+    scaler: Mapping[str, Any] | None = None,
+) -> str:
+    """Write the three files of a checkpoint and return the URL of the weights.
+
+    Args:
+        folder: `checkpoints` or `checkpoints_failed` of the experiment.
+        name: of the run.
+        seed: of the order of shards.
+        scaler: state of the fp16 gradient scaler, where there is one.
+    """
+    common = {"epoch": state.epoch, "name": name, "evaluation_metrics": state.evaluation}
+    position = {
+        "next_shard_per_source": state.next_shards,
+        "samples_seen": state.samples_seen,
+        "step": state.step,
+        "shard_shuffle_seed": seed,
+    }
+    stats = common | {
+        "is_final_checkpoint": state.is_final,
+        "percentage_of_data_seen": state.percentage_seen,
+        "train_data_string": state.shards,
+    }
+    optimizer_file: dict[str, Any] = common | {"optimizer": optimizer.state_dict()}
+    if scaler:
+        optimizer_file["scaler"] = dict(scaler)
+    url = storage.join(folder, f"epoch_{state.epoch}.pt")
+    _save(storage.join(folder, f"optimizer_{state.epoch}.pt"), optimizer_file)
+    _save(storage.join(folder, f"stats_{state.epoch}.pt"), stats | position)
+    _save(url, common | {"state_dict": model.state_dict()} | position)
+    return url
+
+
+def delete_checkpoint(folder: str, epoch: int) -> None:
+    """Remove the files of one checkpoint; none there is fine."""
+    for prefix in ("epoch", "optimizer", "stats"):
+        storage.remove(storage.join(folder, f"{prefix}_{epoch}.pt"))
+
+
+def latest_checkpoint(folder: str) -> str | None:
+    """The URL of the `epoch_n.pt` with the highest n, or None."""
+    if not storage.is_dir(folder):
+        return None
+    found = [
+        (int(match[1]), info.url)
+        for info in storage.list_files(folder, (".pt",))
+        if (match := _EPOCH_FILE.fullmatch(storage.basename(info.url)))
+    ]
+    return max(found)[1] if found else None
+
+
+def load_state(url: str, seed: int) -> tuple[TrainState, dict[str, Tensor]]:
+    """Position and weights of a checkpoint to resume from.
+
+    Raises:
+        InputError: it has no position, or its shards were shuffled with another seed.
+    """
+    loaded = load_file(url)
+    missing = [key for key in ("epoch", "step", "next_shard_per_source", "samples_seen") if key not in loaded]
+    if missing:
+        raise InputError(f"{url} can't be resumed from: it lacks {', '.join(missing)}; use --pretrained for weights")
+    stored = loaded.get("shard_shuffle_seed")
+    if stored != seed:
+        raise InputError(f"{url} was trained with seed {stored}, not {seed}; give --seed {stored} or another --logs")
+    stats = load_file(_sibling(url, "stats"))
+    state = TrainState(
+        epoch=loaded["epoch"],
+        step=loaded["step"],
+        samples_seen=loaded["samples_seen"],
+        next_shards=list(loaded["next_shard_per_source"]),
+        is_final=bool(stats.get("is_final_checkpoint")),
+        percentage_seen=float(stats.get("percentage_of_data_seen", 0.0)),
+        shards=str(stats.get("train_data_string", "")),
+        evaluation=list(loaded.get("evaluation_metrics") or []),
+    )
+    return state, strip_prefixes(loaded["state_dict"])
+
+
+def load_optimizer_state(url: str) -> dict[str, Any]:
+    """The content of the `optimizer_n.pt` beside the weights at `url`: `optimizer`, and `scaler` if there was one."""
+    return load_file(_sibling(url, "optimizer"))
+
+
+def load_weights(url: str) -> dict[str, Tensor]:
+    """The weights of a checkpoint, or of a file that is a bare state dict."""
+    loaded = load_file(url)
+    return strip_prefixes(loaded.get("state_dict", loaded))
+
+
+def load_file(url: str) -> dict[str, Any]:
+    """Read a `.pt` file; nothing but tensors and plain values is unpickled.
+
+    Raises:
+        InputError: no such file, or a file that can't be read so.
+    """
+    with storage.open_read(url) as file:
+        source = file if file.seekable() else io.BytesIO(file.read())
+        try:
+            loaded = torch.load(source, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{url}: not a checkpoint of weights and plain values ({reason})") from error
+    if not isinstance(loaded, dict):
+        raise InputError(f"{url}: a checkpoint must hold a dictionary, found {type(loaded).__name__}")
+    return loaded
+
+
+def load_model(
+    checkpoint_url: str,
+    params_url: str | None = None,
+    model_config: str | ModelConfig | None = None,
+    device: str | torch.device = "cpu",
+) -> Transformer:
+    """Load a trained model, ready to evaluate.
+
+    Args:
+        checkpoint_url: an `epoch_n.pt`, or a bare state dict.
+        params_url: the run's `params.txt`; by default the one of the checkpoint's experiment.
+        model_config: overrides what the run says; a path, a built-in name or a config.
+        device: where the weights go.
+
+    Returns:
+        The model in eval mode; its forward gives (logits (B, T, V) in fp32, hidden states, cache or None).
+
+    Raises:
+        InputError: a file is missing, or the weights don't fit the config.
+    """
+    config = model_config if isinstance(model_config, ModelConfig) else None
+    config = config or stored_model_config(checkpoint_url, params_url, model_config)
+    with torch.device("meta"):
+        model = Transformer(config)
+    model.to_empty(device="cpu").tie_weights()  # leaving the meta device unties them
+    load_into(model, load_weights(checkpoint_url), checkpoint_url)
+    return model.to(device).eval()
+
+
+def load_into(model: Transformer, weights: Mapping[str, Tensor], url: str) -> None:
+    """Load weights strictly; `url` names their origin in the error."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise InputError(f"{url} does not fit the model config: {detail}") from error
+
+
+def stored_model_config(checkpoint_url: str, params_url: str | None, model_config: object = None) -> ModelConfig:
+    """The config of the run that a checkpoint belongs to.
+
+    It is the experiment's own copy where there is one, else the config that `params.txt` names, under its flags.
+    """
+    root = storage.parent(storage.parent(checkpoint_url))
+    copy = storage.join(root, MODEL_CONFIG_NAME)
+    if model_config is None and storage.exists(copy):
+        return model_config_from(storage.read_json(copy), where=copy)
+    url = params_url or storage.join(root, PARAMS_NAME)
+    params = read_params_text(storage.read_bytes(url).decode(), url) if storage.exists(url) else {}
+    if model_config is None and "model" not in params:
+        raise InputError(f"{url} does not say which model config {checkpoint_url} has; give params_url or a config")
+    flags = {key: params[key] for key in _CONFIG_PARAMS if params.get(key) is not None}
+    return load_model_config(str(model_config or params["model"]), **flags)
+
+
+def write_model_config(folder: str, config: ModelConfig) -> None:
+    """Keep the config beside the experiment's `params.txt`."""
+    storage.write_json(storage.join(folder, MODEL_CONFIG_NAME), config_to_json(config), indent=4)
+
+
+def _save(url: str, content: dict[str, Any]) -> None:
+    with storage.atomic_write(url) as file:
+        torch.save(content, file)
+
+
+def _sibling(url: str, prefix: str) -> str:
+    """The file of the same checkpoint with another prefix."""
+    name = storage.basename(url).replace("epoch_", f"{prefix}_", 1)
+    return storage.join(storage.parent(url), name)
