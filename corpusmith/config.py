@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import yaml
@@ -19,6 +19,7 @@ from corpusmith.io import storage
 
 D = TypeVar("D")
 Key = str | int
+Where = Callable[..., str]
 
 
 class YamlDocument:
@@ -124,20 +125,23 @@ def check_type(value: Any, annotation: Any, where: str) -> None:
         raise ConfigError(where, f"must be {describe_type(annotation)}, got {value!r}")
 
 
-def build(cls: type[D], mapping: Mapping[str, Any], where: str) -> D:
-    """A dataclass from a mapping; unknown key, missing key, wrong type or refused value raise ConfigError at `where`."""
+def build(cls: type[D], mapping: Mapping[str, Any], where: Where) -> D:
+    """A dataclass from a mapping; unknown key, missing key, wrong type or refused value raise ConfigError.
+
+    `where(*keys)` tells where a key of the mapping stands, as `YamlDocument.where` does.
+    """
     fields = {item.name: item for item in dataclasses.fields(cls) if item.init}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
     for key, value in mapping.items():
         if key not in fields:
             known = ", ".join(fields)
-            raise ConfigError(f"{where}.{key}", f"unknown key{did_you_mean(str(key), fields)} (known: {known})")
-        check_type(value, hints[key], f"{where}.{key}")
+            raise ConfigError(where(key), f"unknown key{did_you_mean(str(key), fields)} (known: {known})")
+        check_type(value, hints[key], where(key))
     for name, item in fields.items():
         lacks_default = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
         if lacks_default and name not in mapping:
-            raise ConfigError(where, f"the key {name!r} is missing")
+            raise ConfigError(where(), f"the key {name!r} is missing")
     try:
         return cls(**mapping)
     except ValueError as error:
-        raise ConfigError(where, str(error)) from error
+        raise ConfigError(where(), str(error)) from error

@@ -6,6 +6,8 @@ import random
 
 import xxhash
 
+VERSION = 1
+
 Part = str | int | bytes
 
 

@@ -18,7 +18,7 @@ from baselines.core.factories import get_aggregator, load_mapper_function
 from baselines.core.factory_utils import is_factory
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
 from baselines.core.processor import LocalStep
-from corpusmith.config import YamlDocument, build, check_type, load_yaml
+from corpusmith.config import Where, YamlDocument, build, check_type, load_yaml
 from corpusmith.errors import ConfigError, did_you_mean
 from corpusmith.global_steps import GLOBAL_STEPS, resolve
 
@@ -121,13 +121,10 @@ def _check_step(document: YamlDocument, source: int, index: int, step: Any) -> S
     return LocalStep(index=index, func=step["func"], arguments=arguments, aggregate=aggregate)
 
 
-Where = Callable[..., str]
-
-
 def _check_global(func: str, index: int, arguments: dict[str, Any], step: dict[str, Any], where: Where) -> GlobalCall:
     if "_aggregate" in step:
         raise ConfigError(where("_aggregate"), f"{func} is a global step; only local steps can aggregate")
-    config = build(resolve(GLOBAL_STEPS[func].config), arguments, where())
+    config = build(resolve(GLOBAL_STEPS[func].config), arguments, where)
     return GlobalCall(index=index, func=func, config=config)
 
 

@@ -14,10 +14,20 @@ from corpusmith.run.fingerprint import Tree, asset_hashes, code_versions
 from corpusmith.run.run import StagePlan
 from corpusmith.run.runner import Runner
 from corpusmith.run.stage import Stage
+from corpusmith.text.segment import UNICODE_VERSION
 from ray_processing.pipeline_config import Commit, GlobalCall, Pipeline
 
 PROCESSED = "_processed.jsonl"
-LOCAL_MODULES = ("baselines.core.processor", "corpusmith.io.shards", "corpusmith.seeds", "corpusmith.text.segment")
+LOCAL_MODULES = (
+    "baselines.core.processor",
+    "baselines.mappers.core_utils",
+    "corpusmith.io.compression",
+    "corpusmith.io.shards",
+    "corpusmith.seeds",
+    "corpusmith.text.hashing",
+    "corpusmith.text.segment",
+    "corpusmith.text.segment_kernels",
+)
 
 
 def processed_name(name: str) -> str:
@@ -64,7 +74,7 @@ def plan_local(steps: tuple[LocalStep, ...], seed: int) -> StagePlan:
     """The stage of a run of local steps."""
     fingerprint: Tree = {f"steps[{step.index}]": {**step.to_json(), **_step_code(step)} for step in steps}
     fingerprint["assets"] = asset_hashes([step.arguments for step in steps])
-    fingerprint["code"] = code_versions(LOCAL_MODULES)
+    fingerprint["code"] = {**code_versions(LOCAL_MODULES), "unicode": UNICODE_VERSION}
 
     def work(stage: Stage, runner: Runner) -> list[str]:
         by_name = {shard.name: shard for shard in stage.inputs}

@@ -8,7 +8,7 @@ config lies beside `params.txt`, so that an edited config can't change what a ch
 from __future__ import annotations
 
 import io
-import pickle
+from pickle import UnpicklingError
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -155,7 +155,7 @@ def load_file(url: str) -> dict[str, Any]:
         source = file if file.seekable() else io.BytesIO(file.read())
         try:
             loaded = torch.load(source, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"{url}: not a checkpoint of weights and plain values ({reason})") from error
     if not isinstance(loaded, dict):

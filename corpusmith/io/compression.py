@@ -15,6 +15,7 @@ from isal import igzip_lib
 
 from corpusmith.errors import ShardError
 
+VERSION = 1
 PIECE_BYTES = 1 << 17
 MAX_WINDOW_LOG = 31
 

@@ -23,6 +23,7 @@ from corpusmith.io.compression import decompressed
 
 Page = dict[str, Any]
 
+VERSION = 1
 SHARD_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.zstd")
 MAX_LINE_BYTES = 256 << 20
 KEPT_OF_OVERLONG_LINE = 4096

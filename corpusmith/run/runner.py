@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from corpusmith import house
 from corpusmith.errors import CorpusmithError, InputError, missing_package
 from corpusmith.run.progress import track
 
@@ -77,9 +78,16 @@ def _set_up(function: str) -> None:
     getattr(importlib.import_module(module), name)()
 
 
-def _call(function: Callable[[T], R], task: T, set_up: str | None) -> tuple[R | None, str | None, str | None]:
-    """Run one task on a worker; the task boundary, where any exception becomes an outcome."""
+def _call(
+    function: Callable[[T], R], task: T, set_up: str | None, folder: str
+) -> tuple[R | None, str | None, str | None]:
+    """Run one task on a worker; the task boundary, where any exception becomes an outcome.
+
+    Relative paths mean the same as in the driver, as far as the worker's machine has its working directory.
+    """
     try:
+        if os.getcwd() != folder and os.path.isdir(folder):
+            os.chdir(folder)
         if set_up is not None:
             _set_up(set_up)
         return function(task), None, None
@@ -132,6 +140,8 @@ class Runner:
         except ImportError as error:
             raise missing_package("ray", "all") from error
         self._started = True
+        before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(house.HOME), *filter(None, before)]))
         if ray.is_initialized():
             return
         address = self._execution.ray_address or os.environ.get("RAY_ADDRESS")
@@ -161,6 +171,13 @@ class Runner:
             return self._execution.cpus
         return cpus * IN_FLIGHT_PER_CPU
 
+    def _lost(self, failure: Exception) -> str:
+        import ray
+
+        if isinstance(failure, ray.exceptions.WorkerCrashedError | ray.exceptions.NodeDiedError):
+            return f"its worker died {self._execution.max_retries + 1} times (killed, out of memory, or a crash in native code)"
+        return f"Ray: {str(failure).strip().splitlines()[-1]}"
+
     def map(
         self,
         function: Callable[[T], R],
@@ -182,14 +199,14 @@ class Runner:
         import ray
 
         remote = ray.remote(num_cpus=1, max_retries=self._execution.max_retries)(_call)
-        limit = self._in_flight()
+        limit, folder = self._in_flight(), os.getcwd()
         waiting = iter(enumerate(tasks))
         flying: dict[Any, int] = {}
         with track(len(tasks), label, unit) as progress:
             while True:
                 while len(flying) < limit and (following := next(waiting, None)) is not None:
                     index, task = following
-                    flying[remote.remote(function, task, set_up)] = index
+                    flying[remote.remote(function, task, set_up, folder)] = index
                 if not flying:
                     return
                 done, _ = ray.wait(list(flying), num_returns=1)
@@ -197,6 +214,6 @@ class Runner:
                 try:
                     value, error, trace = ray.get(done[0])
                 except ray.exceptions.RayError as failure:
-                    value, error, trace = None, f"worker lost {self._execution.max_retries + 1} times: {failure}", None
+                    value, error, trace = None, self._lost(failure), str(failure)
                 progress.advance()
                 yield Outcome(name=name(tasks[index]), index=index, value=value, error=error, traceback=trace)

@@ -47,6 +47,7 @@ from corpusmith.text.kernels import (
     kernel,
 )
 
+VERSION = 1
 LINE_FEED = 0x0A
 FULL_STOP = 0x2E
 ELLIPSIS = 0x2026

@@ -24,8 +24,12 @@ class Bloom:
             raise ValueError(f"rate must lie in (0, 1], got {self.rate}")
 
 
+def where(*keys: str) -> str:
+    return ".".join(("f:1", *keys))
+
+
 def test_a_mapping_becomes_the_dataclass() -> None:
-    assert build(Bloom, {"ngram": 13, "rate": 1, "names": ["a"]}, "f:1") == Bloom(ngram=13, rate=1, names=["a"])
+    assert build(Bloom, {"ngram": 13, "rate": 1, "names": ["a"]}, where) == Bloom(ngram=13, rate=1, names=["a"])
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,7 @@ def test_a_mapping_becomes_the_dataclass() -> None:
 )
 def test_what_does_not_fit_is_refused_by_key(mapping: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        build(Bloom, mapping, "f:1")
+        build(Bloom, mapping, where)
     assert says in str(caught.value)
 
 

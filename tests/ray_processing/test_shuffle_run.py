@@ -136,7 +136,11 @@ def test_a_run_equals_itself_on_one_cpu_and_after_it_was_damaged(home: pathlib.P
 @pytest.mark.slow
 def test_a_killed_run_is_continued_to_the_same_bytes(home: pathlib.Path, tmp_path: pathlib.Path) -> None:
     execute(request_for(home, tmp_path / "whole"), cpus=2)
-    flags = {"input": home / "pages", "output": tmp_path / "killed" / "tokens", "tokenizer": home / "tokenizer.json"}
+    flags: dict[str, object] = {
+        "input": home / "pages",
+        "output": tmp_path / "killed" / "tokens",
+        "tokenizer": home / "tokenizer.json",
+    }
     flags |= {"readable_name": "toy", "exp-data-dir": tmp_path / "killed" / "exp_data", "seqlen": 15}
     flags |= {"wds_chunk_size": 40, "seed": 0, "num_cpus": 2}
     arguments = [part for flag, value in flags.items() for part in (f"--{flag}", str(value))]

@@ -32,7 +32,7 @@ def test_each_task_has_its_outcome_and_none_stops_the_others(runner: Runner) -> 
     assert outcomes[3].traceback is None
     assert outcomes[4].error == "KeyError: 'text'"
     assert "in work" in str(outcomes[4].traceback)
-    assert str(outcomes[5].error).startswith("worker lost 4 times")
+    assert str(outcomes[5].error).startswith("its worker died 4 times")
 
 
 def test_no_tasks_start_no_cluster() -> None:

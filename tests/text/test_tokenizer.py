@@ -25,7 +25,7 @@ def bpe_json(special: dict[str, int], pieces: list[str], first_id: int) -> bytes
     ]  # fmt: skip
     vocabulary = {piece: first_id + index for index, piece in enumerate(pieces)}
     vocabulary |= {text: number for text, number in special.items() if number < first_id}
-    model = {"type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": None}
+    model: dict[str, object] = {"type": "BPE", "vocab": vocabulary, "merges": [], "unk_token": None}
     return json.dumps({"version": "1.0", "added_tokens": added, "model": model}).encode()
 
 
