@@ -24,11 +24,17 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
-    "sample-crawl": Verb(main="raw_sources.sample:main", about="make a small seeded crawl (WARC files) without network"),
+    "sample-crawl": Verb(
+        main="raw_sources.sample:main", about="make a small seeded crawl (WARC files) without network"
+    ),
     "ingest": Verb(main="raw_sources.ingest:main", about="extract page shards from WARC files"),
     "process": Verb(main="ray_processing.process:main", about="filter, enrich and deduplicate pages as a YAML says"),
-    "train-tokenizer": Verb(main="ray_processing.train_tokenizer:main", about="train a byte-level BPE tokenizer on pages"),
-    "tokenize": Verb(main="ray_processing.tokenize_shuffle:main", about="tokenize and globally shuffle into webdataset"),
+    "train-tokenizer": Verb(
+        main="ray_processing.train_tokenizer:main", about="train a byte-level BPE tokenizer on pages"
+    ),
+    "tokenize": Verb(
+        main="ray_processing.tokenize_shuffle:main", about="tokenize and globally shuffle into webdataset"
+    ),
     "train": Verb(main="training.train:main", about="train a model of a fixed scale on a tokenized data set"),
     "eval": Verb(main="eval.eval_expdb:main", about="evaluate models of the experiment database"),
     "report": Verb(main="corpusmith.report:main", about="write a run's self-contained HTML report"),

@@ -1,14 +1,14 @@
 """The exception family, and the exit code that each branch stands for.
 
-    CorpusmithError           exit 1   something failed
-    ├── UserError             exit 2   the user's mistake: says what is wrong and what to do
-    │   ├── ConfigError                a key of a config file; carries file:line and key
-    │   ├── InputError                 missing input, unwritable output, bad argument
-    │   └── ChangedError               a run is continued under another config, seed, input or code
-    ├── ShardError                     a damaged shard; carries shard and byte offset
-    ├── StorageError                   a file or object store refused
-    ├── BalanceError                   a run whose books do not balance
-    └── RunFailed                      a stage that ended with failed shards
+CorpusmithError           exit 1   something failed
+├── UserError             exit 2   the user's mistake: says what is wrong and what to do
+│   ├── ConfigError                a key of a config file; carries file:line and key
+│   ├── InputError                 missing input, unwritable output, bad argument
+│   └── ChangedError               a run is continued under another config, seed, input or code
+├── ShardError                     a damaged shard; carries shard and byte offset
+├── StorageError                   a file or object store refused
+├── BalanceError                   a run whose books do not balance
+└── RunFailed                      a stage that ended with failed shards
 """
 
 from __future__ import annotations

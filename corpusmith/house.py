@@ -37,7 +37,9 @@ def check() -> None:
         if found == HOME / room:
             continue
         if found is None:
-            raise UserError(f"the room {room!r} is missing beside {HOME / 'corpusmith'}; reinstall: pip install -e {HOME}")
+            raise UserError(
+                f"the room {room!r} is missing beside {HOME / 'corpusmith'}; reinstall: pip install -e {HOME}"
+            )
         owners = [name for name in importlib.metadata.packages_distributions().get(room, []) if name != "corpusmith"]
         owner = f"distribution {owners[0]!r}" if owners else "a folder on the import path"
         remedy = f"uninstall it (pip uninstall {owners[0]})" if owners else "run from another directory"

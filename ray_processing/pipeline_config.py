@@ -138,7 +138,9 @@ def _check_local(func: str, arguments: dict[str, Any], where: Where) -> None:
     _check_arguments(function, arguments, where, skip_first=not is_factory(function))
 
 
-def _check_arguments(function: Callable[..., Any], arguments: dict[str, Any], where: Where, *, skip_first: bool) -> None:
+def _check_arguments(
+    function: Callable[..., Any], arguments: dict[str, Any], where: Where, *, skip_first: bool
+) -> None:
     """Hold arguments against a signature: unknown, missing, wrong type."""
     plain = inspect.unwrap(function)
     parameters = list(inspect.signature(plain).parameters.values())[1 if skip_first else 0 :]

@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "corpusmith process",
         "Filter, enrich, modify and deduplicate page shards as a YAML says.",
-        "corpusmith process --raw_data_dirpath pages/ --config_path filters.yaml --output_dir out --readable_name my_pages",
+        "corpusmith process --raw_data_dirpath pages --config_path filters.yaml --output_dir out --readable_name mine",
     )
     parser.add_argument("--source_ref_paths", nargs="+", help="reference JSON of the input (instead of a folder)")
     parser.add_argument("--raw_data_dirpath", help="folder of the input page shards")
@@ -69,7 +69,9 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
     base = storage.join(arguments.output_dir, config_name)
     dataset_url = storage.join(base, "processed_data") + "/"
     if dataset_url.startswith(source.url.rstrip("/") + "/") or source.url.startswith(dataset_url):
-        raise InputError(f"the output folder {dataset_url} and the input {source.url} lie in each other; choose another")
+        raise InputError(
+            f"the output folder {dataset_url} and the input {source.url} lie in each other; choose another"
+        )
     reference = reference_path(arguments.exp_data_dir, "untokenized", arguments.readable_name)
     refuse_foreign_reference(reference, dataset_url, arguments.overwrite)
 

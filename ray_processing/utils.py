@@ -59,6 +59,8 @@ def resolve_source(source_ref_paths: Sequence[str] | None, raw_data_dirpath: str
         raise InputError(f"--source_ref_paths: exactly one reference is supported, got {len(paths)}")
     if paths:
         reference = load_dataset(paths[0])
+        if reference.dataset_url is None:
+            raise InputError(f"{paths[0]}: has no dataset_url; give a reference of page shards")
         return Source(url=reference.dataset_url, sources=[{"uuid": reference.uuid, "name": reference.name}])
     if raw_data_dirpath is None:
         raise InputError("give the input: --raw_data_dirpath FOLDER or --source_ref_paths REFERENCE.json")
@@ -66,12 +68,17 @@ def resolve_source(source_ref_paths: Sequence[str] | None, raw_data_dirpath: str
 
 
 def sources_of(url: str, exp_data_dir: str) -> list[dict[str, str]]:
-    """`{"uuid", "name"}` of the untokenized reference whose data stand at `url`, or an empty list."""
-    for spelling in (url.rstrip("/") + "/", url.rstrip("/")):
-        found = find_dataset(exp_data_dir, "dataset_url", spelling, tokenized=False)
-        if found is not None:
-            return [{"uuid": found[1]["uuid"], "name": found[1]["name"]}]
-    return []
+    """`{"uuid", "name"}` of the untokenized reference whose data stand at `url` or around it, or an empty list."""
+    folder = url.rstrip("/")
+    while True:
+        for spelling in (folder + "/", folder):
+            found = find_dataset(exp_data_dir, "dataset_url", spelling, tokenized=False)
+            if found is not None:
+                return [{"uuid": found[1]["uuid"], "name": found[1]["name"]}]
+        above = storage.parent(folder)
+        if above in (folder, ".", "/") or above.endswith(":/"):
+            return []
+        folder = above
 
 
 def refuse_foreign_reference(path: str, dataset_url: str, overwrite: bool) -> None:
@@ -81,7 +88,8 @@ def refuse_foreign_reference(path: str, dataset_url: str, overwrite: bool) -> No
     found = storage.read_json(path)
     if found.get("dataset_url") != dataset_url:
         raise InputError(
-            f"{path} exists and belongs to {found.get('dataset_url')}; choose another --readable_name or pass --overwrite"
+            f"{path} exists and belongs to {found.get('dataset_url')}; "
+            "choose another --readable_name or pass --overwrite"
         )
 
 
@@ -112,4 +120,3 @@ def publish(reference: DatasetReference, path: str, overwrite: bool) -> None:
     """Write a reference; one of the same data that stands already is left as it is unless `overwrite`."""
     if overwrite or not storage.exists(path):
         write_reference(reference, path, overwrite=True)
-

@@ -50,6 +50,7 @@ def test_no_module_of_a_script_folder_hides_another(folder: str) -> None:
 def test_help_is_instant_and_loads_nothing_heavy() -> None:
     code = (
         "import sys; from corpusmith.cli import main; main(['--help']); "
-        "heavy = {'ray', 'torch', 'numba', 'pyarrow', 'tokenizers'} & set(sys.modules); sys.exit(f'loaded {heavy}' if heavy else 0)"
+        "heavy = {'ray', 'torch', 'numba', 'pyarrow', 'tokenizers'} & set(sys.modules); "
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)

@@ -8,10 +8,10 @@ config lies beside `params.txt`, so that an edited config can't change what a ch
 from __future__ import annotations
 
 import io
-from pickle import UnpicklingError
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pickle import UnpicklingError
 from typing import Any
 
 import torch

@@ -8,7 +8,7 @@ gzip through `isal`; both tell when a stream has really ended and hand back what
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from backports import zstd
 from isal import igzip_lib
@@ -22,12 +22,16 @@ MAX_WINDOW_LOG = 31
 _GZIP_MAGIC = b"\x1f\x8b"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
+_DAMAGE: tuple[Any, ...] = (zstd.ZstdError, igzip_lib.error, EOFError, ValueError)
+
 
 class _Decompressor(Protocol):
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
-
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 
 
@@ -65,9 +69,7 @@ def _plain(file: BinaryIO, head: bytes) -> Iterator[bytes]:
         head = file.read(PIECE_BYTES)
 
 
-def _members(
-    file: BinaryIO, data: bytes, name: str, make: Callable[[], _Decompressor], unit: str
-) -> Iterator[bytes]:
+def _members(file: BinaryIO, data: bytes, name: str, make: Callable[[], _Decompressor], unit: str) -> Iterator[bytes]:
     offset = 0
     while data:
         decompressor = make()
@@ -78,7 +80,7 @@ def _members(
                     raise ShardError(name, offset, f"{unit} ends early")
             try:
                 piece = decompressor.decompress(data, PIECE_BYTES)
-            except (zstd.ZstdError, igzip_lib.error, EOFError, ValueError) as error:
+            except _DAMAGE as error:
                 raise ShardError(name, offset, f"damaged {unit}: {error}") from error
             data = b""
             offset += len(piece)

@@ -8,14 +8,16 @@ another. The writer is atomic and returns size, count and checksum.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import orjson
 import xxhash
+from backports import zstd
 
 from corpusmith.errors import InputError, ShardError
 from corpusmith.io import storage
@@ -34,7 +36,8 @@ WRITE_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 
 
-class Record(NamedTuple):
+@dataclass(slots=True)
+class Record:
     """One record of a shard as it stands there.
 
     `index` counts records from 0, `offset` is the byte where it starts in the uncompressed content, `raw` the line
@@ -192,7 +195,7 @@ class _Hashed:
         return len(data)
 
     def flush(self) -> None:
-        self._file.flush()
+        """Asked for by gzip; the file is flushed when it is complete."""
 
     @property
     def checksum(self) -> str:
@@ -232,14 +235,11 @@ class ShardWriter:
 @contextlib.contextmanager
 def _compressor(file: _Hashed, name: str) -> Iterator[_Sink]:
     if name.endswith((".zst", ".zstd")):
-        from backports import zstd
-
-        with zstd.ZstdFile(file, "w", level=ZSTD_LEVEL) as sink:
+        with zstd.ZstdFile(cast(BinaryIO, file), "wb", level=ZSTD_LEVEL) as sink:
             yield sink
     elif name.endswith(".gz"):
-        from isal import igzip
-
-        with igzip.IGzipFile(filename="", mode="wb", fileobj=file, compresslevel=GZIP_LEVEL, mtime=0) as sink:
+        # isal's deflate is faster but gives other bytes now and then for the same input
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=GZIP_LEVEL, mtime=0) as sink:
             yield sink
     else:
         yield file
@@ -247,7 +247,7 @@ def _compressor(file: _Hashed, name: str) -> Iterator[_Sink]:
 
 @contextlib.contextmanager
 def open_shard_writer(url: str) -> Iterator[ShardWriter]:
-    """A writer for the shard at `url`, compressed as its name says; it appears whole when the block ends, or not at all."""
+    """A writer for the shard at `url`, compressed as its name says; the shard appears whole or not at all."""
     with storage.atomic_write(url) as file:
         hashed = _Hashed(file)
         with _compressor(hashed, url) as sink:

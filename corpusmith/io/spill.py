@@ -33,7 +33,10 @@ def group_by_cell(batch: pa.RecordBatch, cells: pa.Array, count: int) -> list[pa
     order = np.argsort(numbers, kind="stable")
     ends = np.cumsum(np.bincount(numbers, minlength=count))
     ordered = batch.take(pa.array(order))
-    return [ordered.slice(int(end - length), int(length)) for end, length in zip(ends, np.diff(ends, prepend=0), strict=True)]
+    return [
+        ordered.slice(int(end - length), int(length))
+        for end, length in zip(ends, np.diff(ends, prepend=0), strict=True)
+    ]
 
 
 def read_spill_cell(url: str, cell: int) -> pa.RecordBatch:

@@ -40,9 +40,7 @@ class SetAside:
     def add(self, step: str, record: Record, reason: str, *, piece: int = 0) -> None:
         """Set a record aside; `piece` is its number among the pieces that splits made of the record."""
         if step not in self._writers:
-            self._writers[step] = self._stack.enter_context(
-                open_shard_writer(self._place.error_url(step, self._shard))
-            )
+            self._writers[step] = self._stack.enter_context(open_shard_writer(self._place.error_url(step, self._shard)))
         row: dict[str, Any] = {
             "shard": self._shard,
             "index": record.index,

@@ -203,7 +203,7 @@ class Run:
         if not stored and storage.is_dir(self.place.output) and storage.list_files(self.place.output):
             if not options.overwrite:
                 raise InputError(
-                    f"{self.place.output} holds files of something else; choose another output folder or pass --overwrite"
+                    f"{self.place.output} holds files of something else; choose another folder or pass --overwrite"
                 )
             storage.remove_tree(self.place.output)
         if difference is not None:
@@ -243,7 +243,7 @@ class Run:
         if (unfinished or failures) and not options.ignore_failures:
             lines = "\n  ".join(failures[:20] or unfinished[:20])
             raise RunFailed(
-                f"stage {place.name}: {len(unfinished)} of {len(stage.units)} shards failed; the others are done, and the "
+                f"stage {place.name}: {len(unfinished)} of {len(stage.units)} shards failed; the others are done; the "
                 f"same command takes only these again:\n  {lines}"
             )
         if failures:

@@ -38,7 +38,7 @@ CONNECT_SECONDS = 5.0
 class Execution:
     """How a run is executed; nothing here decides its result.
 
-    `cpus`: CPUs of the cluster of one (all of this machine by default); in a joined cluster, how many tasks run at once.
+    `cpus`: CPUs of the cluster of one (all of this machine by default), or how many tasks run at once in a joined one.
     `ray_address`: cluster to join. `max_retries`: how often a task is run again after its worker died.
     """
 
@@ -122,7 +122,9 @@ class Runner:
     def __enter__(self) -> Runner:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._owned:
             import ray
 
@@ -166,7 +168,7 @@ class Runner:
         """How many tasks to hand to Ray at a time; no more than the wanted CPUs where the cluster is another's."""
         import ray
 
-        cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
         if self._execution.cpus is not None and self._execution.cpus < cpus:
             return self._execution.cpus
         return cpus * IN_FLIGHT_PER_CPU
@@ -175,7 +177,8 @@ class Runner:
         import ray
 
         if isinstance(failure, ray.exceptions.WorkerCrashedError | ray.exceptions.NodeDiedError):
-            return f"its worker died {self._execution.max_retries + 1} times (killed, out of memory, or a crash in native code)"
+            tries = self._execution.max_retries + 1
+            return f"its worker died {tries} times (killed, out of memory, or a crash in native code)"
         return f"Ray: {str(failure).strip().splitlines()[-1]}"
 
     def map(
@@ -198,7 +201,7 @@ class Runner:
         self._start()
         import ray
 
-        remote = ray.remote(num_cpus=1, max_retries=self._execution.max_retries)(_call)
+        remote: Any = ray.remote(num_cpus=1, max_retries=self._execution.max_retries)(_call)
         limit, folder = self._in_flight(), os.getcwd()
         waiting = iter(enumerate(tasks))
         flying: dict[Any, int] = {}

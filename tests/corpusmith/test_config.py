@@ -52,12 +52,19 @@ def test_what_does_not_fit_is_refused_by_key(mapping: dict[str, Any], says: str)
 
 @pytest.mark.parametrize(
     ("value", "annotation", "expected"),
-    [(1, float, True), (True, float, False), (1.5, int, False), (None, int | None, True), ({}, dict[str, Any], True), ([], tuple, True)],
+    [
+        (1, float, True),
+        (True, float, False),
+        (1.5, int, False),
+        (None, int | None, True),
+        ({}, dict[str, Any], True),
+        ([], tuple, True),
+    ],
 )
 def test_integers_are_numbers_and_booleans_are_not(value: object, annotation: object, expected: bool) -> None:
     assert fits(value, annotation) == expected
     if not expected:
-        with pytest.raises(ConfigError, match="^here: must be"):
+        with pytest.raises(ConfigError, match=r"^here: must be"):
             check_type(value, annotation, "here")
 
 

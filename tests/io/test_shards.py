@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import pathlib
 
@@ -29,7 +30,9 @@ def good(records: list[Record]) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.zstd"])
-def test_what_is_written_is_read_and_checksum_and_size_are_those_of_the_file(tmp_path: pathlib.Path, suffix: str) -> None:
+def test_what_is_written_is_read_and_checksum_and_size_are_those_of_the_file(
+    tmp_path: pathlib.Path, suffix: str
+) -> None:
     url = str(tmp_path / f"a{suffix}")
     with open_shard_writer(url) as writer:
         for page in PAGES:
@@ -52,12 +55,14 @@ def test_the_same_pages_give_the_same_bytes_under_any_name(tmp_path: pathlib.Pat
 @pytest.mark.parametrize("compress", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
 def test_all_members_cut_anywhere_are_read(tmp_path: pathlib.Path, compress: object) -> None:
     cuts = [0, 1, 7777, 7778, 20000, len(LINES)]
-    parts = [compress(LINES[start:end]) for start, end in zip(cuts, cuts[1:], strict=False)]  # type: ignore[operator]
+    parts = [compress(LINES[start:end]) for start, end in itertools.pairwise(cuts)]  # type: ignore[operator]
     assert list(read_shard(write(tmp_path / "a.jsonl.zst", b"".join(parts)))) == PAGES
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, zstd.compress], ids=["gzip", "zstd"])
-def test_a_stream_that_ends_early_is_reported_after_the_pages_before_it(tmp_path: pathlib.Path, compress: object) -> None:
+def test_a_stream_that_ends_early_is_reported_after_the_pages_before_it(
+    tmp_path: pathlib.Path, compress: object
+) -> None:
     whole: bytes = compress(LINES)  # type: ignore[operator]
     second: bytes = compress(LINES)  # type: ignore[operator]
     records = list(read_records(write(tmp_path / "a.jsonl.gz", whole + second[: len(second) // 2])))
@@ -78,7 +83,17 @@ def test_zero_padding_after_gzip_is_no_damage(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b'{"text": "cut', b"{'text': 1}", b"null", b"3", b'"text"', b"[]", b'{"a": NaN}', b'{"t": "\xff"}', b'{"a":1}{"b":2}'],
+    [
+        b'{"text": "cut',
+        b"{'text': 1}",
+        b"null",
+        b"3",
+        b'"text"',
+        b"[]",
+        b'{"a": NaN}',
+        b'{"t": "\xff"}',
+        b'{"a":1}{"b":2}',
+    ],
 )
 def test_a_bad_line_is_one_record_with_its_bytes_and_offset(tmp_path: pathlib.Path, line: bytes) -> None:
     first = dump_page(PAGES[0])
@@ -154,7 +169,15 @@ def test_damaged_shards_of_the_sample_data_are_read_or_refused_as_their_truth_sa
     folder = shared_data / "data" / "pages" / "bad"
     rows = [json.loads(line) for line in (folder / "truth.jsonl").read_text().splitlines()]
     for row in rows:
-        if row["kind"] not in ("valid", "misnamed", "trailing_garbage", "empty_file", "empty_frame", "truncated", "corrupt"):
+        if row["kind"] not in (
+            "valid",
+            "misnamed",
+            "trailing_garbage",
+            "empty_file",
+            "empty_frame",
+            "truncated",
+            "corrupt",
+        ):
             continue
         records = list(read_records(str(folder / row["file"])))
         if "pages" in row:

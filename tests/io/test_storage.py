@@ -22,9 +22,14 @@ def test_a_file_appears_whole_when_the_block_ends(tmp_path: pathlib.Path) -> Non
 def test_nothing_appears_and_nothing_is_left_when_the_block_raises(tmp_path: pathlib.Path) -> None:
     target = str(tmp_path / "a.bin")
     storage.write_bytes(target, b"old")
-    with pytest.raises(RuntimeError), storage.atomic_write(target) as file:
-        file.write(b"new")
-        raise RuntimeError
+
+    def fail_halfway() -> None:
+        with storage.atomic_write(target) as file:
+            file.write(b"new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
     assert storage.read_bytes(target) == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
 

@@ -57,10 +57,22 @@ def test_steps_keep_their_index_arguments_and_kind(tmp_path: pathlib.Path) -> No
     [
         ("- func: word_lenght_filter", 3, "unknown function 'word_lenght_filter'; did you mean 'word_length_filter'?"),
         ("- func: exact_dedupe", 3, "did you mean 'exact_dedup'?"),
-        ("- func: word_length_filter\n  min_lenght: 3", 4, "steps[0].min_lenght: unknown argument; did you mean 'min_length'?"),
-        ("- commit\n- func: word_length_filter\n  min_length: three", 5, "steps[1].min_length: must be a number, got 'three'"),
+        (
+            "- func: word_length_filter\n  min_lenght: 3",
+            4,
+            "steps[0].min_lenght: unknown argument; did you mean 'min_length'?",
+        ),
+        (
+            "- commit\n- func: word_length_filter\n  min_length: three",
+            5,
+            "steps[1].min_length: must be a number, got 'three'",
+        ),
         ("- func: page_length_filter", 3, "page_length_filter needs the argument 'length_type'"),
-        ("- func: page_length_filter\n  length_type: word\n  ignore_punct: true", 5, "did you mean 'ignore_punctuation'?"),
+        (
+            "- func: page_length_filter\n  length_type: word\n  ignore_punct: true",
+            5,
+            "did you mean 'ignore_punctuation'?",
+        ),
         ("- func: page_length_filter\n  length_type: words", 4, "must be one of 'word'"),
         ("- func: stop_word_filter\n  count_unique: 1", 4, "must be true or false, got 1"),
         ("- func: language_filter\n  keep_languages: en", 4, "must be a list"),

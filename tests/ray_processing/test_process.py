@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -52,7 +51,9 @@ def write_pages(folder: pathlib.Path, **extra: object) -> pathlib.Path:
         with open_shard_writer(str(folder / f"part{shard % 2}" / f"s{shard}.jsonl.zst")) as writer:
             for number in range(PAGES):
                 repeated = number % 10 == 0
-                text = f"the same text in many shards {number}" if repeated else f"words of page {number} in shard {shard}"
+                text = (
+                    f"the same text in many shards {number}" if repeated else f"words of page {number} in shard {shard}"
+                )
                 text = "short" if number % 7 == 3 else text
                 writer.write({"text": text, "number": number, "url": f"http://example.org/{shard}/{number}", **extra})
     return folder
@@ -79,11 +80,11 @@ def ledger_of(tmp_path: pathlib.Path, out: str) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     pages = write_pages(folder / "pages")
     assert main(command(folder, pages, "out")) == 0
-    yield folder
+    return folder
 
 
 def test_the_books_balance_and_the_output_is_complete(undisturbed: pathlib.Path) -> None:
@@ -208,8 +209,11 @@ def test_a_shard_that_fails_ends_with_one_and_only_it_is_taken_again(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(
-        "import os\ndef fatal(page):\n    if page['number'] == 5 and '/3/' in page['url'] and not os.path.exists('mended'):\n"
-        "        os._exit(1)\n    return [page]\n"
+        "import os\n"
+        "def fatal(page):\n"
+        "    if page['number'] == 5 and '/3/' in page['url'] and not os.path.exists('mended'):\n"
+        "        os._exit(1)\n"
+        "    return [page]\n"
     )
     pages = write_pages(tmp_path / "pages")
     yaml = "- source: cc\n  steps:\n    - func: mine.fatal\n    - func: exact_dedup\n"
@@ -312,6 +316,7 @@ def test_a_killed_run_continues_to_identical_bytes(
     arguments[arguments.index("--num_cpus") + 1] = cpus
     process = start(tmp_path, arguments)
     wait_for(tmp_path / "out/cfg/run/stages", "*/records/**/*.json", records, process)
+    assert process.poll() is None, "the run ended before anything could be killed"
     if victim == "driver":
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -320,7 +325,9 @@ def test_a_killed_run_continues_to_identical_bytes(
         other[other.index("--num_cpus") + 1] = "2" if cpus == "1" else "1"
         assert start(tmp_path, other).wait() == 0
     else:
-        for worker in ray_workers(process.pid):
+        workers = ray_workers(process.pid)
+        assert workers
+        for worker in workers:
             os.kill(worker, signal.SIGKILL)
         assert process.wait() == 0
     assert shards_of(tmp_path, "out") == shards_of(tmp_path, "calm")

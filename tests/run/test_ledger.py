@@ -12,7 +12,9 @@ def test_read_and_added_equal_kept_removed_and_errored() -> None:
     counts = Counts(read=10, added=2, kept=7)
     counts.remove("00-a", 3)
     counts.set_aside("read")
-    with pytest.raises(BalanceError, match=r"books of shard x .* read 10 \+ added 2 != kept 7 \+ removed 3 \+ errored 1"):
+    with pytest.raises(
+        BalanceError, match=r"books of shard x .* read 10 \+ added 2 != kept 7 \+ removed 3 \+ errored 1"
+    ):
         counts.check_balance("shard x")
     counts.remove("00-a")
     counts.check_balance("shard x")

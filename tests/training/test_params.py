@@ -34,7 +34,7 @@ def test_old_names_are_read_under_the_new_ones():
 
 
 def test_a_line_without_a_colon_is_named():
-    with pytest.raises(ConfigError, match="params.txt:2"):
+    with pytest.raises(ConfigError, match=r"params\.txt:2"):
         read_params_text("a: 1\nb 2\n", "params.txt")
 
 
