@@ -11,7 +11,8 @@ that stands is not made again, and each is written whole or not at all, so any t
  2. per cell, the ids of all shards are sorted and grouped, the unit to keep is chosen, the others are spilled by
     shard, and each group is written to `groups/` for whoever wants to check;
  3. per shard, the pages are streamed again without the units that lost.
-Memory: 24 bytes (and the selection value) a unit of a shard in phases 1 and 3, of a cell in phase 2.
+Memory: some 32 bytes (and the selection value) a unit of a shard in phases 1 and 3, of a cell in phase 2; a group lies
+in one cell, so a unit that stands in a dataset a thousand million times needs a worker with the memory for its rows.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ INPUT_BYTES_PER_CELL = 256 << 20
 
 def plan_stage(config: ExactConfig, step: str) -> StagePlan:
     """The stage of an exact dedup; `step` is the key under which the books name it, such as `04-exact_dedup`."""
-    modules = ["dedup.content_units", "dedup.exact", "dedup.exact_drop", "dedup.exact_groups"]
+    modules = ["dedup.content_units", "dedup.exact", "dedup.exact_config", "dedup.exact_drop", "dedup.exact_groups"]
     if config.normalize is not None or config.selection_normalize is not None:
         modules.append("corpusmith.text.normalize")
 

@@ -12,6 +12,7 @@ from corpusmith.run.fingerprint import Tree
 from corpusmith.text.normalize import DEDUP_NORMALIZERS
 from dedup.content_units import Normalizer, UnitReader
 
+VERSION = 1
 _WITHOUT_EFFECT = ("sync_to_input", "working_dir")
 
 

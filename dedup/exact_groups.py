@@ -183,8 +183,8 @@ def _groups(rows: UnitRows, lost: I64Array, kept: I64Array, names: list[str]) ->
     def place(row: int) -> dict[str, Any]:
         return {"shard": names[rows.shard[row]], "page": int(rows.page[row]), "unit": int(rows.unit[row])}
 
-    starts = np.flatnonzero(np.diff(kept, prepend=-1))
-    for start, end in zip(starts, [*starts[1:], len(kept)], strict=True):
+    starts, ends = np.flatnonzero(np.diff(kept, prepend=-1)), np.flatnonzero(np.diff(kept, append=-1)) + 1
+    for start, end in zip(starts, ends, strict=True):
         removed = np.sort(lost[start:end])  # rows stand in the order (shard, page, unit)
         yield {
             "kept": place(int(kept[start])),

@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--readable_name", required=True, help="name of the data set and of its reference JSON")
     parser.add_argument("--config_path", required=True, help="the YAML")
     parser.add_argument("--source_name", help="entry of the YAML (default: the only one)")
+    parser.add_argument("--workers", type=int, default=1, help="accepted; shards are what is worked on in parallel")
     parser.add_argument("--num_shards", type=int, help="only the first N shards")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random draws (default 0)")
     parser.add_argument("--overwrite", action="store_true", help="redo the first stage that differs and all after it")

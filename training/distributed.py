@@ -6,6 +6,7 @@ Follows DCLM's lookup of environment variables. Departs from OpenLM in its defau
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -76,6 +77,9 @@ def process_group(ranks: Ranks) -> Iterator[None]:
     try:
         yield
     finally:
+        # a DDP wrapper that outlives its group aborts the process now and then ("terminate called without an active
+        # exception", seen with gloo of torch 2.13); its reference cycles need the collector to go
+        gc.collect()
         dist.destroy_process_group()
 
 

@@ -1,0 +1,154 @@
+"""The doors that users come in by: import paths, script paths, flags, keys. A change edits these lists on purpose."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pathlib
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from corpusmith.cli import VERBS, main
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+IMPORTS = {
+    "baselines.core": ["get_aggregator", "get_mapper", "get_transform"],
+    "baselines.core.constants": ["CHUNK", "COMMIT_KEY_NAME", "CONTENT", "GLOBAL_FUNCTIONS", "URL"],
+    "baselines.core.factories": ["ProfilingData", "_load_function", "get_mapper"],
+    "baselines.core.factory_utils": ["factory_function", "initialize_mapper", "is_factory"],
+    "baselines.aggregators": ["histogram", "percentiles", "threshold_transform"],
+    "baselines.mappers": ["massive_web_repetition_filters", "move_url_modifier", "page_length_filter"],
+    "baselines.mappers.core_utils": ["DEDUP_NORMALIZERS", "split_paragraphs", "split_sentences", "split_words"],
+    "baselines.mappers.enrichers": ["line_counter_enricher"],
+    "baselines.mappers.filters": ["quality_filter", "repetition_filter"],
+    "baselines.mappers.filters.content_filters": ["repetition_filter", "stop_word_filter"],
+    "baselines.mappers.filters.metadata_filters": ["random_sampling_filter", "url_substring_filter"],
+    "baselines.mappers.modifiers": ["newline_removal_modifier", "within_page_dedup"],
+    "ray_processing": ["GLOBAL_FUNCTIONS"],
+}
+SCRIPTS = [
+    "ray_processing/process.py",
+    "ray_processing/tokenize_shuffle.py",
+    "eval/eval_openlm_ckpt.py",
+    "eval/aggregated_metrics.py",
+    "tools/eval_expdb.py",
+    "tools/make_wds_manifest.py",
+]
+EXECUTION = {"--num_cpus", "--ray_address"}
+FLAGS = {
+    "sample-crawl": {"--output", "--overwrite", "--pages", "--seed"},
+    "ingest": EXECUTION
+    | {"--exp-data-dir", "--ignore_failures", "--input", "--output_dir", "--overwrite", "--readable_name"},
+    "process": EXECUTION
+    | {"--config_path", "--exp-data-dir", "--ignore_failures", "--keep-stages", "--num_shards", "--output_dir"}
+    | {"--overwrite", "--raw_data_dirpath", "--readable_name", "--seed", "--shard_list_file", "--shard_list_filters"}
+    | {"--source_name", "--source_ref_paths", "--workers"},
+    "train-tokenizer": {
+        "--content_key",
+        "--input",
+        "--output",
+        "--overwrite",
+        "--sample_rate",
+        "--seed",
+        "--vocab_size",
+    },
+    "tokenize": EXECUTION
+    | {"--content_key", "--exp-data-dir", "--input", "--keep-stages", "--no_shuffle", "--output", "--overwrite"}
+    | {"--ray_spill_location", "--readable_name", "--seed", "--seqlen", "--source_ref_paths", "--subset", "--suffixes"}
+    | {"--tokenizer", "--wds_chunk_size"},
+    "train": {"--acc", "--cd", "--chinchilla-multiplier", "--data-config", "--data-tolerate-error-p"}
+    | {"--data-tolerate-num-ckpts", "--git-db", "--global-bs", "--log-every", "--logs", "--lr"}
+    | {"--multiple-data-passes", "--name-suffix", "--num-checkpoints", "--precision", "--pretrained", "--scale"}
+    | {"--seed", "--torchcompile", "--val-data", "--val-data-key", "--val-frequency", "--warmup", "--wd", "--workers"},
+    "eval": {
+        "--database_path",
+        "--end_idx",
+        "--eval_yaml",
+        "--filters",
+        "-f",
+        "--no_skip",
+        "--num_gpus",
+        "--output_dir",
+    }
+    | {"--seed", "--start_idx", "--table", "--tokenizer"},
+    "report": {"--exp-data-dir", "--output"},
+}
+
+
+@pytest.mark.parametrize("module", IMPORTS)
+def test_names_of_dclm_are_where_its_users_look_for_them(module: str) -> None:
+    found = importlib.import_module(module)
+    assert [name for name in IMPORTS[module] if not hasattr(found, name)] == []
+
+
+def test_the_short_names_lead_to_the_same_modules() -> None:
+    code = (
+        "import baselines.core, core.constants, mappers.modifiers, aggregators, baselines.mappers.modifiers as long; "
+        "assert core.constants is baselines.core.constants; assert mappers.modifiers is long"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_run_by_path_from_anywhere(script: str, tmp_path: pathlib.Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("usage: ")
+
+
+def parser_of(verb: str):  # type: ignore[no-untyped-def]  # argparse.ArgumentParser, made by modules of many rooms
+    return importlib.import_module(VERBS[verb].main.partition(":")[0]).build_parser()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_flags_are(verb: str) -> None:
+    found = {option for action in parser_of(verb)._actions for option in action.option_strings}
+    assert found - {"-h", "--help"} == FLAGS[verb]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_help_ends_with_an_example_that_its_parser_takes(verb: str) -> None:
+    parser = parser_of(verb)
+    lines = parser.format_help().rstrip().splitlines()
+    start = max(index for index, line in enumerate(lines) if line.strip() == "example:")
+    words = shlex.split(" ".join(line.strip().rstrip("\\") for line in lines[start + 1 :]))
+    if words[0] == "torchrun":
+        words = ["corpusmith", "train", *words[words.index("--") + 1 :]]
+    assert words[:2] == ["corpusmith", verb]
+    parser.parse_args(words[2:])
+
+
+def test_the_command_lists_its_verbs_and_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(verb in shown for verb in VERBS)
+    assert main(["proces"]) == 2
+    assert (
+        capsys.readouterr().err == "error: no verb 'proces'; did you mean 'process'? (corpusmith --help lists them)\n"
+    )
+    assert main([]) == 2
+
+
+def test_wrong_flags_end_with_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["process", "--no-such-flag"])
+    assert caught.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_global_functions_resolve_when_read_and_importing_them_loads_no_ray() -> None:
+    code = (
+        "import sys; from ray_processing import GLOBAL_FUNCTIONS; assert list(GLOBAL_FUNCTIONS) == ['exact_dedup']; "
+        "assert not {'ray', 'torch'} & set(sys.modules); assert callable(GLOBAL_FUNCTIONS['exact_dedup'])"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_keys_of_the_scales_are_those_of_dclm() -> None:
+    scale = json.loads((ROOT / "training" / "configs" / "411m_1x.json").read_text())
+    assert {"model", "tokens", "warmup", "lr", "wd", "cd", "global_bs", "acc", "qk_norm", "z_loss"} <= set(scale)
