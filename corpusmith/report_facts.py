@@ -235,7 +235,9 @@ def read_run(base: str) -> RunFacts:
     root = storage.join(base, "run")
     plan_url = storage.join(root, "plan.json")
     if not storage.exists(plan_url):
-        raise InputError(f"{base}: holds no run ({plan_url} is missing); give the folder that holds run/ and its output")
+        raise InputError(
+            f"{base}: holds no run ({plan_url} is missing); give the folder that holds run/ and its output"
+        )
     events = list(_read_events(storage.join(root, "events.jsonl")))
     runs = [event for event in events if event.get("event") == "run"]
     finished = bool(runs) and runs[-1].get("state") == "finished"
@@ -336,10 +338,12 @@ def _merge_step(steps: dict[str, StepFacts], row: dict[str, Any]) -> None:
     step = steps.setdefault(key, StepFacts(key=key))
     step.func = str(row.get("func") or step.func)
     step.arguments = as_dict(row.get("arguments")) or step.arguments
-    step.pages_in += as_int(row.get("pages_in")) or 0
-    step.pages_out += as_int(row.get("pages_out")) or 0
-    step.removed += as_int(row.get("removed")) or 0
-    step.errors += as_int(row.get("errors")) or 0
+    pages_in, pages_out = as_int(row.get("pages_in")) or 0, as_int(row.get("pages_out"))
+    removed, errors = as_int(row.get("removed")) or 0, as_int(row.get("errors")) or 0
+    step.pages_in += pages_in
+    step.pages_out += pages_in - removed - errors if pages_out is None else pages_out
+    step.removed += removed
+    step.errors += errors
     step.tokens_removed = _plus(step.tokens_removed, as_int(row.get("tokens_removed")))
     step.seconds += as_number(row.get("seconds")) or 0.0
 
@@ -379,7 +383,7 @@ def _complete(stage: StageFacts) -> None:
     """Give steps that only the books name their row: unreadable records first, all others last."""
     named: dict[str, None] = dict.fromkeys((*stage.counts.removed, *stage.counts.errored))
     for key in named:
-        step = stage.steps.setdefault(key, StepFacts(key=key, tokens_removed=0))
+        step = stage.steps.setdefault(key, StepFacts(key=key, tokens_removed=None if stage.tokens_in is None else 0))
         if step.pages_in == 0:
             step.removed, step.errors = stage.counts.removed.get(key, 0), stage.counts.errored.get(key, 0)
             step.pages_out = -step.removed - step.errors  # it adds nothing

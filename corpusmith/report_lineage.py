@@ -21,7 +21,6 @@ from corpusmith.report_facts import as_dict, as_int, as_number
 
 TRAIN_LOG = "train_log.jsonl"
 CURVE_POINTS = 400
-OUTPUT_FOLDERS = ("processed_data", "tokenized")
 
 Row = dict[str, Any]
 
@@ -75,7 +74,7 @@ class TokenizedFacts:
 
 @dataclass(kw_only=True)
 class DatasetFacts:
-    """The reference of the run's own output (None: only tokenized ones name it), where it came from, what came of it."""
+    """The reference of the run's own output, where it came from and what came of it."""
 
     row: Row
     sources: list[Link]
@@ -84,10 +83,14 @@ class DatasetFacts:
 
 @dataclass(kw_only=True)
 class Lineage:
-    """The references of a run's output in one database, and what could not be read there."""
+    """The references of a run's output in one database, and what could not be read there.
+
+    `tokenized`: token sets that stand in the run's folder but name other sources than its output.
+    """
 
     exp_data_dir: str
     datasets: list[DatasetFacts] = field(default_factory=list)
+    tokenized: list[TokenizedFacts] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -96,24 +99,26 @@ def follow(base: str, exp_data_dir: str) -> Lineage:
     lineage = Lineage(exp_data_dir=exp_data_dir)
     datasets = _rows(lineage, "datasets")
     by_uuid = {row["uuid"]: row for row in reversed(datasets) if isinstance(row.get("uuid"), str)}
-    places = {_place(storage.join(base, folder)) for folder in OUTPUT_FOLDERS}
-    own = [row for row in datasets if _place(row.get("dataset_url")) in places]
-    if not own:
+    own = [row for row in datasets if not row.get("tokenized") and _lies_in(row, base, "processed_data")]
+    beside = [row for row in datasets if row.get("tokenized") and _lies_in(row, base, "tokenized")]
+    if not own and not beside:
         return lineage
     models = [*_rows(lineage, "models"), *_rows(lineage, "failed_models")]
     evaluations = _rows(lineage, "evals")
+
+    def tokenized_facts(row: Row) -> TokenizedFacts:
+        uuid = row.get("uuid")
+        named = [model for model in models if uuid is not None and model.get("dataset_uuid") == uuid]
+        trained = [_model(model, evaluations) for model in named]
+        return TokenizedFacts(row=row, sources=_links(row, by_uuid), models=trained)
+
     for row in own:
-        made = [row] if row.get("tokenized") else _naming(row.get("uuid"), datasets)
-        facts = DatasetFacts(row=row, sources=_links(row, by_uuid))
-        for tokenized in made:
-            found = TokenizedFacts(row=tokenized, sources=_links(tokenized, by_uuid))
-            found.models = [
-                _model(model, evaluations)
-                for model in models
-                if model.get("dataset_uuid") is not None and model.get("dataset_uuid") == tokenized.get("uuid")
-            ]
-            facts.tokenized.append(found)
+        made = _naming(row.get("uuid"), datasets)
+        made += [each for each in beside if each not in made and not any(_sources(each))]
+        facts = DatasetFacts(row=row, sources=_links(row, by_uuid), tokenized=[tokenized_facts(each) for each in made])
         lineage.datasets.append(facts)
+    shown = [facts.row for dataset in lineage.datasets for facts in dataset.tokenized]
+    lineage.tokenized = [tokenized_facts(row) for row in beside if row not in shown]
     return lineage
 
 
@@ -130,6 +135,12 @@ def _place(url: object) -> str | None:
     if not isinstance(url, str) or not url:
         return None
     return url.rstrip("/") if "://" in url else os.path.abspath(url)
+
+
+def _lies_in(row: Row, base: str, folder: str) -> bool:
+    """Whether a data set is the run's output of this name, or a part of it."""
+    place, output = _place(row.get("dataset_url")), _place(storage.join(base, folder))
+    return place is not None and output is not None and f"{place}/".startswith(f"{output}/")
 
 
 def _sources(row: Row) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from corpusmith.io.spill import read_spill_cell
 from corpusmith.run.errors_file import READ_STEP, SetAside
 from corpusmith.run.ledger import Counts
 from corpusmith.run.stage import OutputFile, ShardRecord, StagePlace
+from corpusmith.text.segment import count_content_tokens
 from dedup.content_units import UnitReader, content_list
 from dedup.exact_config import ExactConfig, Layout, shard_names
 
@@ -87,6 +88,8 @@ class _Dropper:
     aside: SetAside
     counts: Counts = field(default_factory=Counts)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    tokens_kept: int = 0
+    tokens_removed: int = 0
 
     def process(self, record: Record) -> None:
         """Keep a record, or what is left of it, or remove it, or set it aside."""
@@ -125,14 +128,19 @@ class _Dropper:
             return
         page[key] = shaped
         self.writer.write(page)
-        self.counts.kept += 1
+        self._count_kept(page)
 
     def _keep(self, record: Record) -> None:
         self.writer.write_line(record.raw)
+        self._count_kept(record.page or {})
+
+    def _count_kept(self, page: Page) -> None:
         self.counts.kept += 1
+        self.tokens_kept += count_content_tokens(page.get("text"))
 
     def _remove(self, index: int, page: Page, unit: str, reason: str) -> None:
         self.counts.remove(self.task.step)
+        self.tokens_removed += count_content_tokens(page.get("text"))
         self._sample(index, page, unit, reason)
 
     def _set_aside(self, step: str, record: Record, reason: str) -> None:
@@ -164,6 +172,7 @@ class _Dropper:
             "removed": self.counts.removed.get(step, 0),
             "errors": self.counts.errored.get(step, 0),
             "units_removed": self.losses.units,
+            "tokens_removed": self.tokens_removed,
             "seconds": seconds,
         }
         samples = {step: self.samples} if self.samples else {}
@@ -171,6 +180,7 @@ class _Dropper:
             "steps": [row],
             "samples": samples,
             "errors": self.aside.examples,
+            "tokens_out": self.tokens_kept,
             "bytes_in": self.task.shard.bytes,
             "seconds": seconds,
         }

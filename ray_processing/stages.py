@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
 from baselines.core.factories import load_mapper_function
 from baselines.core.processor import LocalStep, LocalTask, process_shard
 from corpusmith.errors import InputError
@@ -57,7 +54,8 @@ def plan_stages(pipeline: Pipeline, seed: int) -> list[StagePlan]:
 
 def _plan_global(step: GlobalCall) -> StagePlan:
     plan: StagePlan = resolve(GLOBAL_STEPS[step.func].plan)(step.config, step.key)
-    fingerprint = {f"steps[{step.index}]": {"func": step.func, **asdict(step.config)}, **plan.fingerprint}
+    own = dict(plan.fingerprint)
+    fingerprint = {f"steps[{step.index}]": {"func": step.func, **own.pop("config")}, **own}
     return StagePlan(name=plan.name, fingerprint=fingerprint, work=plan.work, units=plan.units)
 
 
@@ -112,14 +110,3 @@ def _output_names(shards: list[ShardRef]) -> dict[str, str]:
         names[shard.name] = taken[output] = output
         taken[output] = shard.name
     return names
-
-
-def describe(pipeline: Pipeline) -> list[dict[str, Any]]:
-    """The steps as the report shows them."""
-    rows: list[dict[str, Any]] = []
-    for step in pipeline.steps:
-        if isinstance(step, LocalStep):
-            rows.append({"step": step.key, "func": step.func, "arguments": step.arguments})
-        elif isinstance(step, GlobalCall):
-            rows.append({"step": step.key, "func": step.func, "arguments": asdict(step.config)})
-    return rows

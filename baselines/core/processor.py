@@ -23,7 +23,7 @@ from corpusmith.run.errors_file import READ_STEP, SetAside
 from corpusmith.run.ledger import Counts
 from corpusmith.run.stage import OutputFile, ShardRecord, StagePlace
 from corpusmith.seeds import seed_python
-from corpusmith.text.segment import count_whitespace_words
+from corpusmith.text.segment import count_content_tokens
 
 VERSION = 1
 WRITE_STEP = "write"
@@ -123,16 +123,6 @@ def build_steps(steps: tuple[LocalStep, ...]) -> tuple[_Built, ...]:
     return _build(orjson.dumps(documents))
 
 
-def count_tokens(page: Page) -> int:
-    """White-space tokens of a page's text, or of its pieces where it is a list; 0 without text."""
-    content = page.get(CONTENT)
-    if isinstance(content, str):
-        return count_whitespace_words(content)
-    if isinstance(content, list):
-        return sum(count_whitespace_words(piece) for piece in content if isinstance(piece, str))
-    return 0
-
-
 class ShardProcessor:
     """Runs the steps over the records of one shard and keeps its books."""
 
@@ -155,7 +145,7 @@ class ShardProcessor:
             self.counts.set_aside(READ_STEP)
             self._aside.add(READ_STEP, record, record.error or "unreadable")
             return
-        tokens = count_tokens(record.page)
+        tokens = count_content_tokens(record.page.get(CONTENT))
         self.tokens_in += tokens
         self.lengths_in[_bucket(tokens)] += 1
         pages = [record.page]
@@ -204,7 +194,7 @@ class ShardProcessor:
 
     def _remove(self, built: _Built, tally: _Tally, page: Page, index: int) -> None:
         tally.removed += 1
-        tally.tokens_removed += count_tokens(page)
+        tally.tokens_removed += count_content_tokens(page.get(CONTENT))
         self.counts.remove(built.key)
         self._sample(built, page, index)
 
@@ -230,7 +220,7 @@ class ShardProcessor:
             return
         self._writer.write_line(line)
         self.counts.kept += 1
-        tokens = count_tokens(page)
+        tokens = count_content_tokens(page.get(CONTENT))
         self.tokens_out += tokens
         self.lengths_out[_bucket(tokens)] += 1
 

@@ -25,7 +25,16 @@ from corpusmith.text.word_break_table import UNICODE_VERSION
 if TYPE_CHECKING:
     from corpusmith.text.kernels import I32Array, I64Array, U16Array, U32Array
 
-__all__ = ["UNICODE_VERSION", "WORD_MODELS", "Spans", "TextView", "count_whitespace_words", "view", "warm_kernels"]
+__all__ = [
+    "UNICODE_VERSION",
+    "WORD_MODELS",
+    "Spans",
+    "TextView",
+    "count_content_tokens",
+    "count_whitespace_words",
+    "view",
+    "warm_kernels",
+]
 
 # Counts for the kernels and tables beneath this module too.
 VERSION = 1
@@ -262,6 +271,15 @@ def view(text: str) -> TextView:
 def count_whitespace_words(text: str) -> int:
     """Return `len(text.split())`, from the shared view."""
     return len(view(text).whitespace_words.starts)
+
+
+def count_content_tokens(content: object) -> int:
+    """White-space words of a page's content: a text, or the sum over a list of texts; 0 for anything else."""
+    if isinstance(content, str):
+        return count_whitespace_words(content)
+    if isinstance(content, list):
+        return sum(count_whitespace_words(piece) for piece in content if isinstance(piece, str))
+    return 0
 
 
 def warm_kernels() -> None:

@@ -7,6 +7,7 @@ and writes what it found into itself, which `--dump-dom` prints; both come from 
 from __future__ import annotations
 
 import functools
+import html
 import http.server
 import json
 import pathlib
@@ -140,8 +141,7 @@ def measure(served: str, width: int, profile: pathlib.Path, *flags: str) -> tupl
     dom, console = browse(f"{served}/frame{width}.html", profile, *flags)
     match = re.search(r'<pre id="found">(\{.*?\})</pre>', dom, re.DOTALL)
     assert match is not None, dom[:2000]
-    found = match.group(1).replace("&lt;", "<").replace("&gt;", ">").replace("&nbsp;", " ").replace("&amp;", "&")
-    return json.loads(found), console
+    return json.loads(html.unescape(match.group(1))), console
 
 
 @pytest.mark.parametrize("width", [360, 1200])

@@ -520,6 +520,16 @@ def test_a_link_that_leads_nowhere_is_shown_as_such(tmp_path: pathlib.Path) -> N
     assert "lost_crawl link unresolved: u-lost" in page_of(tmp_path / "demo", make_database(tmp_path)).text
 
 
+def test_a_token_set_in_the_runs_folder_that_names_no_source_is_shown(tmp_path: pathlib.Path) -> None:
+    exp_data = make_database(tmp_path)
+    row = {"uuid": "u-part", "name": "part_tokens", "tokenized": True, "num_tokens": 4098}
+    reference = exp_data / "datasets" / "tokenized" / "part_tokens.json"
+    write_json(reference, {**row, "dataset_url": f"{tmp_path}/demo/tokenized/part/", "sources": []})
+    assert "Tokenized data set part_tokens uuid u-part" in page_of(tmp_path / "demo", exp_data).text
+    write_json(reference, {**row, "dataset_url": f"{tmp_path}/demo/tokenized_too/", "sources": []})
+    assert "part_tokens" not in page_of(tmp_path / "demo", exp_data).text
+
+
 def test_an_unreadable_reference_becomes_a_note(tmp_path: pathlib.Path) -> None:
     exp_data = make_database(tmp_path)
     (exp_data / "models" / "other.json").write_text("{")

@@ -187,6 +187,7 @@ def test_first_copy_by_shard_page_and_unit_is_kept(tmp_path: pathlib.Path) -> No
         "removed": 1,
         "errors": 0,
         "units_removed": 1,
+        "tokens_removed": 1,
         "seconds": 0,
     }
 
