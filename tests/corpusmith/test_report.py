@@ -510,7 +510,7 @@ def test_links_are_followed_from_data_to_scores(tmp_path: pathlib.Path) -> None:
     assert "Loss 9.000 at step 0, 6.000 at step 3" in text
     assert "heldout 3.5000 6.2500 2.7500 4,096" in text
     assert "CORE (v2) 0.1234" in text
-    assert "N/A due to missing tasks: ['boolq']" in text
+    assert "N/A due to missing tasks ['boolq']" in text
     assert "copa 0.5625" in text
     assert "Training failed: the loss became NaN" in text
     assert "foreign_tokens" not in text
