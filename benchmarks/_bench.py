@@ -18,7 +18,8 @@ from corpusmith.io.shards import ShardRef, list_shards
 from corpusmith.run.stage import library_versions
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-DEFAULT_SOURCE = ROOT.parent / "shared" / "data" / "pages"
+SHARED = pathlib.Path(os.environ.get("CORPUSMITH_SHARED", ROOT.parent / "shared"))
+DEFAULT_SOURCE = SHARED / "data" / "pages"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,15 +53,15 @@ def page_shards(source: str, quick: bool) -> list[ShardRef]:
 
 
 def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each contender per repeat; all run once to warm up, then in turn."""
+    """CPU seconds of this process for each contender per repeat; all run once to warm up, then in turn."""
     for function in contenders.values():
         function()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, function in contenders.items():
-            started = time.perf_counter()
+            started = time.process_time()
             function()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(time.process_time() - started)
     return seconds
 
 
