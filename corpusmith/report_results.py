@@ -227,7 +227,11 @@ def _evaluation(row: dict[str, Any]) -> Html:
 
 def _aggregate(value: object) -> Child:
     score = as_number(value)
-    return decimal(score) if score is not None else el("div", str(value), class_="wide")
+    if score is not None:
+        return decimal(score)
+    text = str(value)
+    head, colon, rest = text.partition(":")  # CORE says "N/A due to missing tasks: [...]", at length
+    return el("div", folded(head, el("p", rest)) if colon else text, class_="wide")
 
 
 def _score_bar(task: str, score: float | None) -> Child:

@@ -77,6 +77,8 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-n
 details .scroll { border: 0; border-top: 1px solid var(--line); border-radius: 0 0 .5rem .5rem;
   margin: 0 !important; }
 .key-name, td code { white-space: nowrap; }
+td details { border: 0; margin: 0; background: none; } td summary { padding: 0; }
+td details > :not(summary) { margin-left: 0; margin-right: 0; }
 .wide { min-width: 13rem; } .number .wide { white-space: normal; text-align: left; }
 caption { text-align: left; padding: .6rem .9rem .3rem; }
 th, td { text-align: left; padding: .38rem .9rem; vertical-align: top; border-top: 1px solid var(--line); }
