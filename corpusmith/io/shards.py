@@ -1,4 +1,4 @@
-"""Page shards: JSON lines (plain, gzip, zstd) behind one reader and one writer.
+"""Page shards: JSON lines (plain, gzip, zstd), Parquet and Arrow files behind one reader and one writer.
 
 The reader streams, goes on through all frames or members, and yields what it cannot read as a Record with an error
 and the bytes, so that nothing is lost silently: a bad line is one such record, the lost rest of a damaged file
@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import json
 import os
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -21,17 +24,23 @@ from backports import zstd
 
 from corpusmith.errors import InputError, ShardError
 from corpusmith.io import storage
-from corpusmith.io.compression import decompressed
+from corpusmith.io.compression import Content, Damage
+from corpusmith.io.position import noted
 
 Page = dict[str, Any]
 
-VERSION = 1
-SHARD_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.zstd")
+VERSION = 2
+TABLE_SUFFIXES = (".parquet", ".arrow")
+SHARD_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.zstd", *TABLE_SUFFIXES)
 MAX_LINE_BYTES = 256 << 20
+MAX_RATIO = 2000
 KEPT_OF_OVERLONG_LINE = 4096
 ZSTD_LEVEL = 3
 GZIP_LEVEL = 1
 WRITE_BYTES = 1 << 20
+
+# how Parquet files, Arrow files and Arrow streams begin
+TABLE_MAGICS = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -41,7 +50,8 @@ class Record:
     """One record of a shard as it stands there.
 
     `index` counts records from 0, `offset` is the byte where it starts in the uncompressed content, `raw` the line
-    without its line end. Either `page` or `error` is set.
+    without its line end; in Parquet and Arrow files `offset` is the row's number and `raw` the row as JSON. Either
+    `page` or `error` is set.
     """
 
     index: int
@@ -69,7 +79,7 @@ def _parse(line: bytes) -> Page | str:
         if b"\\ud" not in line.lower():
             return f"not JSON: {error}"
         try:
-            value = json.loads(line, parse_constant=_refuse_constant)
+            value = json.loads(line.decode(), parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as second:
             return f"not JSON: {second}"
     return value if isinstance(value, dict) else f"not a JSON object but {type(value).__name__}"
@@ -84,7 +94,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
-        self._length = 0
+        self.length = 0
 
     def feed(self, piece: bytes) -> Iterator[tuple[bytes, int]]:
         """Yield (line, its length in bytes with the line end) for each line that ends in this piece."""
@@ -100,32 +110,37 @@ class _Lines:
 
     def finish(self) -> tuple[bytes, int] | None:
         """The last line where the content ends without a line end."""
-        return self._take(line_end=0) if self._length else None
+        return self._take(line_end=0) if self.length else None
 
     def _hold(self, part: bytes) -> None:
-        self._length += len(part)
-        if self._length <= MAX_LINE_BYTES:
+        self.length += len(part)
+        if self.length <= MAX_LINE_BYTES:
             self._parts.append(part)
         elif sum(map(len, self._parts)) > KEPT_OF_OVERLONG_LINE:
             self._parts = [b"".join(self._parts)[:KEPT_OF_OVERLONG_LINE]]
 
     def _take(self, line_end: int) -> tuple[bytes, int]:
-        line, length = b"".join(self._parts), self._length + line_end
-        self._parts, self._length = [], 0
+        line, length = b"".join(self._parts), self.length + line_end
+        self._parts, self.length = [], 0
         return line, length
 
 
-def read_records(url: str) -> Iterator[Record]:
-    """All records of a shard in order, good and bad; blank lines are none.
+class _LineReader:
+    """Makes records of the lines of a shard; counts and offsets go on over what is lost."""
 
-    Raises InputError where there is no such file; damage inside comes as a last Record with an error.
-    """
-    lines = _Lines()
-    index = offset = 0
+    def __init__(self) -> None:
+        self.lines = _Lines()
+        self._index = self._offset = self._page_end = 0
 
-    def record(line: bytes, length: int) -> Record | None:
-        nonlocal index, offset
-        start, offset = offset, offset + length
+    @property
+    def without_page(self) -> int:
+        """Bytes of content since the end of the last page."""
+        return self._offset + self.lines.length - self._page_end
+
+    def record(self, line: bytes, length: int) -> Record | None:
+        """The record of a line; None for a blank one."""
+        start = self._offset
+        self._offset = start + length
         if start == 0 and line.startswith(_BOM):
             line = line[len(_BOM) :]
         line = line.removesuffix(b"\r")
@@ -135,26 +150,104 @@ def read_records(url: str) -> Iterator[Record]:
             return None
         else:
             parsed = _parse(line)
-        found = (
-            Record(index, start, line, None, parsed)
-            if isinstance(parsed, str)
-            else Record(index, start, line, parsed, None)
-        )
-        index += 1
-        return found
+        index = self._index
+        self._index = index + 1
+        if isinstance(parsed, str):
+            return Record(index, start, line, None, parsed)
+        self._page_end = self._offset
+        return Record(index, start, line, parsed, None)
 
-    with storage.open_read(url) as file:
-        try:
-            for piece in decompressed(file, url):
-                for line, length in lines.feed(piece):
-                    if (found := record(line, length)) is not None:
-                        yield found
-        except ShardError as error:
-            rest = lines.finish()
-            yield Record(index, offset, rest[0] if rest else b"", None, error.message)
+    def lose(self, reason: str) -> Iterator[Record]:
+        """What is held, as a page where it is one; then the record of what is lost, which has the held bytes if not."""
+        start, raw = self._offset, b""
+        if (last := self.lines.finish()) is not None and (found := self.record(*last)) is not None:
+            if found.page is not None:
+                yield found
+            else:
+                raw = found.raw
+                self._index -= 1
+        yield Record(self._index, start if raw else self._offset, raw, None, reason)
+        self._index += 1
+
+    def join(self, lost: Record, fragment: Record) -> None:
+        """Give the first line after a gap, which is no page, to the record of what was lost in the gap."""
+        lost.raw = b"\n".join(filter(None, (lost.raw, fragment.raw)))
+        self._index -= 1
+
+
+def _read_lines(content: Content) -> Iterator[Record]:
+    reader = _LineReader()
+    lost: Record | None = None
+    for piece in content.pieces():
+        if isinstance(piece, Damage):
+            if lost is not None:
+                yield lost
+            after = "nothing after it can be read" if piece.resumed is None else f"read on at byte {piece.resumed}"
+            *whole, lost = reader.lose(f"{piece.reason}; {after}")
+            yield from whole
+            continue
+        for line, length in reader.lines.feed(piece):
+            if (found := reader.record(line, length)) is None:
+                continue
+            if lost is not None:
+                if found.page is None:
+                    reader.join(lost, found)
+                    found, lost = lost, None
+                else:
+                    yield lost
+                    lost = None
+            yield found
+        if reader.without_page > MAX_LINE_BYTES and reader.without_page > MAX_RATIO * content.consumed:
+            yield from filter(None, (lost,))
+            yield from reader.lose(
+                f"given up: {reader.without_page} bytes without a page come out of {content.consumed} bytes of the file"
+            )
             return
-    if (last := lines.finish()) is not None and (found := record(*last)) is not None:
-        yield found
+    last = reader.lines.finish()
+    rest = reader.record(*last) if last is not None else None
+    if lost is not None and rest is not None and rest.page is None:
+        reader.join(lost, rest)
+        rest = None
+    yield from filter(None, (lost, rest))
+
+
+@noted
+def read_records(url: str) -> Iterator[Record]:
+    """All records of a shard in order, good and bad; blank lines are none.
+
+    Raises InputError where there is no such file. A part of it that cannot be read is one Record with an error: the
+    rest of a file, what lies before the next compressed frame that decodes, or the rest of a Parquet row group.
+    Offsets count what was decoded.
+    """
+    with Content(lambda: storage.open_read(url)) as content:
+        if _is_table(content.head, url):
+            yield from _read_table(url, content.head)
+        else:
+            yield from _read_lines(content)
+
+
+def _is_table(head: bytes, url: str) -> bool:
+    return url.endswith(TABLE_SUFFIXES) or head.startswith(TABLE_MAGICS)
+
+
+def _read_table(url: str, head: bytes) -> Iterator[Record]:
+    from corpusmith.io.parquet import read_rows
+
+    with contextlib.ExitStack() as files:
+        file = files.enter_context(storage.open_read(url))
+        try:
+            file.seek(0, os.SEEK_END)
+        except io.UnsupportedOperation:
+            # a server that gives neither ranges nor a size: these formats are read from their end
+            copy = files.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(file, copy, WRITE_BYTES)
+            file = cast(BinaryIO, copy)
+        for index, row in enumerate(read_rows(file, head)):
+            if len(row.raw) > MAX_LINE_BYTES:
+                error = f"row of {len(row.raw)} bytes as JSON is longer than {MAX_LINE_BYTES}"
+                yield Record(index, row.number, row.raw[:KEPT_OF_OVERLONG_LINE], None, error)
+            else:
+                yield Record(index, row.number, row.raw, row.page, row.error)
 
 
 def read_shard(url: str) -> Iterator[Page]:
@@ -194,8 +287,16 @@ class _Hashed:
         self.bytes += len(data)
         return len(data)
 
+    closed = False
+
     def flush(self) -> None:
-        """Asked for by gzip; the file is flushed when it is complete."""
+        """Asked for by gzip and pyarrow; the file is flushed when it is complete."""
+
+    def close(self) -> None:
+        """Asked for by pyarrow; the file is closed by those who opened it."""
+
+    def tell(self) -> int:
+        return self.bytes
 
     @property
     def checksum(self) -> str:
@@ -214,11 +315,11 @@ class ShardWriter:
         self.checksum = ""
 
     def write(self, page: Page) -> None:
-        """Add a page."""
+        """Add a page; TypeError or ValueError, with nothing added, where the format cannot hold it."""
         self.write_line(dump_page(page))
 
     def write_line(self, line: bytes) -> None:
-        """Add a page that is a line of JSON already."""
+        """Add a page that is a line of JSON already; ValueError, with nothing added, where it fits no column."""
         self._lines.append(line)
         self._held += len(line)
         self.records += 1
@@ -246,14 +347,50 @@ def _compressor(file: _Hashed, name: str) -> Iterator[_Sink]:
 
 
 @contextlib.contextmanager
-def open_shard_writer(url: str) -> Iterator[ShardWriter]:
-    """A writer for the shard at `url`, compressed as its name says; the shard appears whole or not at all."""
-    with storage.atomic_write(url) as file:
-        hashed = _Hashed(file)
-        with _compressor(hashed, url) as sink:
-            writer = ShardWriter(sink)
+def _line_writer(file: _Hashed, url: str) -> Iterator[ShardWriter]:
+    with _compressor(file, url) as sink:
+        writer = ShardWriter(sink)
+        yield writer
+        writer.flush()
+
+
+class _TableShardWriter(ShardWriter):
+    """Holds pages as lines until the schema of all is known."""
+
+    def __init__(self, spool: _Sink, admit: Callable[[bytes], None]) -> None:
+        super().__init__(spool)
+        self._admit = admit
+
+    def write_line(self, line: bytes) -> None:
+        self._admit(line)
+        super().write_line(line)
+
+
+@contextlib.contextmanager
+def _table_writer(file: _Hashed, url: str) -> Iterator[ShardWriter]:
+    from corpusmith.io.parquet_writer import TableSchema, write_table
+
+    schema = TableSchema()
+    with tempfile.TemporaryFile() as held:
+        with zstd.ZstdFile(held, "wb", level=1) as spool:
+            writer = _TableShardWriter(spool, schema.admit)
             yield writer
             writer.flush()
+        held.seek(0)
+        with zstd.ZstdFile(held, "rb") as lines:
+            write_table(file, url, schema, lines if writer.records else ())
+
+
+@contextlib.contextmanager
+def open_shard_writer(url: str) -> Iterator[ShardWriter]:
+    """A writer for the shard at `url`, in the format that its name says; the shard appears whole or not at all.
+
+    Parquet and Arrow files are written when the block ends; until then their pages wait in a temporary file.
+    """
+    with storage.atomic_write(url) as file:
+        hashed = _Hashed(file)
+        with (_table_writer if url.endswith(TABLE_SUFFIXES) else _line_writer)(hashed, url) as writer:
+            yield writer
         writer.bytes, writer.checksum = hashed.bytes, hashed.checksum
 
 
@@ -275,15 +412,21 @@ def shard_stem(name: str) -> str:
 def list_shards(root: str) -> list[ShardRef]:
     """All page shards below a folder, sorted by name; InputError where there is no folder or no shard.
 
-    Paths that hold `/stats/` or `global_stats.jsonl` are bookkeeping of DCLM's layout and no shards.
+    Paths that hold `/stats/` or `global_stats.jsonl` are bookkeeping of DCLM's layout and no shards; neither are
+    Arrow files that a saved Hugging Face data set does not name.
     """
     if not storage.is_dir(root):
         raise InputError(f"{root}: no such folder; give the folder that holds the page shards")
+    files = storage.list_files(root, SHARD_SUFFIXES)
+    if any(info.url.endswith(".arrow") for info in files):
+        from corpusmith.io.parquet import without_derived
+
+        files = without_derived(files)
     shards = [
         ShardRef(
             name=storage.relative(info.url, root), url=info.url, identity=f"{info.size}:{info.etag}", bytes=info.size
         )
-        for info in storage.list_files(root, SHARD_SUFFIXES)
+        for info in files
         if "/stats/" not in info.url and not info.url.endswith("global_stats.jsonl")
     ]
     if not shards:

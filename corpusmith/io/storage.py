@@ -1,8 +1,9 @@
 """Any URL: list, open, range, atomic write.
 
-All functions take a local path or a URL as `str`. A backend per scheme does the work; the local file system is the
-one that exists so far. Errors of the operating system become StorageError (or InputError where a path that the user
-named is missing), so no caller handles `OSError`.
+All functions take a local path or a URL as `str`. A backend per scheme does the work: the local file system here,
+`s3://` and `http(s)://` in modules of their own, other schemes through fsspec; each is imported when its first URL is
+met. Errors of the operating system become StorageError (or InputError where a path that the user named is missing), so
+no caller handles `OSError`; messages show URLs without what `redaction` hides.
 
 Follows datatrove's idea of one folder-like seam under all steps; departs from it in that writes are atomic: a file
 appears under its name whole or not at all.
@@ -11,6 +12,8 @@ appears under its name whole or not at all.
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib
 import io
 import json
 import os
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, cast
 
 from corpusmith.errors import InputError, StorageError
+from corpusmith.redact import redact_place
 
 TEMPORARY_PREFIX = ".partial-"
 
@@ -44,8 +48,10 @@ class Backend(Protocol):
     def open_read(self, url: str) -> BinaryIO: ...
     def read_range(self, url: str, start: int, length: int) -> bytes: ...
     def create(self, url: str) -> contextlib.AbstractContextManager[BinaryIO]: ...
+    def create_new(self, url: str, data: bytes) -> bool: ...
     def remove(self, url: str) -> None: ...
     def remove_tree(self, url: str) -> None: ...
+    def remove_leftovers(self, root: str) -> None: ...
 
 
 class LocalBackend:
@@ -78,19 +84,35 @@ class LocalBackend:
 
     @contextlib.contextmanager
     def create(self, url: str) -> Iterator[BinaryIO]:
+        with self._temporary(url) as (file, temporary):
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(temporary, url)
+
+    def create_new(self, url: str, data: bytes) -> bool:
+        with self._temporary(url) as (file, temporary):
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            try:
+                os.link(temporary, url)
+            except FileExistsError:
+                return False
+            return True
+
+    @contextlib.contextmanager
+    def _temporary(self, url: str) -> Iterator[tuple[BinaryIO, str]]:
+        """A file beside `url`, and its path; it is gone in the end unless it was moved."""
         folder, name = os.path.split(url)
         os.makedirs(folder or ".", exist_ok=True)
         temporary = os.path.join(folder, f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}"[:200])
         try:
             with open(temporary, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, url)
-        except BaseException:
+                yield file, temporary
+        finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-            raise
 
     def remove(self, url: str) -> None:
         os.unlink(url)
@@ -99,9 +121,30 @@ class LocalBackend:
         if os.path.isdir(url):
             shutil.rmtree(url)
 
+    def remove_leftovers(self, root: str) -> None:
+        if not os.path.isdir(root):
+            return
+        for path in pathlib.Path(root).rglob(f"{TEMPORARY_PREFIX}*"):
+            path.unlink(missing_ok=True)
+
 
 _LOCAL = LocalBackend()
-_BACKENDS: dict[str, Backend] = {"file": _LOCAL}
+_BACKENDS = {
+    "s3": "corpusmith.io.s3:S3Backend",
+    "http": "corpusmith.io.http:HttpBackend",
+    "https": "corpusmith.io.http:HttpBackend",
+}
+
+
+@functools.cache
+def _backend_of(scheme: str) -> Backend:
+    """The backend of a scheme, its module imported the first time."""
+    if scheme not in _BACKENDS:
+        backend: Backend = importlib.import_module("corpusmith.io.fsspec_files").open_backend(scheme)
+        return backend
+    module, _, name = _BACKENDS[scheme].partition(":")
+    made: Backend = getattr(importlib.import_module(module), name)()
+    return made
 
 
 def _backend(url: str) -> tuple[Backend, str]:
@@ -109,10 +152,9 @@ def _backend(url: str) -> tuple[Backend, str]:
     scheme, separator, rest = url.partition("://")
     if not separator:
         return _LOCAL, url
-    if scheme not in _BACKENDS:
-        known = ", ".join(f"{name}://" for name in sorted(_BACKENDS))
-        raise InputError(f"{url}: no storage backend for {scheme}://; known: local paths, {known}")
-    return _BACKENDS[scheme], rest if scheme == "file" else url
+    if scheme == "file":
+        return _LOCAL, rest
+    return _backend_of(scheme), url
 
 
 @contextlib.contextmanager
@@ -120,10 +162,10 @@ def _storage_errors(url: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(f"{url}: no such file") from error
+        raise InputError(f"{redact_place(url)}: no such file") from error
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StorageError(f"{error.filename or url}: {reason}") from error
+        raise StorageError(f"{redact_place(str(error.filename or url))}: {redact_place(reason)}") from error
 
 
 def join(url: str, *parts: str) -> str:
@@ -136,7 +178,9 @@ def join(url: str, *parts: str) -> str:
 
 
 def basename(url: str) -> str:
-    """The last part of a URL, trailing slashes ignored."""
+    """The last part of a URL, trailing slashes ignored; of a web address without query and fragment."""
+    if url.startswith(("http://", "https://")):
+        url = url.partition("?")[0].partition("#")[0]
     return url.rstrip("/").rsplit("/", 1)[-1]
 
 
@@ -162,14 +206,15 @@ def exists(url: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise StorageError(f"{url}: {error.strerror or error}") from error
+        raise StorageError(f"{redact_place(url)}: {redact_place(error.strerror or str(error))}") from error
     return True
 
 
 def is_dir(url: str) -> bool:
     """Whether a folder stands there."""
     backend, path = _backend(url)
-    return backend.is_dir(path)
+    with _storage_errors(url):
+        return backend.is_dir(path)
 
 
 def stat(url: str) -> FileInfo:
@@ -223,10 +268,35 @@ def atomic_write(url: str) -> Iterator[BinaryIO]:
         context.__exit__(None, None, None)
 
 
+def create_new(url: str, data: bytes) -> bool:
+    """Write a whole file unless one stands there already, in one step: of several writers one gets True.
+
+    Raises StorageError or InputError where the storage cannot do that.
+    """
+    backend, path = _backend(url)
+    with _storage_errors(url):
+        return backend.create_new(path, data)
+
+
 def write_bytes(url: str, data: bytes) -> None:
     """Write a whole file atomically."""
     with atomic_write(url) as file:
         file.write(data)
+
+
+def append_bytes(url: str, data: bytes) -> None:
+    """Add to the end of a file, which is made where there is none; for small logs with one writer.
+
+    A local file grows in place; an object is written anew as a whole.
+    """
+    backend, path = _backend(url)
+    if backend is not _LOCAL:
+        write_bytes(url, (read_bytes(url) if exists(url) else b"") + data)
+        return
+    with _storage_errors(url):
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with open(path, "ab") as file:
+            file.write(data)
 
 
 def read_json(url: str) -> Any:
@@ -234,7 +304,7 @@ def read_json(url: str) -> Any:
     try:
         return json.loads(read_bytes(url))
     except ValueError as error:
-        raise InputError(f"{url}: not a JSON document: {error}") from error
+        raise InputError(f"{redact_place(url)}: not a JSON document: {error}") from error
 
 
 def write_json(url: str, document: Any, indent: int | None = None) -> None:
@@ -257,11 +327,13 @@ def remove_tree(url: str) -> None:
 
 
 def remove_leftovers(root: str) -> None:
-    """Remove what killed writers left below a local `root` (temporary names); object stores have none."""
-    if "://" in root or not os.path.isdir(root):
-        return
-    for path in pathlib.Path(root).rglob(f"{TEMPORARY_PREFIX}*"):
-        path.unlink(missing_ok=True)
+    """Remove what killed writers left below `root`: temporary names, or uploads that were never completed.
+
+    It cannot tell the dead from the living: nobody else may be writing there.
+    """
+    backend, path = _backend(root)
+    with _storage_errors(root):
+        backend.remove_leftovers(path)
 
 
 def check_writable(folder: str) -> None:
@@ -271,7 +343,7 @@ def check_writable(folder: str) -> None:
         write_bytes(probe, b"")
         remove(probe)
     except (StorageError, InputError) as error:
-        raise InputError(f"cannot write to {folder}: {error}") from error
+        raise InputError(f"cannot write to {redact_place(folder)}: {error}") from error
 
 
 def as_buffered(file: BinaryIO) -> io.BufferedReader:

@@ -52,8 +52,8 @@ def test_ranges_and_stat(tmp_path: pathlib.Path) -> None:
 def test_missing_files_unknown_schemes_and_escapes_are_named(tmp_path: pathlib.Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         storage.read_bytes(str(tmp_path / "none"))
-    with pytest.raises(InputError, match="no storage backend for ftp://"):
-        storage.read_bytes("ftp://host/x")
+    with pytest.raises(InputError, match="no storage backend for nosuch://"):
+        storage.read_bytes("nosuch://host/x")
     with pytest.raises(StorageError, match="would leave"):
         storage.join("root", "../etc/passwd")
 
@@ -78,3 +78,25 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path: pathlib.Path) -> None
     (tmp_path / "sub" / "kept").write_bytes(b"")
     storage.remove_leftovers(str(tmp_path))
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["kept"]
+
+
+def test_appending_makes_the_file_and_adds_to_its_end(tmp_path: pathlib.Path) -> None:
+    url = str(tmp_path / "deep" / "log")
+    storage.append_bytes(url, b"a\n")
+    storage.append_bytes(url, b"b\n")
+    assert storage.read_bytes(url) == b"a\nb\n"
+
+
+def test_of_several_writers_one_creates(tmp_path: pathlib.Path) -> None:
+    url = str(tmp_path / "deep" / "a")
+    assert storage.create_new(url, b"first")
+    assert not storage.create_new(url, b"second")
+    assert storage.read_bytes(url) == b"first"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a"]
+
+
+def test_a_file_url_is_a_local_path(tmp_path: pathlib.Path) -> None:
+    storage.write_bytes(f"file://{tmp_path}/a", b"x")
+    (tmp_path / f"{storage.TEMPORARY_PREFIX}left").write_bytes(b"")
+    storage.remove_leftovers(f"file://{tmp_path}")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
