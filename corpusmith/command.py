@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from corpusmith import house
 from corpusmith.errors import CorpusmithError
+from corpusmith.redact import redact
 
 INTERRUPTED = 130
 
@@ -33,7 +34,7 @@ def run_command(
         house.check()
         return function(arguments) or 0
     except CorpusmithError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {redact(str(error))}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to continue\n")

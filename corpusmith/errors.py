@@ -50,7 +50,11 @@ class ChangedError(UserError):
 
 
 class StorageError(CorpusmithError):
-    """A file system or object store refused a request."""
+    """A file system or object store refused a request; `transient` where the same request may succeed later."""
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class ShardError(CorpusmithError):

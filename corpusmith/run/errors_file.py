@@ -8,6 +8,7 @@ from typing import Any
 
 from corpusmith.io import storage
 from corpusmith.io.shards import Record, ShardWriter, open_shard_writer
+from corpusmith.redact import redact
 from corpusmith.run.stage import StagePlace
 
 SHOWN = 3
@@ -19,7 +20,7 @@ class SetAside:
 
     Use as a context manager around the work on one shard. Files of an earlier try are removed for all `steps`.
     A row is `{"shard", "index", "offset", "piece", "step", "error", "raw"}`; bytes that are not UTF-8 stand under
-    `raw_base64` instead of `raw`.
+    `raw_base64` instead of `raw`. The reason is shown without secrets, the record stands as it was.
     """
 
     def __init__(self, place: StagePlace, shard: str, steps: list[str]) -> None:
@@ -41,6 +42,7 @@ class SetAside:
         """Set a record aside; `piece` is its number among the pieces that splits made of the record."""
         if step not in self._writers:
             self._writers[step] = self._stack.enter_context(open_shard_writer(self._place.error_url(step, self._shard)))
+        reason = redact(reason)
         row: dict[str, Any] = {
             "shard": self._shard,
             "index": record.index,

@@ -15,9 +15,17 @@ from typing import Any
 import orjson
 import xxhash
 
+from corpusmith.io import storage
 from corpusmith.io.shards import ShardRef, file_checksum
 
 Tree = dict[str, Any]
+
+SHARD_MODULES = (
+    "corpusmith.io.compression",
+    "corpusmith.io.parquet",
+    "corpusmith.io.parquet_writer",
+    "corpusmith.io.shards",
+)
 
 
 def digest(tree: Any) -> str:
@@ -31,7 +39,10 @@ def code_versions(modules: Iterable[str]) -> dict[str, int]:
 
 
 def asset_hashes(arguments: Any) -> dict[str, str]:
-    """Content hashes of the files of the user's that a step's arguments name (any string that names a local file)."""
+    """What changes with the files of the user's that a step's arguments name: any string that is a path or on S3.
+
+    A local file's content hash; size and etag of an object.
+    """
     found: dict[str, str] = {}
     pending = [arguments]
     while pending:
@@ -42,6 +53,9 @@ def asset_hashes(arguments: Any) -> dict[str, str]:
             pending.extend(value)
         elif isinstance(value, str) and len(value) < 4096 and "\0" not in value and os.path.isfile(value):
             found[value] = file_checksum(value)
+        elif isinstance(value, str) and value.startswith("s3://") and storage.exists(value):
+            info = storage.stat(value)
+            found[value] = f"{info.size}:{info.etag}"
     return found
 
 

@@ -6,11 +6,14 @@ same books as an undisturbed one (datatrove's totals, kept in memory, are wrong 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from corpusmith.errors import BalanceError
+
+READ_STEP = "read"
+WRITE_STEP = "write"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -54,6 +57,41 @@ class Counts:
                 f"kept {self.kept} + removed {removed} + errored {errored}"
             )
 
+    def check_steps(self, where: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Raise BalanceError unless the rows of the steps, in order, tell the same story as these books.
+
+        A row holds `step`, `pages_in`, `pages_out`, `removed` and `errors`. Each step must have got what the one before
+        it let out, and a page that came in must have come out, been removed or been set aside; pages that came out
+        beyond that were added by a split.
+        """
+        arriving, added, before = self.read - self.errored.get(READ_STEP, 0), 0, "the reader"
+        for row in rows:
+            step, removed, errors = row["step"], row["removed"], row["errors"]
+            if row["pages_in"] != arriving:
+                raise BalanceError(
+                    f"{where}: step {step} got {row['pages_in']} pages, but {before} gave {arriving}; "
+                    f"{_difference(row['pages_in'], arriving)} between them"
+                )
+            booked = self.removed.get(step, 0), self.errored.get(step, 0)
+            if (removed, errors) != booked:
+                raise BalanceError(
+                    f"{where}: step {step} removed {removed} pages and set {errors} aside, but the books say "
+                    f"{booked[0]} and {booked[1]}"
+                )
+            grown = row["pages_out"] - (row["pages_in"] - removed - errors)
+            if grown < 0:
+                raise BalanceError(f"{where}: step {step} lost {-grown} pages that it neither removed nor set aside")
+            added += grown
+            arriving, before = row["pages_out"], f"step {step}"
+        if added != self.added:
+            raise BalanceError(f"{where}: the steps added {added} pages by splits, but the books say {self.added}")
+        left = self.kept + self.errored.get(WRITE_STEP, 0)
+        if left != arriving:
+            raise BalanceError(
+                f"{where}: {before} gave {arriving} pages, but {left} reached the writer; "
+                f"{_difference(left, arriving)} between them"
+            )
+
     def to_json(self) -> dict[str, Any]:
         """As JSON; steps in the order in which they first counted."""
         return {
@@ -68,6 +106,11 @@ class Counts:
     def from_json(cls, document: dict[str, Any]) -> Counts:
         """The counts that `to_json` wrote."""
         return cls(**document)
+
+
+def _difference(found: int, expected: int) -> str:
+    pages = abs(found - expected)
+    return f"{pages} {'page' if pages == 1 else 'pages'} {'lost' if found < expected else 'too many'}"
 
 
 def total(counts: Iterable[Counts]) -> Counts:

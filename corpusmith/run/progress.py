@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
+from corpusmith.redact import redact
+
 PLAIN_LINE_SECONDS = 10.0
 
 
 def say(text: str) -> None:
-    """Print a line to standard output."""
-    sys.stdout.write(text + "\n")
+    """Print a line to standard output, without secrets."""
+    sys.stdout.write(redact(text) + "\n")
     sys.stdout.flush()
 
 

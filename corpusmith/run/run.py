@@ -5,6 +5,7 @@ code differs is refused with the key that changed, unless `overwrite` redoes the
 after it. Only records and `plan.json` decide.
 
     <root>/plan.json      what defines the result: the raw input and each stage's fingerprint
+    <root>/versions.json  the libraries that it was begun or last continued with
     <root>/stages/        a folder per stage (see `corpusmith.run.stage`)
     <root>/ledger.json    the books of each stage and of the whole run
     <root>/events.jsonl   when what began and ended, and what failed
@@ -15,13 +16,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
 from corpusmith.errors import ChangedError, InputError, RunFailed
 from corpusmith.io import storage
 from corpusmith.io.shards import ShardRef
+from corpusmith.redact import redact_tree
+from corpusmith.run.books import SHOWN, check_stage
 from corpusmith.run.fingerprint import Tree, digest, first_difference, inputs_identity
 from corpusmith.run.ledger import Counts
 from corpusmith.run.progress import say
@@ -100,21 +103,25 @@ class RunResult:
 
 
 class Run:
-    """The stages of a plan in their folders."""
+    """The stages of a plan in their folders; `open_runner` makes what runs their tasks (Ray, unless a test says so)."""
 
-    def __init__(self, place: RunPlace, plan: RunPlan) -> None:
+    def __init__(self, place: RunPlace, plan: RunPlan, open_runner: Callable[[Execution], Runner] = Runner) -> None:
         if not plan.stages:
             raise InputError("a run needs at least one stage")
         self.place = place
         self.plan = plan
-        self._identity = digest([plan.common, inputs_identity(plan.inputs)])
+        self._open_runner = open_runner
+        self._identity = digest([redact_tree(plan.common), inputs_identity(plan.inputs)])
         self._prints = self._chain()
 
     def _chain(self) -> list[str]:
-        """Each stage's fingerprint: its own, and through the one before all that led to it."""
+        """Each stage's fingerprint: its own, and through the one before all that led to it.
+
+        Secrets are no part of it: a URL that was signed anew is the same input.
+        """
         prints, before = [], self._identity
         for stage in self.plan.stages:
-            before = digest([before, stage.name, stage.fingerprint])
+            before = digest([before, stage.name, redact_tree(stage.fingerprint)])
             prints.append(before)
         return prints
 
@@ -152,9 +159,10 @@ class Run:
             self._clear_stages(len(self.plan.stages) - 1, options)
             return RunResult(stages=self.stages(), was_finished=True)
         storage.check_writable(self.place.output)
+        self._warn_of_other_versions()
         self._write_plan()
         self._event("run", state="started", versions=library_versions())
-        with Runner(execution) as runner:
+        with self._open_runner(execution) as runner:
             for index in range(self._first(), len(self.plan.stages)):
                 self._run_stage(index, runner, options)
         stages = self.stages()
@@ -169,11 +177,12 @@ class Run:
         return storage.join(self.place.root, "plan.json")
 
     def _document(self) -> Tree:
-        return {
+        document: Tree = {
             **self.plan.common,
             "input": {shard.name: shard.identity for shard in self.plan.inputs},
             "stages": [{"name": stage.name, **stage.fingerprint} for stage in self.plan.stages],
         }
+        return cast(Tree, redact_tree(document))
 
     def _stored_difference(self) -> tuple[str, Any, Any, int] | None:
         """The first key that differs from the stored plan, old and new value, and the stage that it concerns."""
@@ -233,15 +242,18 @@ class Run:
 
     def _run_stage(self, index: int, runner: Runner, options: RunOptions) -> None:
         stage = self.stages()[index]
+        for stray in stage.strays():
+            say(f"warning: stage {stage.place.name}: {stray}; it counts as none")
         plan, place = self.plan.stages[index], stage.place
         self._open_stage(index, place)
         started = time.time()
         self._event("stage", stage=place.name, state="started", units=len(stage.units))
         failures = plan.work(stage, runner) if stage.pending() else []
+        stage = self.stages()[index]
         unfinished = stage.lacking()
         self._event("stage", stage=place.name, state="ended", seconds=time.time() - started, failures=failures)
         if (unfinished or failures) and not options.ignore_failures:
-            lines = "\n  ".join(failures[:20] or unfinished[:20])
+            lines = "\n  ".join((failures or [*stage.strays(), *unfinished])[:SHOWN])
             raise RunFailed(
                 f"stage {place.name}: {len(unfinished)} of {len(stage.units)} shards failed; the others are done; the "
                 f"same command takes only these again:\n  {lines}"
@@ -265,39 +277,50 @@ class Run:
         if not storage.exists(header):
             storage.remove_tree(place.output)
             plan = self.plan.stages[index]
-            storage.write_json(
-                header, {"name": plan.name, "fingerprint": self._prints[index], **plan.fingerprint}, indent=2
-            )
+            document = {"name": plan.name, "fingerprint": self._prints[index], **redact_tree(plan.fingerprint)}
+            storage.write_json(header, document, indent=2)
         storage.remove_leftovers(place.folder)
         storage.remove_leftovers(place.output)
         storage.remove_leftovers(place.errors)
 
     def _check_books(self, index: int, stage: Stage) -> None:
-        counts = stage.counts()
-        counts.check_balance(f"stage {stage.place.name}")
-        written = sum(file.records for record in stage.records().values() for file in record.outputs)
-        if written != counts.kept:
-            raise RunFailed(f"stage {stage.place.name}: kept {counts.kept} records but wrote {written}")
-        if index > 0:
-            before = self.stages()[index - 1].counts()
-            if before.kept != counts.read and not stage.lacking():
-                raise RunFailed(
-                    f"stage {stage.place.name} read {counts.read} records, but the stage before kept {before.kept}"
-                )
+        """Hold the books of a complete stage against its files and the stage before."""
+        is_last = index == len(self.plan.stages) - 1
+        if is_last and stage.lacking():
+            for name in stage.unrecorded():  # what a failed shard that is gone without left behind
+                storage.remove(stage.place.output_url(name))
+        check_stage(stage, self.stages()[index - 1] if index > 0 else None, is_last=is_last)
 
     # --- records of the run ----------------------------------------------------------------------------------
 
     def _write_plan(self) -> None:
         storage.write_json(self._plan_url, self._document(), indent=2)
 
+    def _warn_of_other_versions(self) -> None:
+        """Say which libraries differ from those that began this run; bytes are promised for equal ones only."""
+        url = storage.join(self.place.root, "versions.json")
+        now = library_versions()
+        if storage.exists(self._plan_url) and storage.exists(url):
+            difference = first_difference(storage.read_json(url), now)
+            if difference is not None:
+                name, old, new = difference
+                say(f"warning: this run was begun with {name} {old} and goes on with {new}; its bytes may differ")
+        storage.write_json(url, now, indent=2)
+
     def _write_ledger(self, stages: list[Stage]) -> None:
-        """The books of each stage and, from first input to last output, of the run."""
+        """The books of each stage and, from first input to last output, of the run.
+
+        Records of shards that failed, where failures are ignored, count as set aside by the stage: only the first
+        stage's are unknown, and count nowhere.
+        """
         whole = Counts()
         for index, stage in enumerate(stages):
             counts = stage.counts()
             whole.add(Counts(added=counts.added, removed=counts.removed, errored=counts.errored))
             if index == 0:
                 whole.read = counts.read
+            elif stage.lacking():
+                whole.set_aside(f"{stage.place.name[:2]}-failed-shards", whole.kept - counts.read)
             whole.kept = counts.kept
         whole.check_balance("the run")
         document = {
@@ -309,7 +332,9 @@ class Run:
     def _event(self, kind: str, **fields: Any) -> None:
         url = storage.join(self.place.root, "events.jsonl")
         before = storage.read_bytes(url) if storage.exists(url) else b""
-        line = orjson.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": kind, **fields})
+        line = orjson.dumps(
+            {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": kind, **redact_tree(fields)}
+        )
         storage.write_bytes(url, before + line + b"\n")
 
 

