@@ -10,7 +10,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from corpusmith.errors import InputError
@@ -52,7 +52,7 @@ def page_shards(source: str, quick: bool) -> list[ShardRef]:
     return shards[:: 4 if quick else 1]
 
 
-def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+def interleaved(contenders: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
     """CPU seconds of this process for each contender per repeat; all run once to warm up, then in turn."""
     for function in contenders.values():
         function()

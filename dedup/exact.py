@@ -18,7 +18,7 @@ in one cell, so a unit that stands in a dataset a thousand million times needs a
 from __future__ import annotations
 
 from corpusmith.io import storage
-from corpusmith.run.fingerprint import code_versions, inputs_identity
+from corpusmith.run.fingerprint import SHARD_MODULES, code_versions, inputs_identity
 from corpusmith.run.run import StagePlan, unit_per_shard_of_all
 from corpusmith.run.runner import Runner
 from corpusmith.run.stage import Stage
@@ -33,7 +33,14 @@ INPUT_BYTES_PER_CELL = 256 << 20
 
 def plan_stage(config: ExactConfig, step: str) -> StagePlan:
     """The stage of an exact dedup; `step` is the key under which the books name it, such as `04-exact_dedup`."""
-    modules = ["dedup.content_units", "dedup.exact", "dedup.exact_config", "dedup.exact_drop", "dedup.exact_groups"]
+    modules = [
+        *SHARD_MODULES,
+        "dedup.content_units",
+        "dedup.exact",
+        "dedup.exact_config",
+        "dedup.exact_drop",
+        "dedup.exact_groups",
+    ]
     if config.normalize is not None or config.selection_normalize is not None:
         modules.append("corpusmith.text.normalize")
 

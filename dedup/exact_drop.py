@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from corpusmith.io.shards import Page, Record, ShardRef, ShardWriter, open_shard_writer, read_records
+from corpusmith.io.shards import Page, Record, ShardRef, ShardWriter, dump_page, open_shard_writer, read_records
 from corpusmith.io.spill import read_spill_cell
 from corpusmith.run.errors_file import READ_STEP, SetAside
 from corpusmith.run.ledger import Counts
@@ -127,12 +127,18 @@ class _Dropper:
             self._keep(record)
             return
         page[key] = shaped
-        self.writer.write(page)
-        self._count_kept(page)
+        self._write(record, dump_page(page), page)
 
     def _keep(self, record: Record) -> None:
-        self.writer.write_line(record.raw)
-        self._count_kept(record.page or {})
+        self._write(record, record.raw, record.page or {})
+
+    def _write(self, record: Record, line: bytes, page: Page) -> None:
+        try:
+            self.writer.write_line(line)
+        except ValueError as error:
+            self._set_aside(self.task.step, record, f"cannot be written: {error}")
+            return
+        self._count_kept(page)
 
     def _count_kept(self, page: Page) -> None:
         self.counts.kept += 1

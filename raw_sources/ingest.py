@@ -24,7 +24,7 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.io.shards import ShardRef, ShardWriter, open_shard_writer
-from corpusmith.run.fingerprint import code_versions
+from corpusmith.run.fingerprint import SHARD_MODULES, code_versions
 from corpusmith.run.ledger import Counts
 from corpusmith.run.progress import say
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult, StagePlan
@@ -38,6 +38,7 @@ ARCHIVE_SUFFIXES = (".warc.wet.gz", ".warc.wet", ".warc.gz", ".warc")
 DATA_KEY = "jsonl.zst"
 STAGE_NAME = "ingest"
 DECIDING_MODULES = (
+    *SHARD_MODULES,
     "raw_sources.archive_stream",
     "raw_sources.warc",
     "raw_sources.http_message",
@@ -75,7 +76,7 @@ def ingest(
     names = shard_names(archives)
     data_url = storage.join(output_dir, "processed_data")
     reference = expdb.reference_path(exp_data_dir, "raw_sources", readable_name)
-    _check_reference(reference, data_url, options.overwrite)
+    expdb.refuse_foreign_reference(reference, f"{data_url}/", options.overwrite)
 
     def work(stage: Stage, runner: Runner) -> list[str]:
         pending = set(stage.pending())
@@ -181,15 +182,6 @@ def _error_row(archive: str, aside: SetAside) -> dict[str, object]:
         "reason": aside.reason,
         "raw_base64": base64.b64encode(aside.raw).decode("ascii"),
     }
-
-
-def _check_reference(path: str, data_url: str, overwrite: bool) -> None:
-    """Refuse a name that stands for other data before any work is done."""
-    if overwrite or not storage.exists(path):
-        return
-    other = expdb.load_dataset(path).dataset_url
-    if other != f"{data_url}/":
-        raise InputError(f"{path} exists and stands for {other}; choose another --readable_name or pass --overwrite")
 
 
 def _write_reference(path: str, name: str, data_url: str, result: RunResult) -> None:

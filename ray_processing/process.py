@@ -1,7 +1,8 @@
 """Run a YAML of local and global steps over page shards on Ray: `corpusmith process`, DCLM's `process.py`.
 
-The result goes to `<output_dir>/<config name>/processed_data/`; beside it stand `run/` (records, ledger), `errors/`
-and `report.html`. The same command again continues a killed run and reports a finished one.
+The result goes to `<output_dir>/<config name>/processed_data/`; beside it stand `run/` (records, ledger), `errors/`,
+`report.html`, and DCLM's `stats/` and `global_stats.jsonl`. The same command again continues a killed run and reports a
+finished one.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ if not __package__:
 import argparse
 from collections.abc import Sequence
 
+from baselines.assets import SAMPLE
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
-from corpusmith.expdb import reference_path
+from corpusmith.expdb import reference_path, refuse_foreign_reference
 from corpusmith.io import storage
 from corpusmith.report import write_report
 from corpusmith.run.ledger import Counts
@@ -23,10 +25,10 @@ from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from corpusmith.run.runner import add_execution_arguments, execution_from
 from ray_processing.pipeline_config import load_pipeline
 from ray_processing.stages import plan_stages
+from ray_processing.stats_views import GLOBAL_STATS, write_views
 from ray_processing.utils import (
     list_shard_files,
     publish,
-    refuse_foreign_reference,
     resolve_source,
     split_list,
     untokenized_reference,
@@ -54,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="redo the first stage that differs and all after it")
     parser.add_argument("--ignore_failures", action="store_true", help="go on although shards failed")
     parser.add_argument("--keep-stages", action="store_true", help="keep the shards between the stages")
+    parser.add_argument("--assets", help="folder of word lists and models, or `sample` for our own small ones")
     parser.add_argument("--exp-data-dir", default="exp_data", help="folder of the reference JSONs (default exp_data)")
     add_execution_arguments(parser)
     return parser
@@ -76,9 +79,12 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
     reference = reference_path(arguments.exp_data_dir, "untokenized", arguments.readable_name)
     refuse_foreign_reference(reference, dataset_url, arguments.overwrite)
 
+    stages = plan_stages(pipeline, arguments.seed, arguments.assets)
+    if arguments.assets == SAMPLE:
+        say("--assets sample: our own small lists stand in for the real ones; the result is for trying out only")
     place = RunPlace(root=storage.join(base, "run"), output=dataset_url, errors=storage.join(base, "errors"))
     common = {"seed": arguments.seed, "source_name": pipeline.source}
-    run = Run(place, RunPlan(inputs=shards, stages=plan_stages(pipeline, arguments.seed), common=common))
+    run = Run(place, RunPlan(inputs=shards, stages=stages, common=common))
     options = RunOptions(
         overwrite=arguments.overwrite, keep_stages=arguments.keep_stages, ignore_failures=arguments.ignore_failures
     )
@@ -89,6 +95,8 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
             reference,
             overwrite=not result.was_finished,
         )
+    if not result.was_finished or not storage.exists(storage.join(base, GLOBAL_STATS)):
+        write_views(base, pipeline.source, result.stages)
     report = storage.join(base, "report.html")
     if not result.was_finished or not storage.exists(report):
         write_report(base, arguments.exp_data_dir)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from baselines.assets import resolve_step
 from baselines.core.factories import load_mapper_function
-from baselines.core.processor import LocalStep, LocalTask, process_shard
+from baselines.core.shard_processor import LocalStep, LocalTask, process_shard
 from corpusmith.errors import InputError
 from corpusmith.global_steps import GLOBAL_STEPS, resolve
-from corpusmith.io.shards import ShardRef, shard_stem
-from corpusmith.run.fingerprint import Tree, asset_hashes, code_versions
+from corpusmith.io.shards import TABLE_SUFFIXES, ShardRef, shard_stem
+from corpusmith.run.fingerprint import SHARD_MODULES, Tree, asset_hashes, code_versions
 from corpusmith.run.run import StagePlan
 from corpusmith.run.runner import Runner
 from corpusmith.run.stage import Stage
@@ -15,11 +18,12 @@ from corpusmith.text.segment import UNICODE_VERSION
 from ray_processing.pipeline_config import Commit, GlobalCall, Pipeline
 
 PROCESSED = "_processed.jsonl"
+LOCAL_STAGE = "local"
 LOCAL_MODULES = (
-    "baselines.core.processor",
+    "baselines.core.shard_processor",
     "baselines.mappers.core_utils",
-    "corpusmith.io.compression",
-    "corpusmith.io.shards",
+    "baselines.mappers.enrichers.fasttext_models",
+    *SHARD_MODULES,
     "corpusmith.seeds",
     "corpusmith.text.hashing",
     "corpusmith.text.segment",
@@ -29,6 +33,9 @@ LOCAL_MODULES = (
 
 def processed_name(name: str) -> str:
     """DCLM's name of an output shard: `sub/a.jsonl.zst` gives `sub/a_processed.jsonl.zst`, which maps onto itself."""
+    if name.endswith(TABLE_SUFFIXES):
+        stem, _, extension = name.rpartition(".")
+        return f"{stem.removesuffix('_processed')}_processed.{extension}"
     name = name.replace(PROCESSED, ".jsonl")
     extension = name.rsplit(".", 1)[-1]
     if extension in ("zst", "zstd", "gz"):
@@ -36,8 +43,11 @@ def processed_name(name: str) -> str:
     return f"{shard_stem(name)}_processed.{extension}"
 
 
-def plan_stages(pipeline: Pipeline, seed: int) -> list[StagePlan]:
-    """The stages of a pipeline, in order."""
+def plan_stages(pipeline: Pipeline, seed: int, assets: str | None = None) -> list[StagePlan]:
+    """The stages of a pipeline, in order; `assets`: a folder of lists and models, or `sample`.
+
+    Raises InputError where a list or model is missing.
+    """
     plans: list[StagePlan] = []
     local: list[LocalStep] = []
     for step in (*pipeline.steps, Commit(index=-1)):
@@ -45,7 +55,7 @@ def plan_stages(pipeline: Pipeline, seed: int) -> list[StagePlan]:
             local.append(step)
             continue
         if local:
-            plans.append(plan_local(tuple(local), seed))
+            plans.append(plan_local(tuple(local), seed, assets))
             local = []
         if isinstance(step, GlobalCall):
             plans.append(_plan_global(step))
@@ -68,10 +78,23 @@ def _step_code(step: LocalStep) -> Tree:
     return {"code": code_versions([module])}
 
 
-def plan_local(steps: tuple[LocalStep, ...], seed: int) -> StagePlan:
-    """The stage of a run of local steps."""
+def _find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple[LocalStep, ...], dict[str, str]]:
+    """The steps as they run, with the content hashes of the files that they use by the names that the YAML knows."""
+    found = [resolve_step(step.func, step.arguments, assets, f"step {step.key}") for step in steps]
+    running = tuple(replace(step, arguments=own.arguments) for step, own in zip(steps, found, strict=True))
+    hashes: dict[str, str] = {}
+    for own in found:
+        for name, path in own.files.items():
+            if name not in hashes:
+                hashes[name] = next(iter(asset_hashes(path).values()), path)
+    return running, hashes
+
+
+def plan_local(steps: tuple[LocalStep, ...], seed: int, assets: str | None = None) -> StagePlan:
+    """The stage of a run of local steps; `assets` as in `plan_stages`."""
+    running, hashes = _find_files(steps, assets)
     fingerprint: Tree = {f"steps[{step.index}]": {**step.to_json(), **_step_code(step)} for step in steps}
-    fingerprint["assets"] = asset_hashes([step.arguments for step in steps])
+    fingerprint["assets"] = {**asset_hashes([step.arguments for step in steps]), **hashes}
     fingerprint["code"] = {**code_versions(LOCAL_MODULES), "unicode": UNICODE_VERSION}
 
     def work(stage: Stage, runner: Runner) -> list[str]:
@@ -83,7 +106,7 @@ def plan_local(steps: tuple[LocalStep, ...], seed: int) -> StagePlan:
                 shard=by_name[unit],
                 identity=stage.units[unit],
                 output=names[unit],
-                steps=steps,
+                steps=running,
                 seed=seed,
             )
             for unit in stage.pending()
@@ -96,7 +119,7 @@ def plan_local(steps: tuple[LocalStep, ...], seed: int) -> StagePlan:
             set_up="corpusmith.text.segment:warm_kernels",
         )
 
-    return StagePlan(name="local", fingerprint=fingerprint, work=work)
+    return StagePlan(name=LOCAL_STAGE, fingerprint=fingerprint, work=work)
 
 
 def _output_names(shards: list[ShardRef]) -> dict[str, str]:

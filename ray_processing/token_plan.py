@@ -13,16 +13,24 @@ import random
 from dataclasses import dataclass
 
 from corpusmith.errors import InputError
-from corpusmith.expdb import DatasetReference, git_state, load_dataset, reference_path, write_reference
+from corpusmith.expdb import (
+    DatasetReference,
+    git_state,
+    load_dataset,
+    reference_path,
+    refuse_foreign_reference,
+    write_reference,
+)
 from corpusmith.io import storage, wds
 from corpusmith.io.shards import SHARD_SUFFIXES, ShardRef, list_shards
-from corpusmith.run.fingerprint import code_versions
+from corpusmith.run.fingerprint import SHARD_MODULES, code_versions
 from corpusmith.run.run import Run, RunPlace, RunPlan, RunResult, StagePlan
 from corpusmith.text.tokenizer import Tokenizer, find_tokenizer, load_tokenizer
 from ray_processing.shuffle import CellPlan, ShuffleConfig, plan_cells, shuffle_work, tokenize_work
-from ray_processing.utils import refuse_foreign_reference, sources_of
+from ray_processing.utils import sources_of
 
 TOKENIZE_MODULES = (
+    *SHARD_MODULES,
     "corpusmith.text.packing",
     "corpusmith.text.tokenizer",
     "ray_processing.shuffle",

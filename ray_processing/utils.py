@@ -81,18 +81,6 @@ def sources_of(url: str, exp_data_dir: str) -> list[dict[str, str]]:
         folder = above
 
 
-def refuse_foreign_reference(path: str, dataset_url: str, overwrite: bool) -> None:
-    """Raise InputError where a reference of this name stands already and belongs to other data."""
-    if overwrite or not storage.exists(path):
-        return
-    found = storage.read_json(path)
-    if found.get("dataset_url") != dataset_url:
-        raise InputError(
-            f"{path} exists and belongs to {found.get('dataset_url')}; "
-            "choose another --readable_name or pass --overwrite"
-        )
-
-
 def untokenized_reference(name: str, dataset_url: str, sources: list[dict[str, str]]) -> DatasetReference:
     """The reference JSON of a processed data set; its size is the sum of the bytes of its files."""
     files = storage.list_files(dataset_url)

@@ -6,7 +6,9 @@ Code written for DCLM says `from core.constants import CONTENT`; the aliases lea
 
 from baselines.core.aliases import install_aliases
 from baselines.core.factories import get_aggregator, get_mapper, get_transform
+from baselines.core.file_utils import read_jsonl, write_jsonl
+from baselines.core.processor import process_single_file
 
 install_aliases()
 
-__all__ = ["get_aggregator", "get_mapper", "get_transform"]
+__all__ = ["get_aggregator", "get_mapper", "get_transform", "process_single_file", "read_jsonl", "write_jsonl"]

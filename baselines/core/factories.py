@@ -75,6 +75,11 @@ def load_mapper_function(func: str) -> Callable[..., Any]:
     return _find_function(func, MAPPERS)
 
 
+def draws_random_numbers(func: str) -> bool:
+    """Whether a step's mapper may draw random numbers: users' own always may, ours where they are marked."""
+    return "." in func or bool(getattr(load_mapper_function(func), "draws_random", False))
+
+
 def mapper_signature(func: str) -> inspect.Signature:
     """Return the signature of the function that a step names: of the factory, where it is one."""
     return inspect.signature(load_mapper_function(func))

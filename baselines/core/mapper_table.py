@@ -6,7 +6,15 @@ _CONTENT = "baselines.mappers.filters.content_filters"
 _REPETITION = "baselines.mappers.filters.repetition_filters"
 _METADATA = "baselines.mappers.filters.metadata_filters"
 _MODIFIERS = "baselines.mappers.modifiers"
+_ARXIV = "baselines.mappers.arxiv_modifiers"
+_CODE = "baselines.mappers.code_modifiers"
+_HTML = "baselines.mappers.html_modifiers"
+_LINES = "baselines.mappers.line_modifiers"
+_URLS = "baselines.mappers.url_modifiers"
 _ENRICHERS = "baselines.mappers.enrichers.enrichers"
+_LANGUAGE_ID = "baselines.mappers.enrichers.language_id_enrichers"
+_FASTTEXT_QUALITY = "baselines.mappers.enrichers.quality_prediction_enrichers_calc_fasttext"
+_KENLM = "baselines.mappers.enrichers.quality_prediction_enrichers_kenlm_model"
 _CORE_UTILS = "baselines.mappers.core_utils"
 _AGGREGATORS = "baselines.aggregators"
 
@@ -18,10 +26,12 @@ def _functions(module: str, *names: str) -> dict[str, str]:
 MAPPERS: dict[str, str] = {
     **_functions(
         _CONTENT,
+        "alphabetic_characters_to_tokens_filter",
         "alphabetic_word_ratio_filter",
         "alphanumeric_char_ratio_filter",
         "bullet_count_filter",
         "ellipsis_count_filter",
+        "github_extension_filter",
         "line_length_filter",
         "page_length_filter",
         "stop_word_filter",
@@ -43,7 +53,43 @@ MAPPERS: dict[str, str] = {
         "split_lines_modifier",
         "within_page_dedup",
     ),
+    **_functions(
+        _ARXIV,
+        "arxiv_appendix_modifier",
+        "arxiv_comment_modifier",
+        "arxiv_macro_modifier",
+        "arxiv_section_strip_modifier",
+    ),
+    **_functions(
+        _CODE,
+        "starcoder_v2_format_modifier",
+        "starcoder_v2_repo_splitter",
+    ),
+    **_functions(
+        _HTML,
+        "html_content_extraction_modifier",
+        "stackexchange_answer_sort_modifier",
+        "stackexchange_html_extraction_modifier",
+        "stackexchange_list_modifier",
+        "stackexchange_qa_formatter",
+    ),
+    **_functions(
+        _LINES,
+        "citation_removal_modifier",
+        "counter_line_modifier",
+        "numeric_ratio_line_modifier",
+        "substring_line_modifier",
+        "uppercase_ratio_line_modifier",
+        "word_length_modifier",
+    ),
+    **_functions(
+        _URLS,
+        "url_removal_modifier",
+    ),
     **_functions(_ENRICHERS, "line_counter", "line_counter_enricher", "word_counter_enricher"),
+    **_functions(_LANGUAGE_ID, "detect_lang_paragraph_enricher", "detect_lang_whole_page_enricher"),
+    **_functions(_FASTTEXT_QUALITY, "classify_fasttext_hq_prob_enricher"),
+    **_functions(_KENLM, "ken_lm_perplexity_enricher"),
     **_functions(
         _CORE_UTILS,
         "ccnet_dedup_normalizer",

@@ -1,7 +1,8 @@
 """Modifiers change a page in place: its keys, its lines, its repeated lines.
 
 Follows DCLM's modifiers: the text is split at line feeds (a carriage return is an ordinary character), the lines that
-survive are joined again, and a page whose text would become empty is removed with its text left as it was.
+survive are joined again, and a page whose text would become empty is removed with its text left as it was. Those about
+lines' contents, web addresses, HTML, LaTeX and code lie in modules of their own and are found here as well.
 """
 
 from __future__ import annotations
@@ -13,16 +14,63 @@ from typing import Any, Literal
 
 from baselines.core.constants import CONTENT, URL, Page
 from baselines.core.factory_utils import factory_function
+from baselines.mappers._lines import join_kept, replace_text
+from baselines.mappers.arxiv_modifiers import (
+    arxiv_appendix_modifier,
+    arxiv_comment_modifier,
+    arxiv_macro_modifier,
+    arxiv_section_strip_modifier,
+)
+from baselines.mappers.code_modifiers import (
+    starcoder_v2_format_modifier,
+    starcoder_v2_repo_splitter,
+)
+from baselines.mappers.html_modifiers import (
+    html_content_extraction_modifier,
+    stackexchange_answer_sort_modifier,
+    stackexchange_html_extraction_modifier,
+    stackexchange_list_modifier,
+    stackexchange_qa_formatter,
+)
+from baselines.mappers.line_modifiers import (
+    citation_removal_modifier,
+    counter_line_modifier,
+    numeric_ratio_line_modifier,
+    substring_line_modifier,
+    uppercase_ratio_line_modifier,
+    word_length_modifier,
+)
+from baselines.mappers.url_modifiers import (
+    url_removal_modifier,
+)
 
 __all__ = [
+    "arxiv_appendix_modifier",
+    "arxiv_comment_modifier",
+    "arxiv_macro_modifier",
+    "arxiv_section_strip_modifier",
+    "citation_removal_modifier",
+    "counter_line_modifier",
+    "html_content_extraction_modifier",
     "join_lines_modifier",
     "key_name_modifier",
     "line_length_modifier",
     "move_url_modifier",
     "newline_removal_modifier",
+    "numeric_ratio_line_modifier",
     "punctuation_line_modifier",
     "split_lines_modifier",
+    "stackexchange_answer_sort_modifier",
+    "stackexchange_html_extraction_modifier",
+    "stackexchange_list_modifier",
+    "stackexchange_qa_formatter",
+    "starcoder_v2_format_modifier",
+    "starcoder_v2_repo_splitter",
+    "substring_line_modifier",
+    "uppercase_ratio_line_modifier",
+    "url_removal_modifier",
     "within_page_dedup",
+    "word_length_modifier",
 ]
 
 VERSION = 1
@@ -60,21 +108,12 @@ def key_name_modifier(
     return [page]
 
 
-def _replace_lines(page: Page, lines: list[str]) -> list[Page]:
-    """Join the lines into the page's text; remove the page, its text untouched, where nothing is left."""
-    text = "\n".join(lines)
-    if text == "":
-        return []
-    page[CONTENT] = text
-    return [page]
-
-
 def line_length_modifier(page: Page, min_length: float = 0, max_length: float = INFINITY) -> list[Page]:
     """Keep empty lines, and lines of so many words (of `str.split`), both bounds included."""
-    return _replace_lines(
-        page,
-        [line for line in page[CONTENT].split("\n") if line == "" or min_length <= len(line.split()) <= max_length],
-    )
+    text = page[CONTENT]
+    lines = text.split("\n")
+    kept = [line for line in lines if line == "" or min_length <= len(line.split()) <= max_length]
+    return replace_text(page, join_kept(text, lines, kept))
 
 
 @factory_function
@@ -91,7 +130,12 @@ def punctuation_line_modifier(remove_ellipses: bool = False) -> Callable[[Page],
         end = line.rstrip()
         return end.endswith(FINAL_PUNCTUATION) and not (remove_ellipses and end.endswith(ELLIPSES))
 
-    return lambda page: _replace_lines(page, [line for line in page[CONTENT].split("\n") if is_kept(line)])
+    def keep_punctuated(page: Page) -> list[Page]:
+        text = page[CONTENT]
+        lines = text.split("\n")
+        return replace_text(page, join_kept(text, lines, [line for line in lines if is_kept(line)]))
+
+    return keep_punctuated
 
 
 @factory_function

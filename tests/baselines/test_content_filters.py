@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from baselines.core import get_mapper
+from baselines.core.factories import load_mapper_function
 from baselines.mappers import (
     alphabetic_word_ratio_filter,
     alphanumeric_char_ratio_filter,
@@ -23,6 +25,7 @@ from baselines.mappers import (
     word_length_filter,
     word_removal_ratio_filter,
 )
+from corpusmith.errors import InputError
 
 Mapper = Callable[..., list[dict[str, Any]]]
 
@@ -278,3 +281,35 @@ def test_substring_filter_checks_its_arguments_when_it_is_made() -> None:
         substring_filter()
     with pytest.raises(re.error):
         substring_filter(banlist="(")
+
+
+@pytest.fixture
+def letters(tmp_path: pathlib.Path) -> str:
+    """A tokenizer with a token for each of a, b, 1 and one for `ab`; it knows nothing else."""
+    vocabulary = {"</s>": 0, "a": 1, "b": 2, "1": 3, "ab": 4}
+    model = {"type": "BPE", "vocab": vocabulary, "merges": [["a", "b"]]}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}), encoding="utf-8")
+    return str(path)
+
+
+def test_alphabetic_characters_for_each_token(letters: str) -> None:
+    mapper = get_mapper("alphabetic_characters_to_tokens_filter", tokenizer_name=letters)
+    for text, kept in (
+        ("abab", True),  # 4 characters, 2 tokens
+        ("abab1", False),  # 4 / 3
+        ("abb", True),  # 3 / 2: the bound itself is kept
+        ("ba", False),
+        ("", False),
+        ("日本", False),  # no token at all
+    ):
+        assert mapper({"text": text}) == ([{"text": text}] if kept else [])
+    plain = load_mapper_function("alphabetic_characters_to_tokens_filter")(letters)
+    assert plain({"text": "abab1"}, max_ratio=1.3) == [{"text": "abab1"}]
+
+
+def test_ratio_of_tokens_cannot_be_set_and_tokenizer_must_exist(letters: str) -> None:
+    with pytest.raises(TypeError, match="max_ratio"):
+        get_mapper("alphabetic_characters_to_tokens_filter", tokenizer_name=letters, max_ratio=1)
+    with pytest.raises(InputError, match="nobody"):
+        get_mapper("alphabetic_characters_to_tokens_filter", tokenizer_name="nobody/nothing")

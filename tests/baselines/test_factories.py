@@ -58,7 +58,7 @@ def test_table_of_mappers_is_complete() -> None:
     helpers = {"count_words", "read_banlist"}
     defined: dict[str, str] = {}
     for path in sorted((ROOT / "baselines" / "mappers").rglob("*.py")):
-        if path.name != "__init__.py":
+        if not path.name.startswith("_"):
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             defined |= {name: f"{module}:{name}" for name in public_functions(path) - helpers}
     normalizers = {name: entry for name, entry in tables.MAPPERS.items() if name not in defined}
@@ -186,7 +186,7 @@ def test_signature_is_that_of_the_named_function(custom: pathlib.Path) -> None:
 
 def test_mappers_that_draw_are_marked() -> None:
     drawing = {name for name in tables.MAPPERS if getattr(load_mapper_function(name), "draws_random", False)}
-    assert drawing == {"random_sampling_filter"}
+    assert drawing == {"random_sampling_filter", "starcoder_v2_format_modifier"}
 
 
 def run_python(code: str, cwd: pathlib.Path) -> str:
@@ -255,6 +255,7 @@ def test_every_deciding_module_has_a_version(name: str) -> None:
         ("page_length_filter", {"length_type": "sentence"}, {"remove_empty", "tokenizer", "tokenizer_lang"}),
         ("word_counter_enricher", {}, {"model", "ignore_punctuation", "ignore_whitespace"}),
         ("word_removal_ratio_filter", {}, {"model", "ignore_punctuation", "ignore_whitespace"}),
+        ("word_length_modifier", {}, {"model", "ignore_punctuation", "ignore_whitespace"}),
     ],
 )
 def test_mappers_say_where_their_other_arguments_go(func: str, arguments: dict[str, str], forwarded: set[str]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import pickle
 import random
+import re
 from typing import Any
 
 import pytest
@@ -116,9 +119,67 @@ def test_banned_urls_are_read_from_a_file(tmp_path: pathlib.Path) -> None:
         mapper({})
 
 
-def test_pickled_lists_are_never_read(tmp_path: pathlib.Path) -> None:
-    for name in ("list.pkl", "list.pickle"):
-        with pytest.raises(InputError, match=name):
-            url_substring_filter(banlist_from_fname=str(tmp_path / name))
+def pickled(path: pathlib.Path, content: object, protocol: int = 4) -> str:
+    path.write_bytes(pickle.dumps(content, protocol))
+    return str(path)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickled_patterns_are_searched_for_as_they_are(tmp_path: pathlib.Path, protocol: int) -> None:
+    path = pickled(tmp_path / "list.pkl", re.compile(r"(?:b\.d|zz)", re.IGNORECASE), protocol)
+    mapper = url_substring_filter(banlist=["good"], banlist_from_fname=path)
+    assert mapper({"url": "http://B.D/x"}) == []
+    assert mapper({"url": "http://bad/good"})
+    twice = url_substring_filter(banlist_from_fname=path, num_banned_substrs=2)
+    assert twice({"url": "b.d b.d"})
+    assert twice({"url": "b.d zz"}) == []
+    assert url_substring_filter(banlist_from_fname=path, ignore_chars=["."])({"url": "b.d"})
+
+
+def test_pickled_lists_have_no_domains(tmp_path: pathlib.Path) -> None:
+    path = pickled(tmp_path / "list.pickle", re.compile("a"))
+    with pytest.raises(AssertionError, match="domains"):
+        url_substring_filter(banlist_from_fname=path, exact_domain_match=True)
+
+
+class Runs:
+    """Would run a function when it is unpickled."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (Runs(os.system, "true"), r"asks for \w+.system"),
+        (Runs(eval, "1"), r"asks for \w+.eval"),
+        (Runs(re.compile, "a"), r"asks for re.compile"),
+        ([re.compile("a"), Runs(getattr, "a", "upper")], r"asks for \w+.getattr"),
+        (re.compile(b"a"), r"asks for _codecs.encode|a pattern is a string"),
+        (["a.com"], r"it holds a list"),
+        ("a.com", r"it holds a str"),
+    ],
+)
+def test_pickles_of_anything_else_are_refused(tmp_path: pathlib.Path, content: object, message: str) -> None:
+    for protocol in (0, 2, 4):
+        path = pickled(tmp_path / "list.pkl", content, protocol)
+        with pytest.raises(InputError, match=message):
+            url_substring_filter(banlist_from_fname=path)
+
+
+def test_damaged_pickles_are_refused(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "list.pkl"
+    whole = pickle.dumps(re.compile("a"))
+    for content in (b"", b"a.com\n", whole[:-5], b"\x80\x04K\x01b.", b"cre\n_compile\n(V(\ntR."):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"list\.pkl"):
+            url_substring_filter(banlist_from_fname=str(path))
+
+
+def test_lists_must_be_given() -> None:
     with pytest.raises(TypeError, match="banlist"):
         url_substring_filter()

@@ -36,7 +36,7 @@ def line_counter_enricher(
     Raises:
         AssertionError: the key is there already.
     """
-    _require_free(page, key, overwrite)
+    require_free(page, key, overwrite)
     page[key] = line_counter(page[CONTENT], paragraph_end, remove_empty)
     return [page]
 
@@ -57,11 +57,12 @@ def word_counter_enricher(
     Raises:
         AssertionError: the key is there already.
     """
-    _require_free(page, key, overwrite)
+    require_free(page, key, overwrite)
     page[key] = count_words(page[CONTENT], ignore_punctuation=ignore_punctuation, **kwargs)
     return [page]
 
 
-def _require_free(page: Page, key: str, overwrite: bool) -> None:
+def require_free(page: Page, key: str, overwrite: bool) -> None:
+    """Raise AssertionError where the page has the key and it may not be replaced."""
     if key in page and not overwrite:
         raise AssertionError(f"cannot overwrite an existing key {key}")

@@ -1,10 +1,12 @@
 """Filters: mappers that keep or remove a page. All of them, by the name that a YAML gives."""
 
 from baselines.mappers.filters.content_filters import (
+    alphabetic_characters_to_tokens_filter,
     alphabetic_word_ratio_filter,
     alphanumeric_char_ratio_filter,
     bullet_count_filter,
     ellipsis_count_filter,
+    github_extension_filter,
     line_length_filter,
     massive_web_repetition_filters,
     page_length_filter,
@@ -23,10 +25,12 @@ from baselines.mappers.filters.metadata_filters import (
 )
 
 __all__ = [
+    "alphabetic_characters_to_tokens_filter",
     "alphabetic_word_ratio_filter",
     "alphanumeric_char_ratio_filter",
     "bullet_count_filter",
     "ellipsis_count_filter",
+    "github_extension_filter",
     "language_filter",
     "line_length_filter",
     "massive_web_repetition_filters",

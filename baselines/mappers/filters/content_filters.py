@@ -14,15 +14,20 @@ from typing import Any, Literal
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function, forwards_keywords
+from baselines.mappers._literals import LiteralFinder, is_literal
 from baselines.mappers.core_utils import SentenceModel, count_words, split_paragraphs, split_sentences
 from baselines.mappers.filters.repetition_filters import massive_web_repetition_filters, repetition_filter
+from corpusmith.io import storage
 from corpusmith.text.segment import count_whitespace_words, view
+from corpusmith.text.tokenizer import load_tokenizer
 
 __all__ = [
+    "alphabetic_characters_to_tokens_filter",
     "alphabetic_word_ratio_filter",
     "alphanumeric_char_ratio_filter",
     "bullet_count_filter",
     "ellipsis_count_filter",
+    "github_extension_filter",
     "line_length_filter",
     "massive_web_repetition_filters",
     "page_length_filter",
@@ -36,9 +41,34 @@ __all__ = [
 
 VERSION = 1
 
+DEFAULT_TOKENIZER = "EleutherAI/pythia-6.9b-deduped"
+# The endings that RedPajama keeps of GitHub's files.
+RPJ_GITHUB_EXTENSIONS = (
+    *(".asm", ".bat", ".cmd", ".c", ".h", ".cs", ".cpp", ".hpp", ".c++", ".h++", ".cc", ".hh", ".C", ".H", ".cmake"),
+    *(".css", ".dockerfile", ".f90", ".f", ".f03", ".f08", ".f77", ".f95", ".for", ".fpp", ".go", ".hs", ".html"),
+    *(".java", ".js", ".jl", ".lua", ".md", ".markdown", ".php", ".php3", ".php4", ".php5", ".phps", ".phpt", ".pl"),
+    *(".pm", ".pod", ".perl", ".ps1", ".psd1", ".psm1", ".py", ".rb", ".rs", ".sql", ".scala", ".sh", ".bash"),
+    *(".command", ".zsh", ".ts", ".tsx", ".tex", ".vb", "Dockerfile", "Makefile", ".xml", ".rst", ".m", ".smali"),
+)
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 SYMBOLS = ("#", "...", ". . .", "\u2026")
 INFINITY = float("inf")
+
+
+def github_extension_filter(
+    page: Page, filename_key: str = "filename", allowed_extensions: str | list[str] | tuple[str, ...] | None = None
+) -> list[Page]:
+    """Keep a page whose file name ends with one of the endings (case counts; `xMakefile` ends with `Makefile`).
+
+    Args:
+        page: the page; its text is not needed.
+        filename_key: where the name stands; a page without it has an empty name.
+        allowed_extensions: one or more endings; None for the 66 of RedPajama, an empty list keeps no page.
+    """
+    if allowed_extensions is None:
+        allowed_extensions = RPJ_GITHUB_EXTENSIONS
+    endings = tuple(allowed_extensions) if isinstance(allowed_extensions, list) else allowed_extensions
+    return [page] if page.get(filename_key, "").endswith(endings) else []
 
 
 def line_length_filter(page: Page, length_type: Literal["max", "avg"] = "max", max_length: float = 1000) -> list[Page]:
@@ -138,6 +168,32 @@ def page_length_filter(
     return [page] if min_length <= length <= max_length else []
 
 
+@factory_function
+def alphabetic_characters_to_tokens_filter(tokenizer_name: str = DEFAULT_TOKENIZER) -> Callable[..., list[Page]]:
+    """Return a mapper that removes a page with too few alphabetic characters for its tokens.
+
+    The mapper is called with the page and `max_ratio` (default 1.5), in truth the smallest number of alphabetic
+    characters a token that is kept; as in DCLM, a YAML cannot set it. A page without text or tokens is removed.
+
+    Args:
+        tokenizer_name: a `tokenizer.json`, a folder that holds one, or a name in the folder of tokenizers (see
+            `corpusmith.text.tokenizer.load_tokenizer`).
+
+    Raises:
+        InputError: no such tokenizer.
+    """
+    tokenizer = load_tokenizer(tokenizer_name)
+
+    def filter_by_tokens(page: Page, max_ratio: float = 1.5) -> list[Page]:
+        text = page[CONTENT]
+        tokens = len(tokenizer.encode(text)) if text else 0
+        if tokens == 0:
+            return []
+        return [] if sum(map(str.isalpha, text)) / tokens < max_ratio else [page]
+
+    return filter_by_tokens
+
+
 def bullet_count_filter(page: Page, max_bullet_start_ratio: float = 0.9) -> list[Page]:
     """Remove a page of which more than this share of the non-empty lines start with ●, •, * or -."""
     seen = view(page[CONTENT])
@@ -230,10 +286,12 @@ def read_banlist(banlist: str | Sequence[str] | None, path: str | None) -> list[
 
     Raises:
         TypeError: neither is given.
-        FileNotFoundError: no such file.
+        FileNotFoundError: no such file (InputError for a URL).
     """
     if path is not None:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        is_remote = "://" in path
+        content = storage.read_bytes(path).decode("utf-8") if is_remote else Path(path).read_text(encoding="utf-8")
+        return content.splitlines()
     if banlist is None:
         raise TypeError("give banlist or banlist_from_fname")
     return [banlist] if isinstance(banlist, str) else list(banlist)
@@ -274,9 +332,12 @@ def substring_filter(
     elif location == "suffix":
         expression += "$"
     pattern = re.compile(expression)
+    is_found: Callable[[str], object] = pattern.search
+    if location == "any" and all(map(is_literal, items)):
+        is_found = LiteralFinder(items, whole_words=exact_word).contains
 
     def filter_substrings(page: Page) -> list[Page]:
         text = page[CONTENT] if case_sensitive else page[CONTENT].lower()
-        return [] if pattern.search(text) else [page]
+        return [] if is_found(text) else [page]
 
     return filter_substrings

@@ -1,19 +1,20 @@
 """Filters that look at what is known about a page: its URL, its language, its quality score; and random sampling.
 
-Follows DCLM's filters; departs from it in never reading a pickled banlist.
+Follows DCLM's filters; departs from it in reading a pickled banlist without running what it asks for, and in searching
+long banlists with an automaton.
 """
 
 from __future__ import annotations
 
 import random
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from urllib.parse import urlparse
 
 from baselines.core.constants import URL, Page
 from baselines.core.factory_utils import draws_random, factory_function
+from baselines.mappers._literals import LiteralFinder
+from baselines.mappers.filters._pickled_banlist import load_pickled_pattern
 from baselines.mappers.filters.content_filters import read_banlist
-from corpusmith.errors import InputError
 
 __all__ = ["language_filter", "quality_filter", "random_sampling_filter", "url_substring_filter"]
 
@@ -106,7 +107,8 @@ def url_substring_filter(
 
     Args:
         banlist: one or more literal strings.
-        banlist_from_fname: text file with one a line; wins over `banlist`.
+        banlist_from_fname: text file with one a line; wins over `banlist`. A file ending in `.pkl` or `.pickle` holds
+            a compiled regular expression, which is searched for as it is.
         ignore_chars: strings (or the characters of one string) deleted from the URL or host before it is compared;
             the items keep them.
         num_banned_substrs: how many different items must be found.
@@ -116,16 +118,9 @@ def url_substring_filter(
 
     Raises:
         TypeError: no list.
-        InputError: a pickled list.
+        AssertionError: a pickled list with `exact_domain_match`.
+        InputError: a pickled list that holds more than a regular expression.
     """
-    if banlist_from_fname is not None and banlist_from_fname.endswith(PICKLE_SUFFIXES):
-        raise InputError(
-            f"{banlist_from_fname}: pickled banlists are not read, since loading one runs code; "
-            "give the list as a text file with one item a line"
-        )
-    items = read_banlist(banlist, banlist_from_fname)
-    if not case_sensitive:
-        items = [item.lower() for item in items]
     ignored = list(ignore_chars or ())
 
     def subject_of(url: str) -> str:
@@ -136,23 +131,21 @@ def url_substring_filter(
             subject = subject.replace(characters, "")
         return subject
 
-    if exact_domain_match:
-        domains = frozenset(items)
-        return lambda page: [] if subject_of(page[URL]) in domains else [page]
-
-    pattern = _literal_pattern(items, whole_words=not match_substrings, case_sensitive=case_sensitive)
+    find: Callable[[str], list[str]]
+    if banlist_from_fname is not None and banlist_from_fname.endswith(PICKLE_SUFFIXES):
+        if exact_domain_match:
+            raise AssertionError(f"{banlist_from_fname}: a pickled banlist has no domains to compare with")
+        find = load_pickled_pattern(banlist_from_fname).findall
+    else:
+        items = read_banlist(banlist, banlist_from_fname)
+        if not case_sensitive:
+            items = [item.lower() for item in items]
+        if exact_domain_match:
+            domains = frozenset(items)
+            return lambda page: [] if subject_of(page[URL]) in domains else [page]
+        find = LiteralFinder(items, whole_words=not match_substrings, ignore_case=not case_sensitive).matches
 
     def filter_urls(page: Page) -> list[Page]:
-        found = set(pattern.findall(subject_of(page[URL])))
-        return [] if len(found) >= num_banned_substrs else [page]
+        return [] if len(set(find(subject_of(page[URL])))) >= num_banned_substrs else [page]
 
     return filter_urls
-
-
-def _literal_pattern(items: Sequence[str], whole_words: bool, case_sensitive: bool) -> re.Pattern[str]:
-    """Return the pattern of any of the literal strings, the longest first."""
-    longest_first = sorted(set(items), key=lambda item: (-len(item), item))
-    expression = f"(?:{'|'.join(re.escape(item) for item in longest_first)})"
-    if whole_words:
-        expression = rf"\b{expression}\b"
-    return re.compile(expression, 0 if case_sensitive else re.IGNORECASE)
