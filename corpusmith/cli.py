@@ -29,6 +29,9 @@ VERBS: dict[str, Verb] = {
     ),
     "ingest": Verb(main="raw_sources.ingest:main", about="extract page shards from WARC files"),
     "process": Verb(main="ray_processing.process:main", about="filter, enrich and deduplicate pages as a YAML says"),
+    "mappers": Verb(main="baselines.mapper_reference:main", about="list the mappers, or document one"),
+    "explain": Verb(main="ray_processing.explain:main", about="show what each mapper of a YAML does to some pages"),
+    "assets": Verb(main="baselines.assets:main", about="list, fetch and verify word lists and models"),
     "train-tokenizer": Verb(
         main="ray_processing.train_tokenizer:main", about="train a byte-level BPE tokenizer on pages"
     ),

@@ -21,6 +21,7 @@ from typing import Any
 
 from corpusmith.errors import InputError
 from corpusmith.io import storage
+from corpusmith.redact import holds_secret, redact, redact_tree
 
 DATE_FORMAT = "%Y_%m_%d-%H_%M_%S"
 
@@ -48,6 +49,7 @@ _MODEL_ORDER = (
 )  # fmt: skip
 _MODEL_REQUIRED = _MODEL_ORDER[:9]
 _GIT_SECONDS = 30
+DIFF_LEFT_OUT = "(left out: something in the uncommitted changes looks like a secret)"
 _SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     ">": operator_module.gt,
@@ -165,7 +167,7 @@ def to_json(reference: Reference) -> dict[str, Any]:
 
 
 def write_reference(reference: Reference | Mapping[str, Any], path: str, overwrite: bool = False) -> None:
-    """Write a reference JSON (indent 4), whole or not at all.
+    """Write a reference JSON (indent 4), whole or not at all, and without secrets that stand in URLs.
 
     Raises:
         InputError: the file exists and `overwrite` is not set.
@@ -173,7 +175,16 @@ def write_reference(reference: Reference | Mapping[str, Any], path: str, overwri
     if not overwrite and storage.exists(path):
         raise InputError(f"{path} exists; a reference is never overwritten, choose another name or pass --overwrite")
     row = to_json(reference) if isinstance(reference, (DatasetReference, ModelReference)) else dict(reference)
-    storage.write_json(path, row, indent=4)
+    storage.write_json(path, redact_tree(row), indent=4)
+
+
+def refuse_foreign_reference(path: str, dataset_url: str, overwrite: bool) -> None:
+    """Raise InputError where a reference of this name stands already and belongs to other data."""
+    if overwrite or not storage.exists(path):
+        return
+    found = load_dataset(path).dataset_url
+    if found != redact(dataset_url):
+        raise InputError(f"{path} exists and belongs to {found}; choose another --readable_name or pass --overwrite")
 
 
 def reference_path(exp_data_dir: str, kind: str, name: str) -> str:
@@ -290,14 +301,20 @@ def _number(text: str) -> float:
 def git_state() -> tuple[str, str]:
     """Commit hash and uncommitted diff of the checkout that holds this package; ("", "") outside git.
 
-    The diff covers tracked files. It can hold whatever was not committed, so look at it before publishing a reference.
+    The diff covers tracked files and can hold whatever was not committed: one in which something looks like a secret
+    is left out, and a sentence says so. Look at it before publishing a reference all the same.
     """
     folder = Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None or _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return "", ""  # no git, no commit yet, or another project's checkout around an installed copy
     diff = _git(folder, "diff", "HEAD", "--no-color", "--no-ext-diff")
-    return commit.strip(), diff or ""
+    return commit.strip(), shown_diff(diff or "")
+
+
+def shown_diff(diff: str) -> str:
+    """A diff as references hold it: whole, or not at all where something in it looks like a secret."""
+    return DIFF_LEFT_OUT if holds_secret(diff) else diff
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

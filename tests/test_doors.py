@@ -16,14 +16,38 @@ from corpusmith.cli import VERBS, main
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 IMPORTS = {
-    "baselines.core": ["get_aggregator", "get_mapper", "get_transform"],
+    "baselines.core": [
+        *("get_aggregator", "get_mapper", "get_transform", "process_single_file", "read_jsonl", "write_jsonl"),
+    ],
     "baselines.core.constants": ["CHUNK", "COMMIT_KEY_NAME", "CONTENT", "GLOBAL_FUNCTIONS", "URL"],
     "baselines.core.factories": ["ProfilingData", "_load_function", "get_mapper"],
+    "baselines.core.file_utils": [
+        *("delete_file", "is_compressed", "is_exists", "is_s3", "list_dir", "makedirs_if_missing", "read_jsonl"),
+        "write_jsonl",
+    ],
+    "baselines.core.processor": [
+        *("COMMIT_COMMAND", "ERRORS_INDEX", "KEPT_INDEX", "REMOVED_INDEX", "SPLIT_INDEX", "_get_output_paths"),
+        *("_is_step_stats", "_parse_func_results", "_worker", "apply_partial_func_parallel"),
+        *("apply_partial_func_sequential", "commit", "logger", "process_single_file"),
+    ],
     "baselines.core.factory_utils": ["factory_function", "initialize_mapper", "is_factory"],
     "baselines.aggregators": ["histogram", "percentiles", "threshold_transform"],
     "baselines.mappers": ["massive_web_repetition_filters", "move_url_modifier", "page_length_filter"],
     "baselines.mappers.core_utils": ["DEDUP_NORMALIZERS", "split_paragraphs", "split_sentences", "split_words"],
-    "baselines.mappers.enrichers": ["line_counter_enricher"],
+    "baselines.mappers.enrichers": [
+        *("classify_fasttext_hq_prob_enricher", "detect_lang_paragraph_enricher", "detect_lang_whole_page_enricher"),
+        *("ken_lm_perplexity_enricher", "line_counter_enricher"),
+    ],
+    "baselines.mappers.enrichers.language_id_enrichers": [
+        *("FASTTEXT", "FASTTEXT_MODEL_FILENAME", "LANGDETECT", "MODEL_DIRECTORY", "MODEL_SUBDIRECTORY"),
+        *("PROJECT_ROOT", "detect_lang_paragraph_helper", "detect_lang_whole_page_fasttext"),
+        *("detect_lang_whole_page_langdetect", "detect_langdetect", "get_fasttext_lang_prob"),
+        *("get_langdetect_lang_prob", "is_space_or_punct", "load_fasttext_model", "reduce_language_probabilities"),
+    ],
+    "baselines.mappers.enrichers.quality_prediction_enrichers_calc_fasttext": [
+        *("MODEL_SUBDIRECTORY", "RPJ_MODEL_FILENAME", "classify_fasttext_hq_prob", "load_fasttext_model"),
+    ],
+    "baselines.mappers.enrichers.quality_prediction_enrichers_kenlm_model": ["KenlmModel", "SentencePiece"],
     "baselines.mappers.filters": ["quality_filter", "repetition_filter"],
     "baselines.mappers.filters.content_filters": ["repetition_filter", "stop_word_filter"],
     "baselines.mappers.filters.metadata_filters": ["random_sampling_filter", "url_substring_filter"],
@@ -31,6 +55,8 @@ IMPORTS = {
     "ray_processing": ["GLOBAL_FUNCTIONS"],
 }
 SCRIPTS = [
+    "baselines/process_single_file.py",
+    "baselines/train_fasttext_classifier.py",
     "ray_processing/process.py",
     "ray_processing/tokenize_shuffle.py",
     "eval/eval_openlm_ckpt.py",
@@ -38,15 +64,19 @@ SCRIPTS = [
     "tools/eval_expdb.py",
     "tools/make_wds_manifest.py",
 ]
-EXECUTION = {"--num_cpus", "--ray_address"}
+EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus"}
 FLAGS = {
     "sample-crawl": {"--output", "--overwrite", "--pages", "--seed"},
     "ingest": EXECUTION
     | {"--exp-data-dir", "--ignore_failures", "--input", "--output_dir", "--overwrite", "--readable_name"},
     "process": EXECUTION
     | {"--config_path", "--exp-data-dir", "--ignore_failures", "--keep-stages", "--num_shards", "--output_dir"}
+    | {"--assets"}
     | {"--overwrite", "--raw_data_dirpath", "--readable_name", "--seed", "--shard_list_file", "--shard_list_filters"}
     | {"--source_name", "--source_ref_paths", "--workers"},
+    "mappers": set(),
+    "explain": {"--assets", "--config", "--page", "--seed", "--source_name"},
+    "assets": {"--folder", "--from"},
     "train-tokenizer": {
         "--content_key",
         "--input",

@@ -309,8 +309,7 @@ class _TrainLog:
                 "tokens": (step + 1) * tokens_per_step,
                 "tokens_per_second": done * tokens_per_step / max(now - self._time, 1e-9),
             }
-            with open(self._path, "ab") as file:
-                file.write(orjson.dumps(row) + b"\n")
+            storage.append_bytes(self._path, orjson.dumps(row) + b"\n")
         self._step, self._time = step + 1, now
 
 
