@@ -76,13 +76,12 @@ class Possible:
     def __init__(self, expressions: Iterable[str], *, ignore_case: bool) -> None:
         """Find what each of the expressions must begin with; with `ignore_case` they must be lower-cased already."""
         self._literals = [_required_literal(expression) for expression in expressions]
-        self._always = not self._literals or "" in self._literals
+        # beyond ASCII a letter may match several whose lower cases differ; such expressions are always tried
+        unsure = ignore_case and not all(map(str.isascii, self._literals))
+        self._always = not self._literals or "" in self._literals or unsure
         self._ignore_case = ignore_case
-        # characters of a text that match a letter of ours though their lower case differs
-        self._doubtful = {DOTTED_I}
-        for group in SAME_CASE:
-            if any(character in literal for literal in self._literals for character in group):
-                self._doubtful.update(group[1:] if group[0].isascii() else group)
+        # characters of a text that match an ASCII letter though their lower case differs
+        self._doubtful = {DOTTED_I, *(other for group in SAME_CASE if group[0].isascii() for other in group[1:])}
 
     def __call__(self, text: str) -> bool:
         """Whether a match is possible."""

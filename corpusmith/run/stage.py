@@ -139,7 +139,8 @@ class StagePlace:
         gets the stage's number from the second on, else a later stage would remove what an earlier one set aside.
         """
         number = self.name[:2]
-        folder = step if step[:2].isdigit() or number == "00" else f"{number}-{step}"
+        later = number.isdigit() and number != "00"
+        folder = f"{number}-{step}" if later and not step[:2].isdigit() else step
         return storage.join(self.errors, folder, f"{shard}.errors.jsonl")
 
     def write_record(self, record: ShardRecord) -> None:

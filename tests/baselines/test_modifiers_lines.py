@@ -160,6 +160,10 @@ def test_citations_are_deleted(text: str, expected: str | None) -> None:
         ("ab", {"banlist": []}, None),
         ("ab", {"banlist": [], "remove_substring_only": True}, "ab"),
         ("ab", {"banlist": "ab"}, None),
+        # without case, a long s is an s, on either side
+        ("Sa\nb", {"banlist": "\u017fa"}, "b"),
+        ("\u017fa\nb", {"banlist": "sa"}, "b"),
+        ("A\u03a3\nb", {"banlist": "a\u03c3"}, "b"),
     ],
 )
 def test_lines_with_banned_expressions(text: str, arguments: dict[str, Any], expected: str | None) -> None:

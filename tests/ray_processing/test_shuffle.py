@@ -76,12 +76,14 @@ def shuffled(root: pathlib.Path, shards: list[ShardRef], config: ShuffleConfig, 
     """Both phases; returns the second stage."""
     runner = cast(Runner, InlineRunner())
     first_place = StagePlace(
-        name="0", folder=str(root / "0"), output=str(root / "0" / "shards"), errors=str(root / "errors")
+        name="00-tokenize", folder=str(root / "0"), output=str(root / "0" / "shards"), errors=str(root / "errors")
     )
     first = Stage(place=first_place, inputs=shards, units={shard.name: shard.identity for shard in shards})
     assert tokenize_work(config, cells, first, runner) == []
     spills = first.outputs()
-    place = StagePlace(name="1", folder=str(root / "1"), output=str(root / "tokens"), errors=str(root / "errors"))
+    place = StagePlace(
+        name="01-shuffle", folder=str(root / "1"), output=str(root / "tokens"), errors=str(root / "errors")
+    )
     second = Stage(place=place, inputs=spills, units=cells.units(spills))
     assert shuffle_work(config, cells, second, runner) == []
     assert first.counts().kept == second.counts().read == second.counts().kept
