@@ -6,11 +6,18 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from corpusmith.run.runner import Execution, Runner
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+# Continuous integration repeats the same examples, so that a change is judged by what it changed; elsewhere they are
+# drawn anew.
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")
