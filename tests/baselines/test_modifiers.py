@@ -7,18 +7,7 @@ from typing import Any
 import pytest
 
 from baselines.core import get_mapper
-
-
-def change(text: Any, func: str, **arguments: Any) -> Any:
-    """The text after the modifier, or None for a removed page, whose text must be as it was."""
-    page = {"text": text}
-    result = get_mapper(func, **arguments)(page)
-    if result == []:
-        assert page == {"text": text}
-        return None
-    assert result == [page]
-    assert result[0] is page
-    return page["text"]
+from tests.baselines.modifying import change
 
 
 def test_url_is_moved_from_the_warc_header() -> None:

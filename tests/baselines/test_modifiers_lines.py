@@ -12,20 +12,9 @@ from hypothesis import strategies as st
 
 from baselines.core import get_mapper
 from baselines.mappers import line_modifiers
+from tests.baselines.modifying import change
 
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=40)
-
-
-def change(text: str, func: str, **arguments: Any) -> str | None:
-    """The text after the modifier, or None for a removed page, whose text must be as it was."""
-    page = {"text": text}
-    result = get_mapper(func, **arguments)(page)
-    if result == []:
-        assert page == {"text": text}
-        return None
-    assert result == [page]
-    assert result[0] is page
-    return page["text"]
 
 
 @pytest.mark.parametrize(
