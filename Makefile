@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test test-all test-swift check clean
+.PHONY: demo test test-all test-swift check peers clean
 
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed; set PYTHON=…" if sys.version_info < (3, 11) else 0)'
@@ -29,6 +29,9 @@ check: $(INSTALLED)  ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy corpusmith raw_sources baselines dedup ray_processing training eval
+
+peers:  ## environments of the programs that benchmarks compare with, under .peers/
+	PYTHON=$(PYTHON) bash tools/peers.sh
 
 clean:
 	rm -rf demo_run build *.egg-info .pytest_cache .mypy_cache .ruff_cache

