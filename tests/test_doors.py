@@ -62,7 +62,9 @@ SCRIPTS = [
     "eval/eval_openlm_ckpt.py",
     "eval/aggregated_metrics.py",
     "tools/eval_expdb.py",
+    "tools/import_hf_model.py",
     "tools/make_wds_manifest.py",
+    "tools/push_openlm_model_to_hf.py",
 ]
 EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus"}
 FLAGS = {
