@@ -61,6 +61,8 @@ SCRIPTS = [
     "ray_processing/tokenize_shuffle.py",
     "eval/eval_openlm_ckpt.py",
     "eval/aggregated_metrics.py",
+    "finetuning/download_data.py",
+    "finetuning/preprocess_data.py",
     "tools/eval_expdb.py",
     "tools/import_hf_model.py",
     "tools/make_wds_manifest.py",
