@@ -11,6 +11,7 @@ import pytest
 
 from corpusmith.io import wds
 from corpusmith.io.wds import ManifestEntry
+from corpusmith.run.runner import Runner
 from training.loop import TrainConfig
 from training.model_config import ModelConfig
 from training.recipe import Recipe
@@ -69,3 +70,9 @@ def make_config(tmp_path: pathlib.Path, manifest: str) -> Any:
         return replace(config, **changed)
 
     return make
+
+
+@pytest.fixture
+def ray_is_up(runner: Runner) -> None:
+    """One Ray for all tests of the session: what starts a Runner of its own joins it."""
+    runner.connect()
