@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ def prepare_arguments(arguments: Sequence[str]) -> list[str]:
     for index, flag in enumerate(arguments[:-1]):
         value = arguments[index + 1]
         if flag == "--model":
-            prepared[index + 1] = find_model_config(value)
+            found = find_model_config(value)
+            prepared[index + 1] = found if "://" in found else os.path.abspath(found)
         if flag == "--dataset-manifest" and storage.basename(value) != wds.MANIFEST_NAME:
             raise InputError(
                 f"--backend {PACKAGE} reads webdataset shards with a {wds.MANIFEST_NAME} only, got {value}"
