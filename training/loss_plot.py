@@ -53,7 +53,7 @@ def read_curve(folder: str) -> Curve:
     for line in _read_rows(results) if storage.exists(results) else []:
         for result in line if isinstance(line, list) else []:
             if result.get("train_tokens") is not None and result.get("val_data"):
-                name = _short_name(str(result["val_data"][0]))
+                name = short_name(str(result["val_data"][0]))
                 validation.setdefault(name, []).append((float(result["train_tokens"]), float(result["loss"])))
     return Curve(
         name=storage.basename(folder),
@@ -74,7 +74,7 @@ def _read_rows(url: str) -> list[Any]:
     return rows
 
 
-def _short_name(path: str) -> str:
+def short_name(path: str) -> str:
     """A validation set's name: its file's, or its folder's where the file is a manifest."""
     name = storage.basename(path)
     return storage.basename(storage.parent(path)) if name.startswith("manifest") else name.split(".")[0]

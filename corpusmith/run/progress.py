@@ -24,11 +24,14 @@ class Tracker(Protocol):
 
     def advance(self, steps: int = 1) -> None: ...
 
+    def note(self, text: str) -> None:
+        """Show a few words beside the rate from now on."""
+
 
 class _Lines:
     def __init__(self, label: str, total: int, unit: str) -> None:
         self._label, self._total, self._unit = label, total, unit
-        self._done = 0
+        self._done, self._note = 0, ""
         self._started = self._told = time.monotonic()
 
     def advance(self, steps: int = 1) -> None:
@@ -38,15 +41,18 @@ class _Lines:
             self._told = now
             self._tell(now)
 
+    def note(self, text: str) -> None:
+        self._note = f", {text}" if text else ""
+
     def _tell(self, now: float) -> None:
         seconds = max(now - self._started, 1e-9)
         rate = self._done / seconds
         left = (self._total - self._done) / rate if rate else 0.0
-        say(f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left")
+        say(f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s{self._note}, {left:.0f} s left")
 
     def finish(self) -> None:
         seconds = max(time.monotonic() - self._started, 1e-9)
-        say(f"{self._label}: {self._done} {self._unit} in {seconds:.1f} s ({self._done / seconds:.1f}/s)")
+        say(f"{self._label}: {self._done} {self._unit} in {seconds:.1f} s ({self._done / seconds:.1f}/s{self._note})")
 
 
 @contextlib.contextmanager
@@ -72,18 +78,21 @@ def track(total: int, label: str, unit: str = "shards") -> Iterator[Tracker]:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}{task.fields[note]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(label, total=total, rate="")
+        task = progress.add_task(label, total=total, rate="", note="")
 
         class _Bar:
             def advance(self, steps: int = 1) -> None:
                 done = progress.tasks[0].completed + steps
                 rate = done / max(time.monotonic() - started, 1e-9)
                 progress.update(task, advance=steps, rate=f"{rate:.1f}/s")
+
+            def note(self, text: str) -> None:
+                progress.update(task, note=f", {text}" if text else "")
 
         yield _Bar()
