@@ -64,7 +64,7 @@ SCRIPTS = [
     "tools/eval_expdb.py",
     "tools/make_wds_manifest.py",
 ]
-EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus"}
+EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus", "--ray_use_working_dir"}
 FLAGS = {
     "sample-crawl": {"--output", "--overwrite", "--pages", "--seed"},
     "ingest": EXECUTION
@@ -75,7 +75,7 @@ FLAGS = {
     | {"--overwrite", "--raw_data_dirpath", "--readable_name", "--seed", "--shard_list_file", "--shard_list_filters"}
     | {"--source_name", "--source_ref_paths", "--workers"},
     "mappers": set(),
-    "explain": {"--assets", "--config", "--page", "--seed", "--source_name"},
+    "explain": {"--assets", "--config", "--page", "--raw_data_dirpath", "--seed", "--source_name"},
     "assets": {"--folder", "--from"},
     "train-tokenizer": {
         "--content_key",

@@ -396,6 +396,46 @@ def test_ctrl_c_on_a_joined_cluster_frees_it(tmp_path: pathlib.Path, cluster: ob
     assert process.communicate(timeout=60)[0].count("[]") == 1
 
 
+SHIPPED = """
+import pathlib, sys
+sys.path.insert(0, {tests!r})
+import test_runner_faults as faults
+from corpusmith.run.runner import Execution, Runner
+with Runner(Execution(ray_address={address!r}, ship_working_dir=True)) as runner:
+    for outcome in runner.map(faults.shipped_files, ["mine.py"], label="x"):
+        print(outcome.value or outcome.error)
+"""
+
+
+def shipped_files(name: str) -> str:
+    """What the worker's own copy of the driver's working directory holds, and whether a module of it is imported."""
+    import importlib
+    import sys
+
+    folder = next(path for path in sys.path if "working_dir_files" in path)
+    found = sorted(path.name for path in pathlib.Path(folder).iterdir())
+    return f"{' '.join(found)}: {importlib.import_module(name.removesuffix('.py')).VALUE}"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_working_directory_is_sent_to_the_nodes_when_asked_for(tmp_path: pathlib.Path, cluster: object) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_x.py").write_text("")
+    (tmp_path / "big.zst").write_bytes(b"data")
+    (tmp_path / "mine.py").write_text("VALUE = 'from the driver'\n")
+    tests = str(pathlib.Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", SHIPPED.format(tests=tests, address=cluster.address)],  # type: ignore[attr-defined]
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), tests])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "mine.py: from the driver" in done.stdout.splitlines()
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize(
     ("execution", "says"),
