@@ -396,6 +396,53 @@ def test_ctrl_c_on_a_joined_cluster_frees_it(tmp_path: pathlib.Path, cluster: ob
     assert process.communicate(timeout=60)[0].count("[]") == 1
 
 
+GREEDY = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_runner_faults as faults
+from corpusmith.run.runner import Execution, Runner
+with Runner(Execution(cpus=2, max_retries=1)) as runner:
+    for outcome in runner.map(faults.take_memory, [6 << 30, 0], label="x"):
+        print(outcome.name, outcome.tries, outcome.error, "OOM kill reason" in str(outcome.death), sep="|")
+"""
+
+
+def take_memory(size: int) -> int:
+    """Takes so many bytes, a piece at a time, and holds them."""
+    held = []
+    while sum(map(len, held)) < size:
+        held.append(bytearray(b"x" * (64 << 20)))
+        time.sleep(0.02)
+    return size
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.all
+def test_a_task_that_ray_kills_for_memory_is_set_apart_and_the_others_go_on(tmp_path: pathlib.Path) -> None:
+    with open("/proc/meminfo") as file:
+        info = {line.split(":")[0]: int(line.split()[1]) << 10 for line in file}
+    if info["MemAvailable"] < 8 << 30:
+        pytest.skip("needs 8 GiB of free memory")
+    threshold = 1 - (info["MemAvailable"] - (2 << 30)) / info["MemTotal"]
+    tests = str(pathlib.Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", GREEDY.format(tests=tests)],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), tests]),
+            "RAY_memory_usage_threshold": f"{threshold:.3f}",
+            "RAY_memory_monitor_refresh_ms": "100",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{6 << 30}|2|its worker died 2 times (out of memory)|True" in done.stdout.splitlines()
+    assert "0|1|None|False" in done.stdout.splitlines()
+
+
 SHIPPED = """
 import pathlib, sys
 sys.path.insert(0, {tests!r})
