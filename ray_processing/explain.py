@@ -49,6 +49,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--page", type=int, action="append", help="index of a page, from 0; may be given several times")
     parser.add_argument("--assets", help="folder of word lists and models, or `sample` for our own small ones")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random draws (default 0)")
+    parser.add_argument(
+        "--raw_data_dirpath",
+        help="the run's input folder, which holds FILE: its place there decides random draws (default: FILE's folder)",
+    )
     return parser
 
 
@@ -174,6 +178,17 @@ def _apply(step: Any, mapper: Any, page: Page) -> tuple[Finding, list[Page]]:
     return Finding(step=name, verdict=KEPT, details=details), results
 
 
+def _name_in_run(file: str, folder: str | None) -> str:
+    """The shard's name in a run over `folder`."""
+    from corpusmith.io import storage
+
+    if folder is None:
+        return storage.basename(file)
+    if not file.startswith(folder.rstrip("/") + "/"):
+        raise InputError(f"{file} does not lie in --raw_data_dirpath {folder}")
+    return storage.relative(file, folder)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Show each page that was asked for."""
     from corpusmith.io import storage
@@ -181,6 +196,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     if not storage.exists(arguments.file):
         raise InputError(f"{arguments.file}: no such file")
+    shard = _name_in_run(arguments.file, arguments.raw_data_dirpath)
     explainer = Explainer(arguments.config, arguments.source_name, arguments.assets, arguments.seed)
     wanted = set(arguments.page if arguments.page else range(DEFAULT_PAGES))
     shown = set()
@@ -193,7 +209,7 @@ def run(arguments: argparse.Namespace) -> None:
             say(f"  unreadable: {record.error}")
             continue
         say(f"  url {record.page.get('url')!r}; {measures(record.page)}")
-        for finding in explainer.explain(record.page, storage.basename(arguments.file), record.index):
+        for finding in explainer.explain(record.page, shard, record.index):
             say(f"  {finding.verdict:<11} {finding.step}: {finding.details}")
     missing = sorted(wanted - shown)
     if missing and arguments.page:
