@@ -113,10 +113,10 @@ class Mixture:
         """The positions at which sequences `first` to `last` (exclusive) of a source are read."""
         if len(self._shares) == 1:
             return np.arange(first, last)
-        block = 0
-        while self._counts(block + 1)[source] <= first:
-            block += 1
-        found: list[I64Array] = []
+        found: list[I64Array] = [np.zeros(0, dtype=np.int64)]
+        while self._before[-1][source] <= first < last:
+            self._counts(len(self._before))
+        block = max(0, bisect.bisect_right(self._before, first, key=lambda counts: counts[source]) - 1)
         count = self._counts(block)[source]
         skip = first - count
         while count < last:
