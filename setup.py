@@ -24,6 +24,7 @@ DEV = [
     *TRAIN,
     "datasketch>=2.0",
     "hypothesis>=6.150",
+    "kenlm>=0.3",
     "moto[server]>=5.2",
     "mypy>=2.0",
     "pytest>=9",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import pathlib
 import shlex
@@ -11,7 +12,9 @@ import sys
 
 import pytest
 
+from baselines.core.factories import load_mapper_function
 from corpusmith.cli import VERBS, main
+from ray_processing.pipeline_config import load_pipeline
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -64,7 +67,7 @@ SCRIPTS = [
     "tools/eval_expdb.py",
     "tools/make_wds_manifest.py",
 ]
-EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus"}
+EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus", "--ray_use_working_dir"}
 FLAGS = {
     "sample-crawl": {"--output", "--overwrite", "--pages", "--seed"},
     "ingest": EXECUTION
@@ -75,7 +78,7 @@ FLAGS = {
     | {"--overwrite", "--raw_data_dirpath", "--readable_name", "--seed", "--shard_list_file", "--shard_list_filters"}
     | {"--source_name", "--source_ref_paths", "--workers"},
     "mappers": set(),
-    "explain": {"--assets", "--config", "--page", "--seed", "--source_name"},
+    "explain": {"--assets", "--config", "--page", "--raw_data_dirpath", "--seed", "--source_name"},
     "assets": {"--folder", "--from"},
     "train-tokenizer": {
         "--content_key",
@@ -183,6 +186,30 @@ def test_global_functions_resolve_when_read_and_importing_them_loads_no_ray() ->
         "assert not {'ray', 'torch'} & set(sys.modules); assert callable(GLOBAL_FUNCTIONS['exact_dedup'])"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+YAML_KEYS = json.loads(pathlib.Path(__file__).with_name("yaml_keys_of_dclm.json").read_text())
+
+
+@pytest.mark.parametrize("mapper", YAML_KEYS)
+def test_the_arguments_of_a_mapper_in_a_yaml_are_those_of_dclm_and_ours_come_last(mapper: str) -> None:
+    parameters = inspect.signature(inspect.unwrap(load_mapper_function(mapper))).parameters.values()
+    found = [
+        each.name if each.default is each.empty else f"{each.name}={each.default!r}"
+        for each in parameters
+        if each.name != "page" and each.kind is not each.VAR_KEYWORD
+    ]
+    assert found[: len(YAML_KEYS[mapper])] == YAML_KEYS[mapper]
+
+
+def test_the_keys_of_a_pipeline_are_those_of_dclm(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "- source: cc\n  steps:\n    - func: word_counter_enricher\n      _aggregate:\n"
+        "        word_count: {type: histogram}\n    - commit\n"
+        "    - {func: exact_dedup, content_key: text, normalize: normalize_url, selection_key: warcinfo,"
+        " selection_normalize: normalize_timestamps, selection_reverse: true, sync_to_input: false, working_dir: w}\n"
+    )
+    assert len(load_pipeline(str(tmp_path / "c.yaml"), "cc").steps) == 3
 
 
 def test_keys_of_the_scales_are_those_of_dclm() -> None:

@@ -42,6 +42,20 @@ CONNECT_SECONDS = 5.0
 RESOURCES_SECONDS = 5.0
 CANCEL_SECONDS = 5.0
 NOTE_SECONDS = 20.0
+# what a working directory may hold besides code; Ray refuses more than some hundred MB
+NOT_SHIPPED = [
+    "tests/",
+    ".git/",
+    ".venv/",
+    "venv/",
+    ".peers/",
+    "*.zst",
+    "*.gz",
+    "*.tar",
+    "*.parquet",
+    "*.arrow",
+    "*.pt",
+]
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
@@ -53,7 +67,7 @@ class Execution:
     `cpus`: CPUs of the cluster of one (all of this machine by default), or how many are used at once in a joined one.
     `ray_address`: cluster to join. `max_retries`: how often a task is run again after its worker died.
     `task_cpus`: CPUs that Ray reserves for each task. `task_memory`: bytes of memory that it reserves (default: none,
-    so that only CPUs bound how many run at once).
+    so that only CPUs bound how many run at once). `ship_working_dir`: send the working directory to the workers.
     """
 
     cpus: int | None = None
@@ -61,6 +75,7 @@ class Execution:
     max_retries: int = 3
     task_cpus: int = 1
     task_memory: int | None = None
+    ship_working_dir: bool = False
 
 
 def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +85,11 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num_cpus", type=int, help="CPUs to use on this machine (default: all)")
     group.add_argument("--ray_num_cpus", type=int, default=1, help="CPUs reserved for each task (default 1)")
     group.add_argument("--memory_per_task", help="memory reserved for each task, like 4GiB (default: none)")
+    group.add_argument(
+        "--ray_use_working_dir",
+        action="store_true",
+        help="send the working directory (code, YAML, mappers of your own; not tests/) to the nodes of the cluster",
+    )
 
 
 def execution_from(arguments: argparse.Namespace) -> Execution:
@@ -84,6 +104,7 @@ def execution_from(arguments: argparse.Namespace) -> Execution:
         ray_address=arguments.ray_address,
         task_cpus=arguments.ray_num_cpus,
         task_memory=None if memory is None else parse_bytes(memory, "--memory_per_task"),
+        ship_working_dir=arguments.ray_use_working_dir,
     )
 
 
@@ -226,6 +247,8 @@ class Runner:
 
         address = self._execution.ray_address or os.environ.get("RAY_ADDRESS")
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if self._execution.ship_working_dir:
+            common["runtime_env"] = {"working_dir": os.getcwd(), "excludes": NOT_SHIPPED}
         if address:
             _check_reachable(address)
             try:

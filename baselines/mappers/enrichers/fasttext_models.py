@@ -34,7 +34,12 @@ def model_directory(subdirectory: str) -> str:
 
 
 def find_model(subdirectory: str, filename: str) -> str | None:
-    """The path of a model: in its folder (`model_directory`), else in the cache; None where it is in neither."""
+    """The path of a model: in its folder (`model_directory`), else in the cache; None where it is in neither.
+
+    A URL, or an absolute path, is the model itself; what lies behind a URL is copied to the cache.
+    """
+    if "://" in filename:
+        return local_copy(filename)
     in_cache = os.path.join(cache_folder(), subdirectory.removeprefix("baselines/mappers/"), filename)
     for path in (os.path.join(model_directory(subdirectory), filename), in_cache):
         if os.path.isfile(path):
@@ -43,7 +48,7 @@ def find_model(subdirectory: str, filename: str) -> str | None:
 
 
 def local_copy(path_or_url: str, sha256: str | None = None) -> str:
-    """The local path of a model; one behind a URL is copied to the cache once.
+    """The local path of a model; one behind a URL is copied to the cache once, and again where it changed.
 
     Args:
         path_or_url: local path, or URL of a scheme that storage can read.
@@ -57,10 +62,11 @@ def local_copy(path_or_url: str, sha256: str | None = None) -> str:
             raise InputError(f"{path_or_url}: no such model file")
         target = path_or_url
     else:
-        name = hashlib.sha256(path_or_url.encode()).hexdigest()[:16]
+        info = storage.stat(path_or_url)
+        name = hashlib.sha256(f"{path_or_url}\n{info.size}:{info.etag}".encode()).hexdigest()[:16]
         target = os.path.join(cache_folder(), "by_url", f"{name}-{storage.basename(path_or_url.partition('?')[0])}")
         if not os.path.isfile(target):
-            storage.write_bytes(target, storage.read_bytes(path_or_url))
+            storage.copy_file(path_or_url, target)
     if sha256 is not None and file_sha256(target) != sha256:
         if target != path_or_url:
             storage.remove(target)
@@ -68,10 +74,13 @@ def local_copy(path_or_url: str, sha256: str | None = None) -> str:
     return target
 
 
-def file_sha256(path: str) -> str:
-    """The hex digest of a local file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_sha256(url: str) -> str:
+    """The hex digest of a file's content."""
+    digest = hashlib.sha256()
+    with storage.open_read(url) as file:
+        while piece := file.read(storage.COPY_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 @functools.cache
