@@ -22,6 +22,7 @@ from typing import Any
 
 import orjson
 import torch
+from torch import nn
 
 from corpusmith.errors import ChangedError, CorpusmithError, InputError
 from corpusmith.io import storage
@@ -30,10 +31,12 @@ from corpusmith.run.runner import Execution, Runner
 from corpusmith.seeds import stable_hash
 from training.checkpoint import CHECKPOINTS, TrainState
 from training.distributed import Ranks
-from training.loop import TRAIN_LOG, TrainConfig, train
-from training.model import Transformer
+from training.loop import train
+from training.observers import TRAIN_LOG, TrainLog
 from training.recipe import tf32_matmul
-from training.validation import find_token_shards, validation_loss
+from training.token_data import find_token_shards
+from training.train_config import TrainConfig
+from training.validation import validation_loss
 
 RESULT_NAME = "proxy_result.json"
 SPEC_NAME = "proxy.json"
@@ -61,13 +64,15 @@ class ProxySpec:
 class ProxyResult:
     """What became of a run.
 
-    `losses` are nats per token by validation set; `train_loss` is the last that was logged; `curve` holds (step, loss)
-    of each logged step; `seconds` is the time of the attempt that finished it; `checkpoint_url` is None where the
-    weights were not kept. A failed run has an `error` and no losses.
+    `losses` are nats per token by validation set, `domain_losses` the same by set and domain of the sequences;
+    `train_loss` is the last that was logged; `curve` holds (step, loss) of each logged step; `seconds` is the time of
+    the attempt that finished it; `checkpoint_url` is None where the weights were not kept. A failed run has an `error`
+    and no losses.
     """
 
     name: str
     losses: dict[str, float]
+    domain_losses: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     train_loss: float = math.nan
     steps: int = 0
     tokens: int = 0
@@ -136,22 +141,26 @@ def run_proxy(spec: ProxySpec, device: torch.device | None = None) -> ProxyResul
     started = time.monotonic()
     storage.write_json(storage.join(spec.config.folder, SPEC_NAME), {"fingerprint": fingerprint(spec)})
 
-    def validate(model: Transformer, state: TrainState) -> list[dict[str, Any]]:
-        if not state.is_final:
-            return []
-        batch_spec = spec.config.batch_spec(ranks)
-        precision = spec.config.precision
-        shards = [find_token_shards(path) for path in spec.validation]
-        found = [validation_loss(model, one, batch_spec, precision=precision, ranks=ranks) for one in shards]
-        return [{"val_data": [one.path], "loss": loss.loss} for one, loss in zip(shards, found, strict=True)]
+    def validate(model: nn.Module, state: TrainState) -> list[dict[str, Any]]:
+        return _validate(spec, ranks, model) if state.is_final else []
 
     with tf32_matmul():
-        state = train(spec.config, ranks, validate)
+        state = train(spec.config, ranks, validate, [TrainLog()])
     result = _result(spec, state, time.monotonic() - started)
     storage.write_json(storage.join(spec.config.folder, RESULT_NAME), dataclasses.asdict(result))
     if not spec.keep_weights:
         storage.remove_tree(storage.join(spec.config.folder, CHECKPOINTS))
     return result
+
+
+def _validate(spec: ProxySpec, ranks: Ranks, model: nn.Module) -> list[dict[str, Any]]:
+    """An object per validation set, as checkpoints keep them."""
+    batch_spec, precision = spec.config.batch_spec(ranks), spec.config.step.precision
+    results = []
+    for path in spec.validation:
+        found = validation_loss(model, find_token_shards(path), batch_spec, precision=precision, ranks=ranks)
+        results.append({"val_data": [path], "loss": found.loss, "loss_by_domain": found.by_domain})
+    return results
 
 
 def fingerprint(spec: ProxySpec) -> str:
@@ -269,9 +278,10 @@ def _result(spec: ProxySpec, state: TrainState, seconds: float) -> ProxyResult:
     return ProxyResult(
         name=spec.name,
         losses={one["val_data"][0]: one["loss"] for one in state.evaluation},
+        domain_losses={one["val_data"][0]: one["loss_by_domain"] for one in state.evaluation},
         train_loss=curve[-1][1],
         steps=state.step,
-        tokens=state.samples_seen * spec.config.model.seq_len,
+        tokens=spec.config.tokens_before(state.step),
         seconds=seconds,
         curve=curve,
         checkpoint_url=storage.join(folder, CHECKPOINTS, f"epoch_{state.epoch}.pt") if spec.keep_weights else None,

@@ -8,14 +8,17 @@ files that belong to them; and a failed pass is told and made good by the next o
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 from corpusmith.errors import CorpusmithError, InputError, RunFailed
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from training.checkpoint import CHECKPOINTS, latest_checkpoint
+from training.checkpoint import CHECKPOINTS, ROLLING_CHECKPOINTS, TrainState, latest_checkpoint
+from training.distributed import Ranks, wait_for_all
+from training.observers import Observer
 
 DEFAULT_SECONDS = 300.0
 _COPY_BYTES = 8 << 20
@@ -58,23 +61,24 @@ def _weights_last(name: str) -> tuple[bool, str]:
 
 
 def fetch_latest(remote: str, folder: str) -> str | None:
-    """Copy the newest checkpoint of `remote`, with its sibling files and the logs, to `folder` where it is not there.
+    """Copy what a run needs to go on from `remote` to `folder`: its newest checkpoint, and all that is no checkpoint.
 
-    Returns the local URL of the weights, or None where `remote` has no checkpoint. Where `folder` stands as far or
-    further, nothing is copied.
+    Returns the local URL of the newest weights, or None where neither place has any. Where `folder` stands as far or
+    further, nothing is copied. A rolling checkpoint comes along.
     """
     there, here = (latest_checkpoint(storage.join(place, CHECKPOINTS)) for place in (remote, folder))
-    if there is None or (here is not None and _number(here) >= _number(there)):
+    rolling = latest_checkpoint(storage.join(remote, ROLLING_CHECKPOINTS))
+    if (there is None and rolling is None) or (here is not None and there is not None and _n(here) >= _n(there)):
         return here
-    number = _number(there)
-    names = [storage.relative(info.url, remote) for info in storage.list_files(remote)]
-    wanted = [name for name in names if "/" not in name or name.endswith((f"_{number}.pt", ".jsonl"))]
-    for name in sorted(wanted, key=_weights_last):
-        copy_file(storage.join(remote, name), storage.join(folder, name))
-    return storage.join(folder, CHECKPOINTS, f"epoch_{number}.pt")
+    newest = {CHECKPOINTS: there, ROLLING_CHECKPOINTS: rolling}
+    endings = {name: f"_{_n(url)}.pt" for name, url in newest.items() if url is not None}
+    for name in sorted((storage.relative(info.url, remote) for info in storage.list_files(remote)), key=_weights_last):
+        if not name.endswith(".pt") or name.endswith(endings.get(name.split("/")[0], "/")):
+            copy_file(storage.join(remote, name), storage.join(folder, name))
+    return latest_checkpoint(storage.join(folder, CHECKPOINTS))
 
 
-def _number(url: str) -> int:
+def _n(url: str) -> int:
     return int(storage.basename(url).removeprefix("epoch_").removesuffix(".pt"))
 
 
@@ -93,11 +97,6 @@ class RemoteSync:
         self._copied: dict[str, tuple[int, str]] = {}
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="remote-sync", daemon=True)
-
-    @property
-    def copied(self) -> Mapping[str, tuple[int, str]]:
-        """Size and etag of what was copied, by name."""
-        return dict(self._copied)
 
     def __enter__(self) -> RemoteSync:
         self._thread.start()
@@ -134,3 +133,38 @@ class RemoteSync:
         except CorpusmithError as error:
             return str(error)
         return None
+
+
+class _SyncAtCheckpoints(Observer):
+    """Begins a pass whenever a checkpoint was written."""
+
+    def __init__(self, sync: RemoteSync) -> None:
+        self._sync = sync
+
+    def on_checkpoint(self, url: str, state: TrainState) -> None:
+        self._sync.soon()
+
+
+@contextlib.contextmanager
+def remote_copy(
+    remote: str | None, folder: str, ranks: Ranks, seconds: float = DEFAULT_SECONDS
+) -> Iterator[list[Observer]]:
+    """Keep `remote` a copy of the experiment's folder inside the block; before it, fetch what the run goes on from.
+
+    Every rank enters; one process per machine copies. Gives the observers that the loop must have; None for `remote`
+    does nothing.
+
+    Raises:
+        RunFailed: the last pass failed.
+    """
+    if remote is None:
+        yield []
+        return
+    if ranks.local_rank == 0:
+        fetch_latest(remote, folder)
+    wait_for_all(ranks)
+    if ranks.local_rank != 0:
+        yield []
+        return
+    with RemoteSync(folder, remote, seconds) as sync:
+        yield [_SyncAtCheckpoints(sync)]

@@ -10,13 +10,20 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
 
 from baselines.core.constants import CONTENT
-from baselines.core.factories import draws_random_numbers, get_aggregator, get_mapper, get_transform
+from baselines.core.factories import (
+    draws_random_numbers,
+    error_text,
+    get_aggregator,
+    get_mapper,
+    get_transform,
+    looking_beside,
+)
 from corpusmith.errors import UserError
 from corpusmith.io.shards import Page, Record, ShardRef, ShardWriter, dump_page, open_shard_writer, read_records
 from corpusmith.run.errors_file import READ_STEP, SetAside
@@ -34,12 +41,16 @@ LENGTH_BUCKETS = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalStep:
-    """A local step of a YAML: its index among all steps there, its function and arguments, and what it aggregates."""
+    """A local step of a YAML: its index among all steps there, its function and arguments, and what it aggregates.
+
+    `folder`: the folder of the YAML, where functions of the user's own may stand too.
+    """
 
     index: int
     func: str
     arguments: dict[str, Any] = field(default_factory=dict)
     aggregate: dict[str, Any] = field(default_factory=dict)
+    folder: str | None = None
 
     @property
     def key(self) -> str:
@@ -103,9 +114,11 @@ def _build(steps_json: bytes) -> tuple[_Built, ...]:
     for document in orjson.loads(steps_json):
         step = LocalStep(**document)
         try:
-            mapper = get_mapper(step.func, **step.arguments)
+            with looking_beside(step.folder):
+                mapper = get_mapper(step.func, **step.arguments)
         except Exception as error:
-            raise UserError(f"step {step.key}: cannot be set up: {type(error).__name__}: {error}") from error
+            reason = error_text(error, step.func, step.folder)
+            raise UserError(f"step {step.key}: cannot be set up: {reason}") from error
         built.append(_Built(key=step.key, step=step, mapper=mapper, seeded=draws_random_numbers(step.func)))
     return tuple(built)
 
@@ -115,11 +128,7 @@ def build_steps(steps: tuple[LocalStep, ...]) -> tuple[_Built, ...]:
 
     Raises UserError naming the step whose factory fails.
     """
-    documents = [
-        {"index": step.index, "func": step.func, "arguments": step.arguments, "aggregate": step.aggregate}
-        for step in steps
-    ]
-    return _build(orjson.dumps(documents))
+    return _build(orjson.dumps([asdict(step) for step in steps]))
 
 
 class ShardProcessor:
@@ -167,7 +176,7 @@ class ShardProcessor:
                 result = built.mapper(page)
                 problem = _misreturned(result)
             except Exception as error:  # noqa: BLE001 - the page boundary: the shard goes on, the page is kept aside
-                result, problem = [], f"{type(error).__name__}: {error}"
+                result, problem = [], error_text(error, built.step.func, built.step.folder)
             tally.seconds += time.perf_counter() - started
             if problem is not None:
                 tally.errors += 1
@@ -233,9 +242,7 @@ class ShardProcessor:
             "tokens_out": self.tokens_out,
             "histograms": {"tokens_in": _trimmed(self.lengths_in), "tokens_out": _trimmed(self.lengths_out)},
             "aggregates": {
-                built.key: _aggregates(built.step.aggregate, tally.values)
-                for built, tally in pairs
-                if built.step.aggregate
+                built.key: _aggregates(built.step, tally.values) for built, tally in pairs if built.step.aggregate
             },
         }
 
@@ -256,16 +263,17 @@ def _step_row(step: LocalStep, tally: _Tally) -> dict[str, Any]:
     }
 
 
-def _aggregates(wanted: dict[str, Any], values: dict[str, list[Any]]) -> dict[str, Any]:
+def _aggregates(step: LocalStep, values: dict[str, list[Any]]) -> dict[str, Any]:
     """Aggregated values by page key; a key that no page has is left out."""
     result = {}
-    for key, how in wanted.items():
+    for key, how in step.aggregate.items():
         options = {"type": how} if isinstance(how, str) else dict(how)
-        aggregator = get_aggregator(options.pop("type"))
-        transform = options.pop("transform", None)
+        with looking_beside(step.folder):
+            aggregator = get_aggregator(options.pop("type"))
+            transform = options.pop("transform", None)
+            function = None if transform is None else get_transform(transform, **options)
         found = values.get(key, [])
-        if transform is not None:
-            function = get_transform(transform, **options)
+        if function is not None:
             found = [function(value) for value in found]
         if found:
             result[key] = {str(name): value for name, value in aggregator(found).items()}

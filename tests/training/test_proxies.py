@@ -28,14 +28,6 @@ def make_spec(make_config, tmp_path, write_tokens):
     return make
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_runs_on_warm_actors_equal_the_runs_alone_bit_for_bit(make_spec, ray_is_up):
     specs = [make_spec(f"run-{seed}", seed=seed) for seed in (124, 125, 126, 124 + 1000)]
     arrived = []

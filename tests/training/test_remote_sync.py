@@ -95,6 +95,10 @@ def test_a_passing_fault_is_told_once_and_made_good(experiment, tmp_path, capsys
 
 def test_a_run_that_goes_on_elsewhere_fetches_the_newest_checkpoint(experiment, tmp_path):
     remote, here = tmp_path / "remote", tmp_path / "elsewhere"
+    (experiment / "checkpoints_rolling").mkdir()
+    (experiment / "checkpoints_rolling" / "epoch_40.pt").write_text("40")
+    (experiment / "checkpoints_diverged").mkdir()
+    (experiment / "checkpoints_diverged" / "epoch_12.pt").write_text("diverged")
     for name in ("epoch_12.pt", "stats_12.pt", "optimizer_12.pt", "poly_8_1_12.pt", "results.jsonl"):
         (experiment / "checkpoints" / name).write_text(name)
     (experiment / "train_log.jsonl").write_text("{}\n")
@@ -103,7 +107,8 @@ def test_a_run_that_goes_on_elsewhere_fetches_the_newest_checkpoint(experiment, 
     assert fetch_latest(str(remote), str(here)) == str(here / "checkpoints" / "epoch_12.pt")
     assert names(here) == [
         "checkpoints/epoch_12.pt", "checkpoints/optimizer_12.pt", "checkpoints/poly_8_1_12.pt",
-        "checkpoints/results.jsonl", "checkpoints/stats_12.pt", "params.txt", "train_log.jsonl",
+        "checkpoints/results.jsonl", "checkpoints/stats_12.pt", "checkpoints_rolling/epoch_40.pt", "params.txt",
+        "train_log.jsonl",
     ]  # fmt: skip
     (here / "checkpoints" / "epoch_13.pt").write_text("further")
     assert fetch_latest(str(remote), str(here)) == str(here / "checkpoints" / "epoch_13.pt")
