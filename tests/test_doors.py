@@ -104,7 +104,8 @@ FLAGS = {
     | {"--lr", "--lr-decay", "--lr-decay-steps", "--lr-scheduler", "--manifest-prefix-override"}
     | {"--mirror", "--multiple-data-passes", "--name-suffix", "--num-checkpoints", "--partial-model-dir"}
     | {"--phase-plan", "--precision", "--prefix-replacement", "--pretrained", "--re-evaluate"}
-    | {"--remote-sync", "--remote-sync-override", "--report-to-wandb", "--save-every", "--scale", "--seed"}
+    | {"--backend", "--remote-sync", "--remote-sync-override", "--report-to", "--report-to-wandb", "--save-every"}
+    | {"--scale", "--seed"}
     | {"--skip-train", "--tokmult-eval", "--torchcompile", "--val-data", "--val-data-key"}
     | {"--val-frequency", "--val-sets-dir", "--warmup", "--wd", "--workers"},
     "eval": {

@@ -10,27 +10,15 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from corpusmith.errors import CorpusmithError, InputError, RunFailed
 from corpusmith.io import storage, wds
-from training.checkpoint import CHECKPOINTS, PARAMS_NAME, load_file
 from training.model_config import find_model_config
+from training.observers import Observer
+from training.open_lm_args import OWN_ARGUMENTS
 
 PACKAGE = "open_lm"
-_STATS_FILE = re.compile(r"stats_(\d+)\.pt")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OpenLMRun:
-    """What a finished run left: weights, arguments, and the objects of its last evaluation."""
-
-    checkpoint_url: str
-    params_url: str
-    evaluation: list[dict[str, Any]]
 
 
 def is_importable() -> bool:
@@ -38,8 +26,10 @@ def is_importable() -> bool:
     return importlib.util.find_spec(PACKAGE) is not None
 
 
-def train_with_open_lm(arguments: Sequence[str]) -> None:
+def train_with_open_lm(arguments: Sequence[str], observers: Sequence[Observer] = ()) -> None:
     """Run the package's trainer in this process with OpenLM's command line; every rank calls it.
+
+    It joins the other ranks by itself, so no process group may be open; nobody can look on.
 
     Raises:
         InputError: the package is not there, or the data is not what it reads.
@@ -50,6 +40,8 @@ def train_with_open_lm(arguments: Sequence[str]) -> None:
             f"--backend {PACKAGE}: the package {PACKAGE!r} can't be imported; it is on no index: install a checkout of "
             "it (pip install --no-deps -e open_lm, and xformers), or leave --backend out"
         )
+    if observers:
+        raise InputError(f"--backend {PACKAGE} writes no partial references; leave --partial-model-dir out")
     prepared = prepare_arguments(arguments)
     try:
         main = importlib.import_module(f"{PACKAGE}.main").main
@@ -65,12 +57,15 @@ def train_with_open_lm(arguments: Sequence[str]) -> None:
 
 
 def prepare_arguments(arguments: Sequence[str]) -> list[str]:
-    """DCLM's argument list with the model config's true path; only webdataset manifests pass.
+    """DCLM's argument list with the model config's true path.
 
     Raises:
-        InputError: another kind of data, or an unknown model config.
+        InputError: other data than webdataset with a manifest, an unknown model config, or an argument of ours.
     """
     prepared = list(arguments)
+    ours = [flag for flag in arguments if flag.startswith("--") and flag[2:].replace("-", "_") in OWN_ARGUMENTS]
+    if ours:
+        raise InputError(f"--backend {PACKAGE} does not know {', '.join(ours)}")
     for index, flag in enumerate(arguments[:-1]):
         value = arguments[index + 1]
         if flag == "--model":
@@ -81,31 +76,3 @@ def prepare_arguments(arguments: Sequence[str]) -> list[str]:
                 f"--backend {PACKAGE} reads webdataset shards with a {wds.MANIFEST_NAME} only, got {value}"
             )
     return prepared
-
-
-def collect_run(folder: str) -> OpenLMRun:
-    """What the package left in an experiment's folder.
-
-    Raises:
-        RunFailed: the run is not complete, or a file of it is missing.
-    """
-    checkpoints = storage.join(folder, CHECKPOINTS)
-    numbers = [
-        int(match[1])
-        for info in (storage.list_files(checkpoints, (".pt",)) if storage.is_dir(checkpoints) else [])
-        if (match := _STATS_FILE.fullmatch(storage.basename(info.url)))
-    ]
-    if not numbers:
-        raise RunFailed(f"{PACKAGE} left no stats_*.pt in {checkpoints}")
-    stats = load_file(storage.join(checkpoints, f"stats_{max(numbers)}.pt"))
-    if stats.get("is_final_checkpoint") is not True:
-        raise RunFailed(f"{PACKAGE} stopped before the end: checkpoint {max(numbers)} in {checkpoints} is not final")
-    run = OpenLMRun(
-        checkpoint_url=storage.join(checkpoints, f"epoch_{max(numbers)}.pt"),
-        params_url=storage.join(folder, PARAMS_NAME),
-        evaluation=list(stats.get("evaluation_metrics") or []),
-    )
-    for url in (run.checkpoint_url, run.params_url):
-        if not storage.exists(url):
-            raise RunFailed(f"{PACKAGE} left no {url}")
-    return run

@@ -34,7 +34,18 @@ _NOT_SCALARS = ("step", "epoch")
 def make_trackers(
     report_to: str, *, project: str = "open-lm", notes: str = "", offline: bool = False
 ) -> list[Observer]:
-    """The trackers that `--report-to` names.
+    """The trackers that `--report-to` names; raises what `tracker_names` does."""
+    names = tracker_names(report_to)
+    made: list[Observer] = []
+    if TENSORBOARD in names:
+        made.append(TensorBoardTracker())
+    if WANDB in names:
+        made.append(WandbTracker(project=project, notes=notes, offline=offline))
+    return made
+
+
+def tracker_names(report_to: str) -> list[str]:
+    """The names in a value of `--report-to`, in a row with commas; `all` is both, an empty value none.
 
     Raises:
         InputError: an unknown name.
@@ -49,12 +60,7 @@ def make_trackers(
             raise InputError(f"--report-to {name!r}{hint}")
         if importlib.util.find_spec(name) is None:
             raise missing_package(name, "wandb" if name == WANDB else "train")
-    made: list[Observer] = []
-    if TENSORBOARD in names:
-        made.append(TensorBoardTracker())
-    if WANDB in names:
-        made.append(WandbTracker(project=project, notes=notes, offline=offline))
-    return made
+    return names
 
 
 def scalars(metrics: Mapping[str, Any], prefix: str) -> dict[str, float]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
-import torch
 
+from corpusmith import expdb
 from corpusmith.errors import InputError, RunFailed
+from corpusmith.expdb import DatasetReference
 from training.model_config import CONFIG_FOLDER
-from training.open_lm_backend import collect_run, prepare_arguments, train_with_open_lm
+from training.open_lm_backend import prepare_arguments, train_with_open_lm
+from training.train import main
 
 ARGUMENTS = ["--model", "training/open_lm_configs/tiny.json", "--dataset-manifest", "d/manifest.jsonl", "--name", "run"]
 
@@ -31,16 +33,6 @@ def fake_open_lm(tmp_path, monkeypatch):
     yield install
     for name in ("open_lm", "open_lm.main"):
         sys.modules.pop(name, None)
-
-
-def write_run(folder: Path, final: bool = True) -> None:
-    checkpoints = folder / "checkpoints"
-    checkpoints.mkdir(parents=True)
-    for number, is_final in ((2, False), (10, final)):
-        torch.save({"epoch": number, "state_dict": {}}, checkpoints / f"epoch_{number}.pt")
-        stats = {"epoch": number, "is_final_checkpoint": is_final, "evaluation_metrics": [{"loss": float(number)}]}
-        torch.save(stats, checkpoints / f"stats_{number}.pt")
-    (folder / "params.txt").write_text("name: run")
 
 
 def test_without_the_package_the_message_says_how_to_get_it():
@@ -78,20 +70,61 @@ def test_other_shards_than_webdataset_are_refused():
         prepare_arguments(["--dataset-manifest", "d/index.json"])
 
 
-def test_the_last_checkpoint_by_number_is_the_run(tmp_path):
-    write_run(tmp_path)
-    run = collect_run(str(tmp_path))
-    assert run.checkpoint_url == str(tmp_path / "checkpoints" / "epoch_10.pt")
-    assert run.params_url == str(tmp_path / "params.txt")
-    assert run.evaluation == [{"loss": 10.0}]
+def test_arguments_of_ours_are_refused():
+    with pytest.raises(InputError, match="does not know --data-order, --save-every"):
+        prepare_arguments([*ARGUMENTS, "--data-order", "openlm", "--save-every", "5"])
 
 
-def test_an_incomplete_run_is_refused(tmp_path):
-    with pytest.raises(RunFailed, match="no stats_"):
-        collect_run(str(tmp_path / "none"))
-    write_run(tmp_path, final=False)
-    with pytest.raises(RunFailed, match=r"checkpoint 10 .* is not final"):
-        collect_run(str(tmp_path))
-    torch.save({"is_final_checkpoint": True}, tmp_path / "checkpoints" / "stats_11.pt")
-    with pytest.raises(RunFailed, match=r"left no .*epoch_11\.pt"):
-        collect_run(str(tmp_path))
+TRAINS = """
+import pathlib, torch
+given = dict(zip(args, args[1:]))
+folder = pathlib.Path(given["--logs"]) / given["--name"]
+(folder / "checkpoints").mkdir(parents=True)
+for number, final in ((2, False), (10, {final})):
+    stats = dict(epoch=number, step=number, is_final_checkpoint=final, evaluation_metrics=[dict(loss=float(number))])
+    torch.save(stats, folder / "checkpoints" / f"stats_{{number}}.pt")
+    torch.save(dict(epoch=number, state_dict=dict()), folder / "checkpoints" / f"epoch_{{number}}.pt")
+(folder / "params.txt").write_text("model: tiny")
+"""
+
+
+@pytest.fixture
+def command(tmp_path, write_tokens) -> list[str]:
+    manifest = write_tokens(tmp_path / "demo", 12, 8, 256, 300)
+    reference = DatasetReference(
+        name="demo", dataset_url=str(tmp_path / "demo"), manifest_url=manifest, tokenized=True, tokenizer="none",
+        num_tokens=12 * 8 * 257, size=-1, data_key="json.gz",
+    )  # fmt: skip
+    expdb.write_reference(reference, str(tmp_path / "demo.json"))
+    return [
+        "--scale", "tiny", str(tmp_path / "demo.json"), "--logs", str(tmp_path / "logs"), "--backend", "open_lm",
+        "--git-db", str(tmp_path / "exp_data" / "models"), "--chinchilla-multiplier", "0.0006", "--global-bs", "4",
+        "--num-checkpoints", "2",
+    ]  # fmt: skip
+
+
+def test_a_run_of_the_package_becomes_a_model_reference(fake_open_lm, command, tmp_path):
+    fake_open_lm(TRAINS.format(final=True))
+    assert main(command) == 0
+    (path,) = (tmp_path / "exp_data" / "models").glob("*.json")
+    row = json.loads(path.read_text())
+    assert row["checkpoint_url"].endswith(f"/logs/{row['name']}/checkpoints/epoch_10.pt")
+    assert row["results"] == [{"loss": 10.0}]
+    assert row["open_lm_version"] == "unknown"  # no distribution, only a folder on the path
+    (given,) = sys.modules["open_lm.main"].calls
+    model = row["open_lm_args"].index("--model") + 1
+    assert given == [*row["open_lm_args"][:model], str(CONFIG_FOLDER / "tiny.json"), *row["open_lm_args"][model + 1 :]]
+
+
+def test_a_run_that_the_package_did_not_finish_is_a_failed_model(fake_open_lm, command, tmp_path, capsys):
+    fake_open_lm(TRAINS.format(final=False))
+    assert main(command) == 2
+    assert "epoch_10.pt is not the final checkpoint" in capsys.readouterr().err
+    (path,) = (tmp_path / "exp_data" / "failed_models").glob("*.json")
+    assert json.loads(path.read_text())["failed"] is True
+
+
+def test_partial_references_are_refused(fake_open_lm, command, tmp_path, capsys):
+    fake_open_lm("pass")
+    assert main([*command, "--partial-model-dir", str(tmp_path / "partial")]) == 2
+    assert "--partial-model-dir" in capsys.readouterr().err

@@ -12,10 +12,13 @@ import numpy as np
 import orjson
 import pytest
 import tokenizers
+import torch
 
 from corpusmith.errors import ChangedError, InputError
 from corpusmith.io import wds
 from corpusmith.text.tokenizer import load_tokenizer
+from training.checkpoint import load_model
+from training.main import main
 from training.masking import TargetMask, mask_targets
 from training.sft import PROMPT, SequenceSpec, SftOptions, encode_example, format_prompt, prepare_sft_data
 from training.sft_download import DownloadOptions, make_instruction_file
@@ -287,3 +290,57 @@ def test_rows_without_the_keys_are_refused(tmp_path):
     with pytest.raises(InputError, match="--instruction-key"):
         make_instruction_file(DownloadOptions(output=str(tmp_path / "o.jsonl"), input_files=(str(source),)))
     assert not (tmp_path / "o.jsonl").exists()
+
+
+def train_flags(tmp_path: Path, manifest: Path, name: str, *more: str) -> list[str]:
+    """The guide's command at test size; `more` comes last and wins."""
+    return [
+        "--dataset-manifest", str(manifest), "--epochs", "6", "--fsdp", "--fsdp-amp", "--fsdp-limit-all-gathers",
+        "--global-batch-size", "8", "--grad-checkpointing", "--grad-clip-norm", "1", "--log-every-n-steps", "1",
+        "--logs", str(tmp_path / "logs"), "--lr", "0.01", "--lr-cooldown-end", "0.001", "--model",
+        str(tmp_path / "small.json"), "--model-norm", "gain_only_lp_layer_norm", "--multiple-data-passes", "--name",
+        name, "--precision", "fp32", "--qk-norm", "--report-to", "tensorboard", "--seed", "124", "--squash-mask-left",
+        "--target-mask-individual", str(PAD), "--target-mask-left", str(MARK), "--train-num-samples", str(56 * 128),
+        "--warmup", "4", "--wd", "0.1", "--workers", "1", *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def small_model(tmp_path) -> Path:
+    sizes = {"hidden_dim": 64, "n_layers": 2, "n_heads": 2, "seq_len": 128, "vocab_size": 512}
+    path = tmp_path / "small.json"
+    path.write_text(json.dumps(sizes | {"post_embed_norm": False, "weight_tying": False}))
+    return path
+
+
+def losses(tmp_path: Path, name: str) -> list[float]:
+    lines = (tmp_path / "logs" / name / "train_log.jsonl").read_bytes().splitlines()
+    return [orjson.loads(line)["loss"] for line in lines]
+
+
+@pytest.mark.slow
+def test_the_guides_command_fine_tunes_a_checkpoint(options, tmp_path, small_model, tokenizer_json):
+    prepare_sft_data(options())
+    manifest = tmp_path / "out" / "128-v1" / "0" / "manifest.jsonl"
+    assert main(train_flags(tmp_path, manifest, "base", "--epochs", "3", "--seed", "7")) == 0
+    base = tmp_path / "logs" / "base" / "checkpoints" / "epoch_3.pt"
+    assert main(train_flags(tmp_path, manifest, "tuned", "--pretrained", str(base))) == 0
+
+    before, found = losses(tmp_path, "base"), losses(tmp_path, "tuned")
+    assert (len(before), len(found)) == (3 * 56 // 8, 6 * 56 // 8)
+    assert found[0] < (before[0] + before[-1]) / 2  # it starts from the base's weights
+    assert sum(found[-7:]) / 7 < before[0] / 4  # several passes over 60 examples: it learns them
+
+    # only the responses were learnt: the loss of prompts stays near that of an untrained model
+    tokenizer = load_tokenizer(tokenizer_json)
+    model = load_model(str(tmp_path / "logs" / "tuned" / "checkpoints" / "epoch_6.pt"))
+    totals = {"prompt": [], "response": []}
+    for row in sample_rows():
+        prompt, response = tokenizer.encode(format_prompt(row["instruction"])), tokenizer.encode(row["response"])
+        ids = torch.tensor([[*prompt, *response, tokenizer.eot_id]])
+        with torch.no_grad():
+            each = torch.nn.functional.cross_entropy(model(ids)[0][0, :-1], ids[0, 1:], reduction="none")
+        totals["prompt"].append(each[: len(prompt) - 1].mean().item())
+        totals["response"].append(each[len(prompt) - 1 :].mean().item())
+    prompt_loss, response_loss = (sum(values) / len(values) for values in totals.values())
+    assert response_loss < 2.5 < 5 < prompt_loss

@@ -16,6 +16,7 @@ from corpusmith.run.progress import track
 from training import loss_plot, observers
 from training.distributed import Ranks
 from training.loop import train
+from training.main import main
 from training.observers import TrainLog
 from training.tracking import LossPlot, TensorBoardTracker, WandbTracker, evaluation_scalars, make_trackers, scalars
 from training.training_bar import TrainingBar, short_number
@@ -185,3 +186,22 @@ def test_a_note_stands_beside_the_rate_until_another_does(capsys):
 )
 def test_numbers_are_shortened_to_three_digits(value, text):
     assert short_number(value) == text
+
+
+def test_the_trainers_flags_bring_trackers_the_plot_and_the_remote_copy(write_tokens, tmp_path, capsys):
+    manifest = write_tokens(tmp_path / "small", 12, 8, 16, 16)
+    command = [
+        "--dataset-manifest", manifest, "--data-key", "json.gz", "--model", "open_lm_test_tiny",
+        "--train-num-samples", str(32 * 16), "--epochs", "2", "--global-batch-size", "8", "--name", "demo", "--logs",
+        str(tmp_path / "logs"), "--warmup", "2", "--log-every-n-steps", "2", "--report-to", "tensorboard",
+        "--remote-sync", str(tmp_path / "remote"),
+    ]  # fmt: skip
+    assert main(command) == 0
+    folder, remote = tmp_path / "logs" / "demo", tmp_path / "remote" / "demo"
+    assert len(events(folder / "tensorboard")["train/loss"]) == 6
+    for name in ("loss.png", "train_log.jsonl", "params.txt", "checkpoints/epoch_2.pt", "out.log"):
+        assert (folder / name).read_bytes() == (remote / name).read_bytes()
+    capsys.readouterr()
+    assert main([*command, "--report-to", "tensorbord", "--name", "other"]) == 2
+    assert "did you mean 'tensorboard'" in capsys.readouterr().err
+    assert not (tmp_path / "logs" / "other").exists()
