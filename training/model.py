@@ -133,6 +133,7 @@ class Transformer(nn.Module):
         attention_mask: Tensor | None = None,
         past_key_values: list[LayerCache] | None = None,
         use_cache: bool = False,
+        logits_to_keep: int = 0,
     ) -> ModelOutput:
         """Logits of the next token at each position.
 
@@ -142,9 +143,10 @@ class Transformer(nn.Module):
                 absolute, so padding shifts them.
             past_key_values: the third value of an earlier call with `use_cache`.
             use_cache: return the keys and values for the next call.
+            logits_to_keep: compute logits of that many last positions only; 0 computes all.
 
         Returns:
-            Logits (B, T, V) in fp32, the normed hidden states (B, T, D), and the cache or None.
+            Logits (B, T or `logits_to_keep`, V) in fp32, the normed hidden states (B, T, D), and the cache or None.
         """
         x_BTD = self.tok_embeddings(input_ids)
         if self.config.post_embed_norm:
@@ -161,7 +163,8 @@ class Transformer(nn.Module):
             if use_cache and layer_cache is not None:
                 caches.append(layer_cache)
         hidden_BTD = self.norm(x_BTD)
-        return self.output(hidden_BTD).float(), hidden_BTD, caches if use_cache else None
+        logits_BTV = self.output(hidden_BTD[:, -logits_to_keep:])
+        return logits_BTV.float(), hidden_BTD, caches if use_cache else None
 
 
 def _attention_mask(tokens: int, past: int, attention_mask: Tensor | None, device: torch.device) -> Tensor | None:
