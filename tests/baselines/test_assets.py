@@ -6,10 +6,11 @@ import pathlib
 
 import pytest
 
-from baselines.assets import ASSETS, SAMPLE, find_asset, main, resolve_step
+from baselines.assets import ASSETS, SAMPLE, find_asset, resolve_step
 from baselines.core import get_mapper
 from baselines.mapper_reference import document, mapper_names, summary
 from baselines.mapper_reference import main as mappers_main
+from corpusmith.assets import main
 from corpusmith.errors import InputError
 
 WORDS = ASSETS["ldnoobw.txt"]

@@ -13,19 +13,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from corpusmith.assets import cache_folder, file_sha256
 from corpusmith.errors import InputError, missing_package
 from corpusmith.io import storage
 
 VERSION = 1
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
-CACHE_VARIABLE = "CORPUSMITH_ASSETS"
 LABEL_PREFIX = "__label__"
-
-
-def cache_folder() -> str:
-    """The folder of fetched models and lists: `CORPUSMITH_ASSETS`, by default `~/.cache/corpusmith/assets`."""
-    return os.environ.get(CACHE_VARIABLE) or os.path.expanduser("~/.cache/corpusmith/assets")
 
 
 def model_directory(subdirectory: str) -> str:
@@ -66,12 +61,6 @@ def local_copy(path_or_url: str, sha256: str | None = None) -> str:
             storage.remove(target)
         raise InputError(f"{path_or_url}: its content has another SHA-256 than {sha256}")
     return target
-
-
-def file_sha256(path: str) -> str:
-    """The hex digest of a local file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache
