@@ -1,6 +1,7 @@
 """Suites and rows: what is read, and errors that name file, line and key."""
 
-from dataclasses import csv
+import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
