@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import replace
 
 from corpusmith.errors import ConfigError, InputError
 from eval import tasks
