@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,8 @@ from corpusmith.errors import InputError
 from eval import eval_expdb, eval_openlm_ckpt
 from eval.checkpoints import evaluation_document, summary_lines
 from eval.database import Selection, Settings, output_url, select_models
+from tests.eval.making import SAMPLE, write_checkpoint, write_short_sample, write_tokenizer
 
-SAMPLE = Path(eval_expdb.__file__).with_name("sample.yaml")
 SAMPLE_LABELS = ["sample_language_modeling", "sample_multiple_choice", "sample_schema", "sample_generation"]
 
 
@@ -91,44 +90,6 @@ def test_outputs_are_named_after_model_and_suite() -> None:
     settings = Settings(output_dir="out", eval_yaml="eval/heavy.yaml")
     assert output_url(settings, "m-lr=0p1") == "out/evaluation_m-lr=0p1_heavy.json"
     assert output_url(settings, "m", "epoch_2.pt") == "out/evaluation_m_epoch_2_heavy.json"
-
-
-def write_tokenizer(path: Path) -> None:
-    tokenizers = pytest.importorskip("tokenizers")
-    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {"<|endoftext|>": 0, "<|padding|>": 1} | {
-        character: number for number, character in enumerate(alphabet, start=2)
-    }
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|endoftext|>", "<|padding|>"])
-    tokenizer.save(str(path))
-
-
-def write_checkpoint(folder: Path, config: Mapping[str, object]) -> Path:
-    """An untrained network of 16 dimensions, its parameters and its config."""
-    torch = pytest.importorskip("torch")
-    from training.model import Transformer
-    from training.model_config import model_config_from
-
-    torch.manual_seed(0)
-    network = Transformer(model_config_from(config, where="test"))
-    (folder / "checkpoints").mkdir(parents=True)
-    path = folder / "checkpoints" / "epoch_1.pt"
-    torch.save({"epoch": 1, "name": "m", "state_dict": network.state_dict()}, path)
-    (folder / "tiny.json").write_text(json.dumps(config))
-    (folder / "params.txt").write_text(f"model: {folder / 'tiny.json'}\n")
-    return path
-
-
-def write_short_sample(folder: Path) -> None:
-    """The sample suite with the first rows of each task."""
-    (folder / "sample.yaml").write_text(SAMPLE.read_text())
-    (folder / "sample_data").mkdir()
-    for path in SAMPLE.with_name("sample_data").glob("*.jsonl"):
-        rows = path.read_text().splitlines(keepends=True)[:6]
-        (folder / "sample_data" / path.name).write_text("".join(rows))
 
 
 @pytest.fixture
