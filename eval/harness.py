@@ -146,7 +146,8 @@ def _result_of(run: Run, task: Task, shots: int, records: Records | None, within
         raise fault or CorpusmithError("it failed in another process")
     items = tuple(item for part in parts for item in merged_items(run, task, part))
     cut = int(sum_over_ranks(torch.tensor(sum(part.cut for part in parts)), run.ranks).item())
-    result = TaskResult(label=task.label, shots=shots, items=items, seconds=time.monotonic() - started, cut=cut)
+    seconds = round(time.monotonic() - started, 3)
+    result = TaskResult(label=task.label, shots=shots, items=items, seconds=seconds, cut=cut)
     if cut:
         _tell(
             run.ranks, f"{task.label} {shots}-shot: {cut} contexts lost their beginning, {task.max_seq_len} tokens fit"

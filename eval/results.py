@@ -108,7 +108,7 @@ class Records:
             "accuracy": result.accuracy,
             "items": len(result.items),
             "cut": result.cut,
-            "seconds": round(result.seconds, 3),
+            "seconds": result.seconds,
             "fingerprint": digest(self.fingerprint(task, result.shots)),
         }
         lines = [orjson.dumps(head), *(orjson.dumps(_to_json(item)) for item in result.items)]

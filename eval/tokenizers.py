@@ -47,6 +47,9 @@ class HuggingFacePromptTokenizer:
 
     def __init__(self, tokenizer: Any, name: str) -> None:
         """`tokenizer` is a `PreTrainedTokenizerBase` of transformers."""
+        # transformers makes an empty tokenizer of a folder that has none
+        if not tokenizer("word", add_special_tokens=False)["input_ids"]:
+            raise InputError(f"{name}: no tokenizer: what transformers found there gives no tokens; give --tokenizer")
         if tokenizer.eos_token_id is None:
             raise InputError(f"{name}: the tokenizer has no end-of-text token, so no generation would end")
         self._tokenizer = tokenizer
