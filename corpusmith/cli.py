@@ -31,7 +31,7 @@ VERBS: dict[str, Verb] = {
     "process": Verb(main="ray_processing.process:main", about="filter, enrich and deduplicate pages as a YAML says"),
     "mappers": Verb(main="baselines.mapper_reference:main", about="list the mappers, or document one"),
     "explain": Verb(main="ray_processing.explain:main", about="show what each mapper of a YAML does to some pages"),
-    "assets": Verb(main="baselines.assets:main", about="list, fetch and verify word lists and models"),
+    "assets": Verb(main="corpusmith.assets:main", about="list, fetch and verify word lists, models and task data"),
     "train-tokenizer": Verb(
         main="ray_processing.train_tokenizer:main", about="train a byte-level BPE tokenizer on pages"
     ),

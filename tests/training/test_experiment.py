@@ -15,8 +15,8 @@ from corpusmith import expdb
 from corpusmith.expdb import DatasetReference
 from training.checkpoint import load_model
 from training.params import read_params_text
-from training.train import main
 from training.token_data import find_token_shards
+from training.train import main
 from training.validation import count_training_tokens, unigram_loss
 
 ROOT = Path(__file__).resolve().parents[2]
