@@ -31,7 +31,7 @@ from dedup.bff_config import BffConfig
 from dedup.bff_hash import HashTask
 from dedup.bff_layout import Layout, cut_rounds
 from dedup.bff_pieces import PieceBuilder, settle_in_order
-from dedup.bff_plan import FilterPlan, Origin, find_origin, plan_filter
+from dedup.bff_plan import FilterPlan, Origin, describe, find_origin, plan_filter, snapshot_interval
 from dedup.bff_settle import ForgetTask, PartTask, SaveTask, SettleTask
 from dedup.bff_split import DecideTask, PassTask
 from dedup.bff_write import WriteTask
@@ -79,11 +79,6 @@ def plan_stage(config: BffConfig, step: str) -> StagePlan:
         work=work,
         units=units,
     )
-
-
-def snapshot_interval(filter_bytes: int, round_bytes: int) -> int:
-    """Rounds between two snapshots: about as many bytes of hashes are kept as the filter has."""
-    return max(2, filter_bytes // (4 * round_bytes))
 
 
 def make_layout(
@@ -405,19 +400,6 @@ class _Work:
 def _input_bytes(task: Task) -> int:
     """Bytes of input of a task, so that small ones share a batch."""
     return task.shard.bytes if isinstance(task, HashTask | WriteTask) else ALONE_BYTES
-
-
-def describe(plan: FilterPlan, config: BffConfig, parts: int) -> str:
-    """One line about the filter, said before anything runs."""
-    shape = plan.shape
-    rate = shape.rate(plan.ngrams)
-    what = "texts" if config.unit == "text" else "n-grams"
-    held = f", {plan.inserted:,} in it already" if plan.inserted else ""
-    return (
-        f"BFF {config.remove_type}: filter of {shape.bytes:,} bytes ({shape.hashes} hashes"
-        f"{f', {parts} parts' if parts > 1 else ''}) for {plan.ngrams:,} {what}"
-        f"{' (estimated)' if plan.is_estimate else ''}{held}; expected false-positive rate {rate:.3g}"
-    )
 
 
 def warm_kernels() -> None:

@@ -106,6 +106,7 @@ class _Taker:
     samples: list[dict[str, Any]] = field(default_factory=list)
     contained: int = 0
     pages_changed: int = 0
+    bytes_seen: int = 0
     bytes_removed: int = 0
     tokens_kept: int = 0
     tokens_removed: int = 0
@@ -128,6 +129,7 @@ class _Taker:
         spans = duplicate_spans(text, verdict, config)
         gone = _units_gone(text, spans, verdict)
         self.contained += verdict.contained
+        self.bytes_seen += _size(text)
         if config.annotate:
             annotate(page, text, spans, verdict, config)
             self._write(record, dump_page(page), text, text, (len(verdict.removed), 0))
@@ -206,6 +208,7 @@ class _Taker:
             "units_removed_with_pages": self.units.with_pages,
             "pages_changed": self.pages_changed,
             "ngrams_contained": self.contained,
+            "bytes_seen": self.bytes_seen,
             "bytes_removed": self.bytes_removed,
             "tokens_removed": self.tokens_removed,
             "seconds": seconds,

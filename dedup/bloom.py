@@ -81,6 +81,11 @@ def shape_for(ngrams: int, rate: float, hashes: int = 0) -> FilterShape:
 
     Raises InputError where no filter of a sane size does.
     """
+    if not RATE_BOUNDS[0] <= rate <= RATE_BOUNDS[1] or not 0 <= hashes <= MAX_HASHES:
+        raise InputError(
+            f"a false-positive rate must lie in [{RATE_BOUNDS[0]:g}, {RATE_BOUNDS[1]:g}] and the number of hashes in "
+            f"[0, {MAX_HASHES}], got {rate} and {hashes}"
+        )
     ngrams = max(1, ngrams)
     best: FilterShape | None = None
     for count in (hashes,) if hashes else range(1, MAX_HASHES + 1):

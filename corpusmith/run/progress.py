@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -51,8 +52,11 @@ class _Lines:
 
 @contextlib.contextmanager
 def track(total: int, label: str, unit: str = "shards") -> Iterator[Tracker]:
-    """Show the progress of `total` units of work; call `.advance()` for each that is done."""
-    if not sys.stderr.isatty():
+    """Show the progress of `total` units of work; call `.advance()` for each that is done.
+
+    Plain lines where standard error is no terminal, or CORPUSMITH_PROGRESS says `lines`.
+    """
+    if not sys.stderr.isatty() or os.environ.get("CORPUSMITH_PROGRESS") == "lines":
         lines = _Lines(label, total, unit)
         yield lines
         lines.finish()

@@ -195,8 +195,9 @@ class Runner:
         `function` is a module-level function; tasks and results are small. `set_up` (`"module:function"`) runs once
         per worker before its first task. `sizes`: bytes of each task's input, where known; small ones share a Ray
         task. `nodes`: the node on which each task should run, where that matters; another takes it only where that one
-        is gone, and such a task should be given a size that keeps it alone. Closing the iterator, or an interrupt, cancels what is under way (what had to be killed for that may
-        leave temporary files: `storage.remove_leftovers`).
+        is gone, and such a task should be given a size that keeps it alone. Closing the iterator, or an interrupt,
+        cancels what is under way (what had to be killed for that may leave temporary files:
+        `storage.remove_leftovers`).
         """
         if not tasks:
             return
