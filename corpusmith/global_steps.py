@@ -22,6 +22,7 @@ class GlobalStep:
 
 
 GLOBAL_STEPS: dict[str, GlobalStep] = {
+    "bff": GlobalStep(config="dedup.bff_config:BffConfig", plan="dedup.bff_stage:plan_stage"),
     "exact_dedup": GlobalStep(config="dedup.exact:ExactConfig", plan="dedup.exact:plan_stage"),
 }
 

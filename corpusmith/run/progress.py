@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -60,7 +61,8 @@ def track(total: int, label: str, unit: str = "shards", within: Tracker | None =
     """Show the progress of `total` units of work; call `.advance()` for each that is done.
 
     `within` is the tracker of a larger work of the same unit, of which this is a part: it advances too, and on a
-    terminal both bars are shown together.
+    terminal both bars are shown together. Plain lines where standard error is no terminal, or CORPUSMITH_PROGRESS says
+    `lines`.
     """
     if isinstance(within, _Bar):
         bar = _Bar(within.progress, label, total, unit, within)
@@ -69,7 +71,7 @@ def track(total: int, label: str, unit: str = "shards", within: Tracker | None =
         finally:
             within.progress.remove_task(bar.task)
         return
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or os.environ.get("CORPUSMITH_PROGRESS") == "lines":
         lines = _Lines(label, total, unit, within)
         yield lines
         lines.finish()
