@@ -142,6 +142,7 @@ class Transformer(nn.Module):
         use_cache: bool = False,
         documents: Tensor | None = None,
         head: Head | None = None,
+        logits_to_keep: int = 0,
     ) -> Any:
         """Logits of the next token at each position.
 
@@ -153,10 +154,11 @@ class Transformer(nn.Module):
             use_cache: return the keys and values for the next call.
             documents: (B, T) number of each token's document; tokens see their own document only.
             head: what to compute from the hidden states instead of the logits.
+            logits_to_keep: compute logits of that many last positions only; 0 computes all.
 
         Returns:
-            `ModelOutput`: logits (B, T, V) in fp32, the normed hidden states (B, T, D), and the cache or None. With
-            `head`, what it returns.
+            `ModelOutput`: logits (B, T or `logits_to_keep`, V) in fp32, the normed hidden states (B, T, D), and the
+            cache or None. With `head`, what it returns.
         """
         past = 0 if past_key_values is None else past_key_values[0][0].shape[1]
         self._prepare_tables(past + input_ids.shape[1])
@@ -178,7 +180,8 @@ class Transformer(nn.Module):
         hidden_BTD = self.norm(x_BTD)
         if head is not None:
             return head(hidden_BTD, self.output)
-        return self.output(hidden_BTD).float(), hidden_BTD, caches if use_cache else None
+        logits_BTV = self.output(hidden_BTD[:, -logits_to_keep:])
+        return logits_BTV.float(), hidden_BTD, caches if use_cache else None
 
     def _prepare_tables(self, positions: int) -> None:
         """Build the rotary tables before the layers run: compiled layers then only read them."""

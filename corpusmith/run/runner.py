@@ -120,6 +120,15 @@ def parse_bytes(text: str, where: str) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """A node of the cluster: Ray's id of it, its CPUs, and the bytes of memory that Ray counts on it."""
+
+    id: str
+    cpus: int
+    memory: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome(Generic[R]):
     """What became of one task: its value, or the error's message and traceback.
 
@@ -142,6 +151,15 @@ class _Flight:
 
     waiting: deque[Attempt]
     flying: dict[Any, Attempt] = field(default_factory=dict)
+
+
+def _affinity(node: str | None) -> dict[str, Any]:
+    """What tells Ray to run a task on a node while that one is there."""
+    if node is None:
+        return {}
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
 
 
 def _check_reachable(address: str) -> None:
@@ -191,13 +209,16 @@ class Runner:
         unit: str = "shards",
         set_up: str | None = None,
         sizes: Sequence[int | None] | None = None,
+        nodes: Sequence[str | None] | None = None,
     ) -> Generator[Outcome[R], None, None]:
         """Run `function` once per task and yield outcomes as they arrive; their order means nothing.
 
         `function` is a module-level function; tasks and results are small. `set_up` (`"module:function"`) runs once
         per worker before its first task. `sizes`: bytes of each task's input, where known; small ones share a Ray
-        task. Closing the iterator, or an interrupt, cancels what is under way (what had to be killed for that may
-        leave temporary files: `storage.remove_leftovers`).
+        task. `nodes`: the node on which each task should run, where that matters; another takes it only where that one
+        is gone, and such a task should be given a size that keeps it alone. Closing the iterator, or an interrupt,
+        cancels what is under way (what had to be killed for that may leave temporary files:
+        `storage.remove_leftovers`).
         """
         if not tasks:
             return
@@ -214,7 +235,8 @@ class Runner:
                 while flight.waiting and len(flight.flying) < self._limit:
                     attempt = flight.waiting.popleft()
                     batch = [tasks[index] for index in attempt.indices]
-                    remote = run.options(**self._resources(attempt))
+                    node = nodes[attempt.indices[0]] if nodes is not None and len(attempt.indices) == 1 else None
+                    remote = run.options(**self._resources(attempt), **_affinity(node))
                     flight.flying[remote.remote(function, batch, set_up, folder, attempt.watch)] = attempt
                 done, _ = ray.wait(list(flight.flying), num_returns=1, timeout=RESOURCES_SECONDS)
                 for reference in done:
@@ -267,6 +289,22 @@ class Runner:
             object_store_memory=OBJECT_STORE_BYTES,
             **common,
         )
+
+    def nodes(self) -> list[Node]:
+        """The nodes that are alive and have CPUs, this machine's first, then by id; starts or joins the cluster."""
+        self._start()
+        import ray
+
+        here = ray.get_runtime_context().get_node_id()
+        found = [
+            Node(
+                id=node["NodeID"],
+                cpus=int(node["Resources"].get("CPU", 0)),
+                memory=int(node["Resources"].get("memory", 0)),
+            )
+            for node in self._nodes()
+        ]
+        return sorted((node for node in found if node.cpus), key=lambda node: (node.id != here, node.id))
 
     def _nodes(self) -> list[dict[str, Any]]:
         """The nodes that are alive."""
