@@ -27,7 +27,7 @@ def popcount(mask: np.uint64) -> int:
     mask -= (mask >> ONE) & PAIRS
     mask = (mask & NIBBLES) + ((mask >> U64(2)) & NIBBLES)
     mask = (mask + (mask >> U64(4))) & BYTES
-    return np.int64((mask * LOW_BITS) >> U64(56))
+    return int((mask * LOW_BITS) >> U64(56))
 
 
 @helper_kernel
