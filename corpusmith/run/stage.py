@@ -8,6 +8,7 @@ atomically, so a unit whose record stands is done. Who restarts a killed stage f
       stage.json        the fingerprint
       records/          one JSON per unit
       failures/         one JSON per unit that failed when it was last tried
+      poison.json       records that ended their workers; they are set aside
       shards/           the stage's output (the last stage of a run writes to the run's output folder instead)
       scratch/          what only the stage itself needs; removed when it is complete
 """
@@ -23,7 +24,8 @@ from typing import Any, TypeVar
 from corpusmith.errors import BalanceError, RunFailed
 from corpusmith.io import storage
 from corpusmith.io.shards import ShardRef
-from corpusmith.redact import redact_tree
+from corpusmith.redact import redact, redact_tree
+from corpusmith.run.attempts import Poison
 from corpusmith.run.ledger import Counts, total
 from corpusmith.run.runner import Outcome, Runner
 from corpusmith.run.verify import FileCheck, check_files
@@ -254,13 +256,17 @@ class Stage:
         sizes: Mapping[str, int] | None = None,
         nodes: Mapping[str, str] | None = None,
         on_value: Callable[[str, Any], None] | None = None,
+        record_seconds: float | None = None,
     ) -> list[str]:
         """Run `function(task)` for each unit; returns a line for each unit that failed, sorted by unit.
 
         `sizes` (default: those of the input shards) and `nodes` as in `Runner.map`, by unit; `on_value(unit, value)`
-        gets what the function returned.
+        gets what the function returned. `record_seconds`: CPU time that a record may take before it is set aside.
+        Records found poison are remembered in the stage's folder (`poison.json`), and avoided when the run is
+        continued.
         """
         names = sorted(tasks)
+        poison = self.poison()
         if sizes is None:
             sizes = {shard.name: shard.bytes for shard in self.inputs}
         self._read = None
@@ -274,6 +280,9 @@ class Stage:
             set_up=set_up,
             sizes=[sizes.get(name) for name in names],
             nodes=None if nodes is None else [nodes.get(name) for name in names],
+            record_seconds=record_seconds,
+            avoid=poison,
+            on_poison=lambda found: self._write_poison(poison, found),
         )
         failures: list[tuple[str, str]] = []
         try:
@@ -287,6 +296,17 @@ class Stage:
             outcomes.close()
             self._remove_leftovers()
         return [f"{name}: {error}" for name, error in sorted(failures)]
+
+    def poison(self) -> dict[str, dict[int, str]]:
+        """The records that ended their workers, by shard and index, and how."""
+        url = storage.join(self.place.folder, "poison.json")
+        found = storage.read_json(url) if storage.exists(url) else {}
+        return {shard: {int(index): reason for index, reason in records.items()} for shard, records in found.items()}
+
+    def _write_poison(self, known: dict[str, dict[int, str]], found: Poison) -> None:
+        known.setdefault(found.url, {})[found.record] = found.reason
+        document = {redact(shard): {str(index): why for index, why in rows.items()} for shard, rows in known.items()}
+        storage.write_json(storage.join(self.place.folder, "poison.json"), document, indent=2)
 
     def _failure_url(self, unit: str) -> str:
         return storage.join(self.place.folder, "failures", f"{unit}.json")
