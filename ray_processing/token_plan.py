@@ -274,6 +274,7 @@ def plan_run(
             "code": code_versions(TOKENIZE_MODULES),
         },
         work=functools.partial(tokenize_work, config, first_cells, source_of_shard),
+        holds_pages=False,
     )
     stages = [tokenize]
     if mixture is not None:
@@ -288,6 +289,7 @@ def plan_run(
                 },
                 work=functools.partial(deal_work, config, mixture, cells.count, source_of_shard),
                 units=unit_per_shard_of_all,
+                holds_pages=False,
             )
         )
     shuffle = StagePlan(
@@ -301,6 +303,7 @@ def plan_run(
         },
         work=functools.partial(shuffle_work, config, cells),
         units=cells.units,
+        holds_pages=False,
     )
     return RunPlan(inputs=shards, stages=[*stages, shuffle], common={"seed": config.seed, "subset": subset})
 

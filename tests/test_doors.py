@@ -92,6 +92,8 @@ FLAGS = {
     | {"--tokenizer", "--wds_chunk_size", "--default_dataset_yaml", "--do_sample", "--dtype", "--force_parallelism"}
     | {"--format", "--mirror", "--mixture", "--num_writers_per_node", "--pack", "--pack_by", "--plan"}
     | {"--prefix_replacement", "--with_source"},
+    "detokenize": EXECUTION | {"--data-key", "--dtype", "--exp-data-dir", "--overwrite", "--seqlen", "--tokenizer"},
+    "trace": {"--page", "--row", "--shard"},
     "train": {"--acc", "--cd", "--chinchilla-multiplier", "--data-config", "--data-tolerate-error-p"}
     | {"--data-tolerate-num-ckpts", "--git-db", "--global-bs", "--log-every", "--logs", "--lr"}
     | {"--multiple-data-passes", "--name-suffix", "--num-checkpoints", "--precision", "--pretrained", "--scale"}
