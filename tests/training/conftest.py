@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from corpusmith.io import wds
 from corpusmith.io.wds import ManifestEntry
@@ -20,6 +22,15 @@ from training.train_config import TrainConfig
 
 SEQ_LEN = 16
 VOCABULARY = 32
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small models gain nothing from threads, and on a busy machine wait for them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def _write_tokens(
