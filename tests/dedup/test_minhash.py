@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import tempfile
 from typing import Any
 
@@ -27,25 +28,7 @@ from dedup.selection import SELECTION_NORMALIZERS
 
 Pages = list[dict[str, Any]]
 STEP = "02-minhash_dedup"
-WORDS = [
-    "the",
-    "cat",
-    "sat",
-    "on",
-    "a",
-    "mat",
-    "and",
-    "then",
-    "it",
-    "ran",
-    "to",
-    "see",
-    "who",
-    "was",
-    "there",
-    "before",
-    "noon",
-]
+WORDS = re.findall(r"\w+", "the cat sat on a mat and then it ran to see who was there before noon")
 
 
 def deduplicate(
