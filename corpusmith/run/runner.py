@@ -274,6 +274,10 @@ class Runner:
                         progress.advance()
                         yield outcome
 
+    def connect(self) -> None:
+        """Start or join the cluster now, for a caller that has actors of its own."""
+        self._start()
+
     # --- the cluster -----------------------------------------------------------------------------------------
 
     def _start(self) -> None:
