@@ -44,6 +44,10 @@ VERBS: dict[str, Verb] = {
     "trace": Verb(main="ray_processing.trace:main", about="follow pages into token shards, and sequences back"),
     "train": Verb(main="training.train:main", about="train a model of a fixed scale on a tokenized data set"),
     "eval": Verb(main="eval.eval_expdb:main", about="evaluate models of the experiment database"),
+    "compare-evals": Verb(
+        main="eval.compare_evals:main", about="confidence intervals of an evaluation, or of the difference of two"
+    ),
+    "expdb": Verb(main="corpusmith.expdb_command:main", about="tables and plots of the experiment database"),
     "report": Verb(main="corpusmith.report:main", about="write a run's self-contained HTML report"),
 }
 
