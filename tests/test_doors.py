@@ -67,8 +67,12 @@ SCRIPTS = [
     "ray_processing/tokenize_shuffle.py",
     "eval/eval_openlm_ckpt.py",
     "eval/aggregated_metrics.py",
+    "finetuning/download_data.py",
+    "finetuning/preprocess_data.py",
     "tools/eval_expdb.py",
+    "tools/import_hf_model.py",
     "tools/make_wds_manifest.py",
+    "tools/push_openlm_model_to_hf.py",
 ]
 EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus", "--ray_use_working_dir"}
 DEDUP = {"--content_key", "--exp-data-dir", "--input", "--output_dir", "--overwrite", "--plan", "--readable_name"} | {
@@ -103,7 +107,11 @@ FLAGS = {
     "tokenize": EXECUTION
     | {"--content_key", "--exp-data-dir", "--input", "--keep-stages", "--no_shuffle", "--output", "--overwrite"}
     | {"--ray_spill_location", "--readable_name", "--seed", "--seqlen", "--source_ref_paths", "--subset", "--suffixes"}
-    | {"--tokenizer", "--wds_chunk_size"},
+    | {"--tokenizer", "--wds_chunk_size", "--default_dataset_yaml", "--do_sample", "--dtype", "--force_parallelism"}
+    | {"--format", "--mirror", "--mixture", "--num_writers_per_node", "--pack", "--pack_by", "--plan"}
+    | {"--prefix_replacement", "--with_source"},
+    "detokenize": EXECUTION | {"--data-key", "--dtype", "--exp-data-dir", "--overwrite", "--seqlen", "--tokenizer"},
+    "trace": {"--page", "--row", "--shard"},
     "train": {"--acc", "--attn-name", "--averagers", "--cd", "--chinchilla-multiplier", "--clean-exp"}
     | {"--data-config", "--data-order", "--data-tolerate-error-p", "--data-tolerate-num-ckpts"}
     | {"--do-eval", "--document-separator", "--domain-weights", "--downstream-eval", "--git-db"}
@@ -111,7 +119,8 @@ FLAGS = {
     | {"--lr", "--lr-decay", "--lr-decay-steps", "--lr-scheduler", "--manifest-prefix-override"}
     | {"--mirror", "--multiple-data-passes", "--name-suffix", "--num-checkpoints", "--partial-model-dir"}
     | {"--phase-plan", "--precision", "--prefix-replacement", "--pretrained", "--re-evaluate"}
-    | {"--remote-sync", "--remote-sync-override", "--report-to-wandb", "--save-every", "--scale", "--seed"}
+    | {"--backend", "--remote-sync", "--remote-sync-override", "--report-to", "--report-to-wandb", "--save-every"}
+    | {"--scale", "--seed"}
     | {"--skip-train", "--tokmult-eval", "--torchcompile", "--val-data", "--val-data-key"}
     | {"--val-frequency", "--val-sets-dir", "--warmup", "--wd", "--workers"},
     "eval": {

@@ -13,6 +13,7 @@ import torch
 
 from corpusmith.io import wds
 from corpusmith.io.wds import ManifestEntry
+from corpusmith.run.runner import Runner
 from training.model_config import ModelConfig
 from training.phase_plan import DataSource, Phase, PhasePlan
 from training.recipe import Recipe
@@ -91,3 +92,9 @@ def make_config(tmp_path: pathlib.Path, manifest: str) -> Any:
         return replace(config, **changed)
 
     return make
+
+
+@pytest.fixture
+def ray_is_up(runner: Runner) -> None:
+    """One Ray for all tests of the session: what starts a Runner of its own joins it."""
+    runner.connect()
