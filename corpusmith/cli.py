@@ -38,10 +38,16 @@ VERBS: dict[str, Verb] = {
         main="ray_processing.train_tokenizer:main", about="train a byte-level BPE tokenizer on pages"
     ),
     "tokenize": Verb(
-        main="ray_processing.tokenize_shuffle:main", about="tokenize and globally shuffle into webdataset"
+        main="ray_processing.tokenize_shuffle:main", about="tokenize, mix and globally shuffle into token shards"
     ),
+    "detokenize": Verb(main="ray_processing.detokenize:main", about="turn token shards back into pages"),
+    "trace": Verb(main="ray_processing.trace:main", about="follow pages into token shards, and sequences back"),
     "train": Verb(main="training.train:main", about="train a model of a fixed scale on a tokenized data set"),
     "eval": Verb(main="eval.eval_expdb:main", about="evaluate models of the experiment database"),
+    "compare-evals": Verb(
+        main="eval.compare_evals:main", about="confidence intervals of an evaluation, or of the difference of two"
+    ),
+    "expdb": Verb(main="corpusmith.expdb_command:main", about="tables and plots of the experiment database"),
     "report": Verb(main="corpusmith.report:main", about="write a run's self-contained HTML report"),
 }
 

@@ -122,8 +122,8 @@ class Explainer:
 
     def __init__(self, config: str, source_name: str | None, assets: str | None, seed: int) -> None:
         from baselines.assets import resolve_step
+        from baselines.core.compiled import LocalStep
         from baselines.core.factories import draws_random_numbers, get_mapper, looking_beside
-        from baselines.core.shard_processor import LocalStep
         from ray_processing.pipeline_config import Commit, load_pipeline
 
         self._seed = seed

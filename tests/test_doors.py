@@ -107,7 +107,11 @@ FLAGS = {
     "tokenize": EXECUTION
     | {"--content_key", "--exp-data-dir", "--input", "--keep-stages", "--no_shuffle", "--output", "--overwrite"}
     | {"--ray_spill_location", "--readable_name", "--seed", "--seqlen", "--source_ref_paths", "--subset", "--suffixes"}
-    | {"--tokenizer", "--wds_chunk_size"},
+    | {"--tokenizer", "--wds_chunk_size", "--default_dataset_yaml", "--do_sample", "--dtype", "--force_parallelism"}
+    | {"--format", "--mirror", "--mixture", "--num_writers_per_node", "--pack", "--pack_by", "--plan"}
+    | {"--prefix_replacement", "--with_source"},
+    "detokenize": EXECUTION | {"--data-key", "--dtype", "--exp-data-dir", "--overwrite", "--seqlen", "--tokenizer"},
+    "trace": {"--page", "--row", "--shard"},
     "train": {"--acc", "--attn-name", "--averagers", "--cd", "--chinchilla-multiplier", "--clean-exp"}
     | {"--data-config", "--data-order", "--data-tolerate-error-p", "--data-tolerate-num-ckpts"}
     | {"--do-eval", "--document-separator", "--domain-weights", "--downstream-eval", "--git-db"}

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from baselines.core.factory_utils import initialize_mapper, is_factory
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
@@ -63,6 +63,23 @@ def get_mapper(func: str, _profile: bool = False, _safe: bool = False, **kwargs:
     if _profile:
         mapper = _measure_time(mapper)
     return mapper
+
+
+class BatchMapper(Protocol):
+    """A mapper, made by a factory, that handles several pages better than one by one: models do."""
+
+    batch_size: int
+
+    def __call__(self, page: dict[str, Any]) -> list[dict[str, Any]]: ...
+
+    def apply_batch(self, pages: list[dict[str, Any]]) -> None:
+        """Change all pages in place, as calls with each would, and keep them all; nothing is changed if it raises."""
+
+
+def batch_mapper(mapper: Callable[..., Any]) -> BatchMapper | None:
+    """Return the mapper of `get_mapper` as what handles several pages at once, if it is one."""
+    made = mapper.args[0] if isinstance(mapper, functools.partial) and mapper.args else None
+    return made if hasattr(made, "apply_batch") else None
 
 
 def get_aggregator(func: str, **kwargs: Any) -> Callable[..., Any]:
