@@ -86,6 +86,7 @@ setup(
         "train": TRAIN,
         "eval": EVAL,
         "mix": [*TRAIN, "scikit-learn>=1.7"],
+        "wandb": ["wandb>=0.20"],
         "dev": DEV,
         "all": [*DEV, "scikit-learn>=1.7"],
     },
