@@ -18,9 +18,9 @@ from dedup.bloom import FilterHeader, FilterShape, read_filter_header, shape_for
 from dedup.bloom_shared import room_for
 
 VERSION = 1
-SAMPLED_SHARDS = 16
+SAMPLED_SHARDS = 32
 SAMPLED_BYTES = 1 << 20
-SAMPLE_MARGIN = 1.15
+SAMPLE_MARGIN = 1.5
 LEAST_NGRAMS = 1000
 PLAIN = ".jsonl"
 
