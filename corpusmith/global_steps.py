@@ -24,6 +24,9 @@ class GlobalStep:
 GLOBAL_STEPS: dict[str, GlobalStep] = {
     "bff": GlobalStep(config="dedup.bff_config:BffConfig", plan="dedup.bff_stage:plan_stage"),
     "exact_dedup": GlobalStep(config="dedup.exact:ExactConfig", plan="dedup.exact:plan_stage"),
+    "quantile_filter": GlobalStep(
+        config="ray_processing.quantile:QuantileConfig", plan="ray_processing.quantile:plan_stage"
+    ),
 }
 
 
