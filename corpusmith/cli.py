@@ -33,15 +33,21 @@ VERBS: dict[str, Verb] = {
     "dedup minhash": Verb(main="dedup.minhash:main", about="keep one of each cluster of nearly equal pages"),
     "mappers": Verb(main="baselines.mapper_reference:main", about="list the mappers, or document one"),
     "explain": Verb(main="ray_processing.explain:main", about="show what each mapper of a YAML does to some pages"),
-    "assets": Verb(main="baselines.assets:main", about="list, fetch and verify word lists and models"),
+    "assets": Verb(main="corpusmith.assets:main", about="list, fetch and verify word lists, models and task data"),
     "train-tokenizer": Verb(
         main="ray_processing.train_tokenizer:main", about="train a byte-level BPE tokenizer on pages"
     ),
     "tokenize": Verb(
-        main="ray_processing.tokenize_shuffle:main", about="tokenize and globally shuffle into webdataset"
+        main="ray_processing.tokenize_shuffle:main", about="tokenize, mix and globally shuffle into token shards"
     ),
+    "detokenize": Verb(main="ray_processing.detokenize:main", about="turn token shards back into pages"),
+    "trace": Verb(main="ray_processing.trace:main", about="follow pages into token shards, and sequences back"),
     "train": Verb(main="training.train:main", about="train a model of a fixed scale on a tokenized data set"),
     "eval": Verb(main="eval.eval_expdb:main", about="evaluate models of the experiment database"),
+    "compare-evals": Verb(
+        main="eval.compare_evals:main", about="confidence intervals of an evaluation, or of the difference of two"
+    ),
+    "expdb": Verb(main="corpusmith.expdb_command:main", about="tables and plots of the experiment database"),
     "report": Verb(main="corpusmith.report:main", about="write a run's self-contained HTML report"),
 }
 

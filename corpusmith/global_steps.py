@@ -26,6 +26,7 @@ class GlobalStep:
 
 
 GLOBAL_STEPS: dict[str, GlobalStep] = {
+    "bff": GlobalStep(config="dedup.bff_config:BffConfig", plan="dedup.bff_stage:plan_stage"),
     "exact_dedup": GlobalStep(
         config="dedup.exact_config:ExactConfig",
         plan="dedup.exact:plan_stage",
