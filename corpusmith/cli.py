@@ -29,6 +29,7 @@ VERBS: dict[str, Verb] = {
     ),
     "ingest": Verb(main="raw_sources.ingest:main", about="extract page shards from WARC files"),
     "process": Verb(main="ray_processing.process:main", about="filter, enrich and deduplicate pages as a YAML says"),
+    "dedup bff": Verb(main="dedup.bff:main", about="remove text whose n-grams were seen before, by a Bloom filter"),
     "dedup exact": Verb(main="dedup.exact:main", about="keep one of all pages, addresses or lines with equal content"),
     "dedup minhash": Verb(main="dedup.minhash:main", about="keep one of each cluster of nearly equal pages"),
     "mappers": Verb(main="baselines.mapper_reference:main", about="list the mappers, or document one"),

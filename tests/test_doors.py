@@ -60,6 +60,7 @@ IMPORTS = {
 SCRIPTS = [
     "baselines/process_single_file.py",
     "baselines/train_fasttext_classifier.py",
+    "dedup/bff.py",
     "dedup/exact.py",
     "dedup/minhash.py",
     "ray_processing/dedup_jsonl.py",
@@ -87,6 +88,11 @@ FLAGS = {
     | {"--assets"}
     | {"--overwrite", "--raw_data_dirpath", "--readable_name", "--seed", "--shard_list_file", "--shard_list_filters"}
     | {"--source_name", "--source_ref_paths", "--workers"},
+    "dedup bff": EXECUTION
+    | {"--annotate", "--bloom-filter-file", "--content-key", "--expected-ngram-count", "--filtering-threshold", "-t"}
+    | {"--fp-rate", "--inputs", "--max-ngram-size", "--min-ngram-size", "--no-progress-bar", "--no-save-bloom-filter"}
+    | {"--no-update-bloom-filter", "--num-hashers", "--output-directory", "--overwrite", "--plan", "--remove-type"}
+    | {"--shard-num", "--substr-seqlen", "--threads", "--total-shards"},
     "dedup exact": EXECUTION | DEDUP | {"--normalize"},
     "dedup minhash": EXECUTION
     | DEDUP
