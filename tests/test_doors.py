@@ -108,6 +108,7 @@ FLAGS = {
         "--overwrite",
         "--sample_rate",
         "--seed",
+        "--special_tokens",
         "--vocab_size",
     },
     "tokenize": EXECUTION
