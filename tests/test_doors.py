@@ -62,6 +62,7 @@ SCRIPTS = [
     "eval/eval_openlm_ckpt.py",
     "eval/aggregated_metrics.py",
     "tools/eval_expdb.py",
+    "tools/expdb.py",
     "tools/make_wds_manifest.py",
 ]
 EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus"}
@@ -94,17 +95,13 @@ FLAGS = {
     | {"--data-tolerate-num-ckpts", "--git-db", "--global-bs", "--log-every", "--logs", "--lr"}
     | {"--multiple-data-passes", "--name-suffix", "--num-checkpoints", "--precision", "--pretrained", "--scale"}
     | {"--seed", "--torchcompile", "--val-data", "--val-data-key", "--val-frequency", "--warmup", "--wd", "--workers"},
-    "eval": {
-        "--database_path",
-        "--end_idx",
-        "--eval_yaml",
-        "--filters",
-        "-f",
-        "--no_skip",
-        "--num_gpus",
-        "--output_dir",
-    }
-    | {"--seed", "--start_idx", "--table", "--tokenizer"},
+    "eval": {"--checkpoint_replacement", "--database_path", "--end_idx", "--eval_data", "--eval_dir", "--eval_yaml"}
+    | {"--filters", "--hf_cache_dir", "--hf_model", "--max_batch_tokens", "--no_skip", "--num_gpus", "--output_dir"}
+    | {"--prefix_replacement", "--seed", "--skip_perplexity", "--start_idx", "--table", "--tokenizer", "-f"},
+    "compare-evals": {"--confidence", "--json", "--resamples", "--seed"},
+    "expdb": {"--columns", "--database_path", "--filter", "--leading_columns", "--max_colwidth", "--max_rows"}
+    | {"--output_csv", "--output_html", "--output_md", "--plot", "--plot_column", "--sort_by", "--table"}
+    | {"-c", "-f", "-l"},
     "report": {"--exp-data-dir", "--output"},
 }
 
