@@ -39,7 +39,7 @@ from eval.tasks import (
     Task,
     read_rows,
 )
-from eval.tokenizers import load_hugging_face_tokenizer
+from eval.prompt_tokenizers import load_hugging_face_tokenizer
 
 TASKS = {
     MULTIPLE_CHOICE: ("arc_easy", "piqa", "commonsense_qa", "openbook_qa", "boolq"),

@@ -1,8 +1,8 @@
 """All 53 tasks in one run: for each task the items, the seconds and the score, with a tiny untrained model.
 
 Tasks whose data is not in --source run on invented rows of the right shape, with the right categories; the table marks
-them. With --quick, the first rows of each real file. `ours` is the CPU seconds of a task, `other` the milliseconds of an
-item, `ratio` its accuracy.
+them. With --quick, the first rows of each real file. `ours` is the CPU seconds of a task, `other` the milliseconds of
+an item, `ratio` its accuracy.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from eval.aggregation import aggregate
 from eval.harness import evaluate
 from eval.models import OpenLMModel
 from eval.tasks import Suite
-from eval.tokenizers import load_prompt_tokenizer
+from eval.prompt_tokenizers import load_prompt_tokenizer
 from training.model import Transformer
 from training.model_config import ModelConfig
 

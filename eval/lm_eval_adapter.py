@@ -22,7 +22,7 @@ from eval.inference import generate
 from eval.models import OpenLMModel
 from eval.prompts import GenerationInput
 from eval.request_scores import TokenRequest, score_requests
-from eval.tokenizers import load_prompt_tokenizer
+from eval.prompt_tokenizers import load_prompt_tokenizer
 from training.checkpoint import load_model
 
 try:

@@ -12,7 +12,7 @@ from eval.aggregation import aggregate, load_facts
 from eval.harness import evaluate
 from eval.results import TaskResult
 from eval.tasks import Suite
-from eval.tokenizers import load_prompt_tokenizer
+from eval.prompt_tokenizers import load_prompt_tokenizer
 from tests.eval.test_invariance import open_lm
 
 ROWS = 12

@@ -22,7 +22,7 @@ from eval.tasks import (
     load_suite,
     read_rows,
 )
-from eval.tokenizers import load_prompt_tokenizer
+from eval.prompt_tokenizers import load_prompt_tokenizer
 
 ANIMALS: list[Row] = [
     MultipleChoiceRow("Question: Which one barks?", ("a dog", "a trout"), 0),
