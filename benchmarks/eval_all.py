@@ -24,8 +24,8 @@ from corpusmith.errors import CorpusmithError, InputError
 from eval.aggregation import aggregate
 from eval.harness import evaluate
 from eval.models import OpenLMModel
-from eval.tasks import Suite
 from eval.prompt_tokenizers import load_prompt_tokenizer
+from eval.tasks import Suite
 from training.model import Transformer
 from training.model_config import ModelConfig
 

@@ -20,9 +20,9 @@ from corpusmith.text.tokenizer import GPT_NEOX
 from eval.batching import TokenBudget
 from eval.inference import generate
 from eval.models import OpenLMModel
+from eval.prompt_tokenizers import load_prompt_tokenizer
 from eval.prompts import GenerationInput
 from eval.request_scores import TokenRequest, score_requests
-from eval.prompt_tokenizers import load_prompt_tokenizer
 from training.checkpoint import load_model
 
 try:

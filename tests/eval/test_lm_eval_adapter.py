@@ -13,9 +13,9 @@ import torch
 
 from corpusmith.errors import InputError
 from eval.models import OpenLMModel, TableModel
+from eval.prompt_tokenizers import load_prompt_tokenizer
 from eval.prompts import GenerationInput, ScoredInput
 from eval.request_scores import TokenRequest, score_requests
-from eval.prompt_tokenizers import load_prompt_tokenizer
 from tests.eval.making import write_checkpoint, write_tokenizer
 from tests.eval.plain import continuation, span_losses
 from tests.eval.test_invariance import VOCABULARY, model_of, plain_logits
