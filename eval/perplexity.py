@@ -14,11 +14,12 @@ from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say, track
 from eval.perplexity_sets import PALOMA_SHARDS, VALIDATION_SHARDS, downstream_sets
+from training.batch import BatchSpec
 from training.distributed import Ranks
-from training.loader import BatchSpec
 from training.masking import TargetMask
 from training.model import Transformer
-from training.validation import TokenShards, find_token_shards, validation_loss
+from training.token_data import TokenShards, find_token_shards
+from training.validation import validation_loss
 
 VALIDATION = "perplexity"
 PALOMA = "paloma_perplexity"
@@ -90,7 +91,7 @@ def _find(name: str, paths: Sequence[str], data_key: str, folders: Sequence[str]
             missing = [url for url in urls if not storage.exists(url)]
             if missing:
                 raise InputError(f"{name}: {missing[0]} is missing beside {urls[0]}")
-            return TokenShards(path=name, urls=urls, data_key=data_key)
+            return TokenShards(path=name, shards=[find_token_shards(url, data_key).shards[0] for url in urls])
     return None
 
 
@@ -108,7 +109,6 @@ def _loss(module: Transformer, shards: TokenShards, ranks: Ranks) -> float:
         seq_len=config.seq_len,
         vocab_size=config.vocab_size,
         batch_size=max(1, _BATCH_TOKENS // config.seq_len),
-        data_key=shards.data_key,
         mask=TargetMask(left=_MASK_LEFT, individual=_MASK_INDIVIDUAL, squash=True) if masked else None,
     )
     return validation_loss(module, shards, spec, precision="fp32", ranks=ranks).loss
