@@ -18,6 +18,7 @@ MAPPERS = [
 EXTRACT = ["justext>=3.0", "lxml_html_clean>=0.4", "trafilatura>=2.0"]
 TRAIN = ["torch>=2.9", "tensorboard>=2.20", "transformers>=5"]
 EVAL = [*TRAIN]
+LM_EVAL = [*EVAL, "lm-eval>=0.4.9"]
 DEV = [
     *MAPPERS,
     *EXTRACT,
@@ -85,6 +86,7 @@ setup(
         "kenlm": ["kenlm>=0.3"],
         "train": TRAIN,
         "eval": EVAL,
+        "lm-eval": LM_EVAL,
         "mix": [*TRAIN, "scikit-learn>=1.7"],
         "wandb": ["wandb>=0.20"],
         "dev": DEV,

@@ -71,6 +71,7 @@ SCRIPTS = [
     "finetuning/download_data.py",
     "finetuning/preprocess_data.py",
     "tools/eval_expdb.py",
+    "tools/expdb.py",
     "tools/import_hf_model.py",
     "tools/make_wds_manifest.py",
     "tools/push_openlm_model_to_hf.py",
@@ -130,17 +131,13 @@ FLAGS = {
     | {"--scale", "--seed"}
     | {"--skip-train", "--tokmult-eval", "--torchcompile", "--val-data", "--val-data-key"}
     | {"--val-frequency", "--val-sets-dir", "--warmup", "--wd", "--workers"},
-    "eval": {
-        "--database_path",
-        "--end_idx",
-        "--eval_yaml",
-        "--filters",
-        "-f",
-        "--no_skip",
-        "--num_gpus",
-        "--output_dir",
-    }
-    | {"--seed", "--start_idx", "--table", "--tokenizer"},
+    "eval": {"--checkpoint_replacement", "--database_path", "--end_idx", "--eval_data", "--eval_dir", "--eval_yaml"}
+    | {"--filters", "--hf_cache_dir", "--hf_model", "--max_batch_tokens", "--no_skip", "--num_gpus", "--output_dir"}
+    | {"--prefix_replacement", "--seed", "--skip_perplexity", "--start_idx", "--table", "--tokenizer", "-f"},
+    "compare-evals": {"--confidence", "--json", "--resamples", "--seed"},
+    "expdb": {"--columns", "--database_path", "--filter", "--leading_columns", "--max_colwidth", "--max_rows"}
+    | {"--output_csv", "--output_html", "--output_md", "--plot", "--plot_column", "--sort_by", "--table"}
+    | {"-c", "-f", "-l"},
     "report": {"--exp-data-dir", "--output"},
 }
 
