@@ -27,7 +27,10 @@ VERBS: dict[str, Verb] = {
     "sample-crawl": Verb(
         main="raw_sources.sample:main", about="make a small seeded crawl (WARC files) without network"
     ),
-    "ingest": Verb(main="raw_sources.ingest:main", about="extract page shards from WARC files"),
+    "common-crawl": Verb(
+        main="raw_sources.common_crawl_cli:main", about="list and sample Common Crawl's files, query its index"
+    ),
+    "ingest": Verb(main="raw_sources.ingest:main", about="make page shards of archives, tables and documents"),
     "process": Verb(main="ray_processing.process:main", about="filter, enrich and deduplicate pages as a YAML says"),
     "mappers": Verb(main="baselines.mapper_reference:main", about="list the mappers, or document one"),
     "explain": Verb(main="ray_processing.explain:main", about="show what each mapper of a YAML does to some pages"),

@@ -57,6 +57,7 @@ IMPORTS = {
 SCRIPTS = [
     "baselines/process_single_file.py",
     "baselines/train_fasttext_classifier.py",
+    "raw_sources/process_common_crawl.py",
     "ray_processing/process.py",
     "ray_processing/tokenize_shuffle.py",
     "eval/eval_openlm_ckpt.py",
@@ -68,7 +69,9 @@ EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus
 FLAGS = {
     "sample-crawl": {"--output", "--overwrite", "--pages", "--seed"},
     "ingest": EXECUTION
-    | {"--exp-data-dir", "--ignore_failures", "--input", "--output_dir", "--overwrite", "--readable_name"},
+    | {"--exp-data-dir", "--ignore_failures", "--input", "--output_dir", "--overwrite", "--readable_name"}
+    | {"--base", "--config", "--extractor", "--kinds", "--page_seconds", "--paths_file", "--records"},
+    "common-crawl": set(),
     "process": EXECUTION
     | {"--config_path", "--exp-data-dir", "--ignore_failures", "--keep-stages", "--num_shards", "--output_dir"}
     | {"--assets"}
