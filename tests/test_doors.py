@@ -64,6 +64,7 @@ SCRIPTS = [
     "dedup/exact.py",
     "dedup/minhash.py",
     "ray_processing/dedup_jsonl.py",
+    "raw_sources/process_common_crawl.py",
     "ray_processing/process.py",
     "ray_processing/tokenize_shuffle.py",
     "eval/eval_openlm_ckpt.py",
@@ -83,7 +84,9 @@ DEDUP = {"--content_key", "--exp-data-dir", "--input", "--output_dir", "--overwr
 FLAGS = {
     "sample-crawl": {"--output", "--overwrite", "--pages", "--seed"},
     "ingest": EXECUTION
-    | {"--exp-data-dir", "--ignore_failures", "--input", "--output_dir", "--overwrite", "--readable_name"},
+    | {"--exp-data-dir", "--ignore_failures", "--input", "--output_dir", "--overwrite", "--readable_name"}
+    | {"--base", "--config", "--extractor", "--kinds", "--page_seconds", "--paths_file", "--records"},
+    "common-crawl": set(),
     "process": EXECUTION
     | {"--config_path", "--exp-data-dir", "--ignore_failures", "--keep-stages", "--num_shards", "--output_dir"}
     | {"--assets"}
