@@ -67,6 +67,15 @@ def text_filter(predicate: Callable[..., bool]) -> Callable[..., list[Page]]:
     return read_only(filter_by_text)
 
 
+def runs_on_actors(func: F) -> F:
+    """Mark a factory whose mapper holds a large model: Ray actors keep it from shard to shard, and may have a GPU.
+
+    Such a factory has the argument `device`; unless that is "cpu" an actor asks for a GPU where the cluster has any.
+    """
+    func.runs_on_actors = True  # type: ignore[attr-defined]
+    return func
+
+
 def forwards_keywords(choose: Callable[[Mapping[str, Any]], Iterable[Callable[..., Any]]]) -> Callable[[F], F]:
     """Mark a mapper that hands its `**kwargs` on, so that a YAML's arguments can be checked before the run.
 
