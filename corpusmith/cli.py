@@ -1,4 +1,4 @@
-"""The one console command: `corpusmith VERB …`.
+"""The one console command: `corpusmith VERB …`; some verbs are two words (`dedup exact`).
 
 Each verb is the `main` of the module that also serves the script of that name; it is imported when the verb is
 called, so `corpusmith --help` is instant.
@@ -29,9 +29,11 @@ VERBS: dict[str, Verb] = {
     ),
     "ingest": Verb(main="raw_sources.ingest:main", about="extract page shards from WARC files"),
     "process": Verb(main="ray_processing.process:main", about="filter, enrich and deduplicate pages as a YAML says"),
+    "dedup exact": Verb(main="dedup.exact:main", about="keep one of all pages, addresses or lines with equal content"),
+    "dedup minhash": Verb(main="dedup.minhash:main", about="keep one of each cluster of nearly equal pages"),
     "mappers": Verb(main="baselines.mapper_reference:main", about="list the mappers, or document one"),
     "explain": Verb(main="ray_processing.explain:main", about="show what each mapper of a YAML does to some pages"),
-    "assets": Verb(main="baselines.assets:main", about="list, fetch and verify word lists and models"),
+    "assets": Verb(main="corpusmith.assets:main", about="list, fetch and verify word lists, models and task data"),
     "train-tokenizer": Verb(
         main="ray_processing.train_tokenizer:main", about="train a byte-level BPE tokenizer on pages"
     ),
@@ -66,10 +68,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         sys.stdout.write(f"corpusmith {__version__}\n")
         return 0
-    name, rest = arguments[0], arguments[1:]
+    name = " ".join(arguments[:2]) if " ".join(arguments[:2]) in VERBS else arguments[0]
     if name not in VERBS:
-        sys.stderr.write(f"error: no verb {name!r}{did_you_mean(name, VERBS)} (corpusmith --help lists them)\n")
+        sys.stderr.write(f"error: {_no_verb(arguments)} (corpusmith --help lists them)\n")
         return 2
     module, _, function = VERBS[name].main.partition(":")
-    code: int = getattr(importlib.import_module(module), function)(rest)
+    code: int = getattr(importlib.import_module(module), function)(arguments[len(name.split()) :])
     return code
+
+
+def _no_verb(arguments: list[str]) -> str:
+    """What is wrong with a verb that there is not."""
+    name = arguments[0]
+    family = [verb.split()[1] for verb in VERBS if verb.startswith(f"{name} ")]
+    if not family:
+        return f"no verb {name!r}{did_you_mean(name, VERBS)}"
+    if len(arguments) == 1 or arguments[1].startswith("-"):
+        return f"{name!r} needs one of: {', '.join(family)}"
+    return f"no {name!r} called {arguments[1]!r}{did_you_mean(arguments[1], family)}"

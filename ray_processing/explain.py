@@ -123,7 +123,7 @@ class Explainer:
     def __init__(self, config: str, source_name: str | None, assets: str | None, seed: int) -> None:
         from baselines.assets import resolve_step
         from baselines.core.compiled import LocalStep
-        from baselines.core.factories import draws_random_numbers, get_mapper
+        from baselines.core.factories import draws_random_numbers, get_mapper, looking_beside
         from ray_processing.pipeline_config import Commit, load_pipeline
 
         self._seed = seed
@@ -135,7 +135,8 @@ class Explainer:
                 self._steps.append((step.key, None, False))
                 continue
             resolved = resolve_step(step.func, step.arguments, assets, f"step {step.key}")
-            mapper = get_mapper(step.func, **resolved.arguments)
+            with looking_beside(step.folder):
+                mapper = get_mapper(step.func, **resolved.arguments)
             running = dataclasses.replace(step, arguments=resolved.arguments)
             self._steps.append((running, mapper, draws_random_numbers(step.func)))
 
@@ -162,11 +163,13 @@ class Explainer:
 
 def _apply(step: Any, mapper: Any, page: Page) -> tuple[Finding, list[Page]]:
     """What a local step (`baselines.core.shard_processor.LocalStep`) did, and the pages that it gave."""
+    from baselines.core.factories import error_text
+
     before, name = copy.deepcopy(page), step.reason
     try:
         results = mapper(page)
     except Exception as error:  # noqa: BLE001 - the page boundary: the error is what is to be shown
-        return Finding(step=name, verdict=FAILED, details=f"{type(error).__name__}: {error}"), []
+        return Finding(step=name, verdict=FAILED, details=error_text(error, step.func, step.folder)), []
     if not isinstance(results, list):
         return Finding(step=name, verdict=FAILED, details=f"returned {type(results).__name__} instead of a list"), []
     if not results:

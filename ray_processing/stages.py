@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from baselines.assets import resolve_step
 from baselines.core.compiled import LocalStep
-from baselines.core.factories import load_mapper_function
+from baselines.core.factories import custom_path, load_mapper_function, looking_beside
 from baselines.core.shard_processor import LocalTask, process_shard
 from corpusmith.errors import InputError
 from corpusmith.global_steps import GLOBAL_STEPS, resolve
@@ -46,8 +47,10 @@ def processed_name(name: str) -> str:
     return f"{shard_stem(name)}_processed.{extension}"
 
 
-def plan_stages(pipeline: Pipeline, seed: int, assets: str | None = None) -> list[StagePlan]:
+def plan_stages(pipeline: Pipeline, seed: int, assets: str | None = None, *, profile: bool = False) -> list[StagePlan]:
     """The stages of a pipeline, in order; `assets`: a folder of lists and models, or `sample`.
+
+    `profile`: measure the I/O floor of each shard of local steps too, which decides nothing.
 
     Raises InputError where a list or model is missing.
     """
@@ -58,7 +61,7 @@ def plan_stages(pipeline: Pipeline, seed: int, assets: str | None = None) -> lis
             local.append(step)
             continue
         if local:
-            plans.append(plan_local(tuple(local), seed, assets))
+            plans.append(plan_local(tuple(local), seed, assets, profile=profile))
             local = []
         if isinstance(step, GlobalCall):
             plans.append(_plan_global(step))
@@ -74,11 +77,10 @@ def _plan_global(step: GlobalCall) -> StagePlan:
 
 def _step_code(step: LocalStep) -> Tree:
     """The VERSION of the module that holds a mapper of ours, or the content of the user's file."""
-    module = load_mapper_function(step.func).__module__
     if "." in step.func:
-        folder, _, _ = step.func.rpartition(".")
-        return {"file": asset_hashes(folder.replace(".", "/") + ".py")}
-    return {"code": code_versions([module])}
+        with looking_beside(step.folder):
+            return {"file": sorted(asset_hashes(custom_path(step.func)).values())}
+    return {"code": code_versions([load_mapper_function(step.func).__module__])}
 
 
 def _find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple[LocalStep, ...], dict[str, str]]:
@@ -93,7 +95,9 @@ def _find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple
     return running, hashes
 
 
-def plan_local(steps: tuple[LocalStep, ...], seed: int, assets: str | None = None) -> StagePlan:
+def plan_local(
+    steps: tuple[LocalStep, ...], seed: int, assets: str | None = None, *, profile: bool = False
+) -> StagePlan:
     """The stage of a run of local steps; `assets` as in `plan_stages`."""
     running, hashes = _find_files(steps, assets)
     fingerprint: Tree = {f"steps[{step.index}]": {**step.to_json(), **_step_code(step)} for step in steps}
@@ -111,6 +115,7 @@ def plan_local(steps: tuple[LocalStep, ...], seed: int, assets: str | None = Non
                 output=names[unit],
                 steps=running,
                 seed=seed,
+                profile=profile,
             )
             for unit in stage.pending()
         }
@@ -120,9 +125,22 @@ def plan_local(steps: tuple[LocalStep, ...], seed: int, assets: str | None = Non
             tasks,
             label=f"{stage.place.name} ({len(steps)} steps)",
             set_up="corpusmith.text.segment:warm_kernels",
+            actors=_actors(running),
         )
 
     return StagePlan(name=LOCAL_STAGE, fingerprint=fingerprint, work=work)
+
+
+def _actors(steps: tuple[LocalStep, ...]) -> Literal["cpu", "gpu"] | None:
+    """Whether a step's model should stay on an actor, and whether any of these can use a GPU."""
+    heavy = [
+        step
+        for step in steps
+        if "." not in step.func and getattr(load_mapper_function(step.func), "runs_on_actors", False)
+    ]
+    if not heavy:
+        return None
+    return "cpu" if all(step.arguments.get("device") == "cpu" for step in heavy) else "gpu"
 
 
 def _output_names(shards: list[ShardRef]) -> dict[str, str]:

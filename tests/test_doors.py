@@ -55,11 +55,14 @@ IMPORTS = {
     "baselines.mappers.filters.content_filters": ["repetition_filter", "stop_word_filter"],
     "baselines.mappers.filters.metadata_filters": ["random_sampling_filter", "url_substring_filter"],
     "baselines.mappers.modifiers": ["newline_removal_modifier", "within_page_dedup"],
-    "ray_processing": ["GLOBAL_FUNCTIONS"],
+    "ray_processing": ["GLOBAL_FUNCTIONS", "dedup_jsonl"],
 }
 SCRIPTS = [
     "baselines/process_single_file.py",
     "baselines/train_fasttext_classifier.py",
+    "dedup/exact.py",
+    "dedup/minhash.py",
+    "ray_processing/dedup_jsonl.py",
     "ray_processing/process.py",
     "ray_processing/tokenize_shuffle.py",
     "eval/eval_openlm_ckpt.py",
@@ -68,6 +71,9 @@ SCRIPTS = [
     "tools/make_wds_manifest.py",
 ]
 EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus", "--ray_use_working_dir"}
+DEDUP = {"--content_key", "--exp-data-dir", "--input", "--output_dir", "--overwrite", "--plan", "--readable_name"} | {
+    *("--selection_key", "--selection_normalize", "--selection_reverse"),
+}
 FLAGS = {
     "sample-crawl": {"--output", "--overwrite", "--pages", "--seed"},
     "ingest": EXECUTION
@@ -77,6 +83,11 @@ FLAGS = {
     | {"--assets"}
     | {"--overwrite", "--raw_data_dirpath", "--readable_name", "--seed", "--shard_list_file", "--shard_list_filters"}
     | {"--source_name", "--source_ref_paths", "--workers"},
+    "dedup exact": EXECUTION | DEDUP | {"--normalize"},
+    "dedup minhash": EXECUTION
+    | DEDUP
+    | {"--annotate", "--bands", "--cluster_size_key", "--hash_family", "--ngram", "--ngram_size", "--num_hashes"}
+    | {"--preset", "--rows", "--seed", "--threshold"},
     "mappers": set(),
     "explain": {"--assets", "--config", "--page", "--raw_data_dirpath", "--seed", "--source_name"},
     "assets": {"--folder", "--from"},
@@ -93,10 +104,16 @@ FLAGS = {
     | {"--content_key", "--exp-data-dir", "--input", "--keep-stages", "--no_shuffle", "--output", "--overwrite"}
     | {"--ray_spill_location", "--readable_name", "--seed", "--seqlen", "--source_ref_paths", "--subset", "--suffixes"}
     | {"--tokenizer", "--wds_chunk_size"},
-    "train": {"--acc", "--cd", "--chinchilla-multiplier", "--data-config", "--data-tolerate-error-p"}
-    | {"--data-tolerate-num-ckpts", "--git-db", "--global-bs", "--log-every", "--logs", "--lr"}
-    | {"--multiple-data-passes", "--name-suffix", "--num-checkpoints", "--precision", "--pretrained", "--scale"}
-    | {"--seed", "--torchcompile", "--val-data", "--val-data-key", "--val-frequency", "--warmup", "--wd", "--workers"},
+    "train": {"--acc", "--attn-name", "--averagers", "--cd", "--chinchilla-multiplier", "--clean-exp"}
+    | {"--data-config", "--data-order", "--data-tolerate-error-p", "--data-tolerate-num-ckpts"}
+    | {"--do-eval", "--document-separator", "--domain-weights", "--downstream-eval", "--git-db"}
+    | {"--global-bs", "--load-pretrained-state", "--log-avg-model-training-loss", "--log-every", "--logs"}
+    | {"--lr", "--lr-decay", "--lr-decay-steps", "--lr-scheduler", "--manifest-prefix-override"}
+    | {"--mirror", "--multiple-data-passes", "--name-suffix", "--num-checkpoints", "--partial-model-dir"}
+    | {"--phase-plan", "--precision", "--prefix-replacement", "--pretrained", "--re-evaluate"}
+    | {"--remote-sync", "--remote-sync-override", "--report-to-wandb", "--save-every", "--scale", "--seed"}
+    | {"--skip-train", "--tokmult-eval", "--torchcompile", "--val-data", "--val-data-key"}
+    | {"--val-frequency", "--val-sets-dir", "--warmup", "--wd", "--workers"},
     "eval": {
         "--database_path",
         "--end_idx",
@@ -152,8 +169,9 @@ def test_each_help_ends_with_an_example_that_its_parser_takes(verb: str) -> None
     words = shlex.split(" ".join(line.strip().rstrip("\\") for line in lines[start + 1 :]))
     if words[0] == "torchrun":
         words = ["corpusmith", "train", *words[words.index("--") + 1 :]]
-    assert words[:2] == ["corpusmith", verb]
-    parser.parse_args(words[2:])
+    own = ["corpusmith", *verb.split()]
+    assert words[: len(own)] == own
+    parser.parse_args(words[len(own) :])
 
 
 def test_the_command_lists_its_verbs_and_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,6 +185,17 @@ def test_the_command_lists_its_verbs_and_suggests_the_nearest(capsys: pytest.Cap
     assert main([]) == 2
 
 
+def test_a_verb_of_two_words_says_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dedup"]) == 2
+    assert "'dedup' needs one of: " in capsys.readouterr().err
+    assert main(["dedup", "minhsh"]) == 2
+    assert "no 'dedup' called 'minhsh'; did you mean 'minhash'?" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["dedup", "exact", "--help"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: corpusmith dedup exact")
+
+
 def test_wrong_flags_end_with_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["process", "--no-such-flag"])
@@ -176,7 +205,8 @@ def test_wrong_flags_end_with_exit_code_two(capsys: pytest.CaptureFixture[str]) 
 
 def test_global_functions_resolve_when_read_and_importing_them_loads_no_ray() -> None:
     code = (
-        "import sys; from ray_processing import GLOBAL_FUNCTIONS; assert list(GLOBAL_FUNCTIONS) == ['exact_dedup']; "
+        "import sys; from ray_processing import GLOBAL_FUNCTIONS; "
+        "assert {'bff', 'exact_dedup', 'minhash_dedup'} <= set(GLOBAL_FUNCTIONS); "
         "assert not {'ray', 'torch'} & set(sys.modules); assert callable(GLOBAL_FUNCTIONS['exact_dedup'])"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

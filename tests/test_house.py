@@ -13,7 +13,7 @@ from corpusmith import house
 from corpusmith.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SCRIPT_FOLDERS = ("raw_sources", "baselines", "ray_processing", "training", "eval", "tools", "benchmarks")
+SCRIPT_FOLDERS = ("raw_sources", "baselines", "dedup", "ray_processing", "training", "eval", "tools", "benchmarks")
 
 
 def test_every_room_lies_beside_corpusmith() -> None:

@@ -6,7 +6,6 @@ Works as one plain process too. Torch is imported after the flags are parsed, so
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -22,17 +21,22 @@ def run(arguments: argparse.Namespace) -> int:
     """Train as the flags say; returns the exit code."""
     values = vars(arguments).copy()
     positional = values.pop("dataset")
-    if (positional is None) == (values["data_config"] is None):
-        raise InputError("give the data set's reference JSON once, with --data-config or as a bare argument")
-    values["data_config"] = values["data_config"] or positional
+    if values["re_evaluate"] is None:
+        for name in ("scale", "logs"):
+            if values[name] is None:
+                raise InputError(f"--{name} is required")
+        if (positional is None) == (values["data_config"] is None):
+            raise InputError("give the data set's reference JSON once, with --data-config or as a bare argument")
+    values["data_config"] = values["data_config"] or positional or ""
+    values |= {name: values[name] or "" for name in ("scale",)} | {"logs": values["logs"] or "logs"}
     if importlib.util.find_spec("torch") is None:
         raise missing_package("torch", "train")
-    from training.experiment import ExperimentOptions, run_experiment
+    from training.experiment import run_experiment
+    from training.experiment_options import ExperimentOptions
 
-    for name in ("val_data", "val_data_key"):
+    for name in ("val_data", "val_data_key", "domain_weights"):
         values[name] = tuple(values[name])
-    known = {field.name for field in dataclasses.fields(ExperimentOptions)}
-    run_experiment(ExperimentOptions(**{name: value for name, value in values.items() if name in known}))
+    run_experiment(ExperimentOptions(**values))
     return 0
 
 

@@ -11,13 +11,21 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
 
 from baselines.core.constants import CONTENT, Page
-from baselines.core.factories import BatchMapper, batch_mapper, draws_random_numbers, get_mapper, load_mapper_function
+from baselines.core.factories import (
+    BatchMapper,
+    batch_mapper,
+    draws_random_numbers,
+    error_text,
+    get_mapper,
+    load_mapper_function,
+    looking_beside,
+)
 from corpusmith.errors import UserError
 from corpusmith.text.segment import view
 
@@ -30,12 +38,16 @@ Mapper = Callable[[Page], list[Page]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalStep:
-    """A local step of a YAML: its index among all steps there, its function and arguments, and what it aggregates."""
+    """A local step of a YAML: its index among all steps there, its function and arguments, and what it aggregates.
+
+    `folder`: the folder of the YAML, where functions of the user's own may stand too.
+    """
 
     index: int
     func: str
     arguments: dict[str, Any] = field(default_factory=dict)
     aggregate: dict[str, Any] = field(default_factory=dict)
+    folder: str | None = None
 
     @property
     def key(self) -> str:
@@ -193,9 +205,11 @@ def _build(steps_json: bytes) -> tuple[BuiltStep, ...]:
     for position, document in enumerate(orjson.loads(steps_json)):
         step = LocalStep(**document)
         try:
-            mapper = get_mapper(step.func, **step.arguments)
+            with looking_beside(step.folder):
+                mapper = get_mapper(step.func, **step.arguments)
         except Exception as error:
-            raise UserError(f"step {step.key}: cannot be set up: {type(error).__name__}: {error}") from error
+            reason = error_text(error, step.func, step.folder)
+            raise UserError(f"step {step.key}: cannot be set up: {reason}") from error
         built.append(
             BuiltStep(
                 key=step.key,
@@ -214,8 +228,4 @@ def build_steps(steps: tuple[LocalStep, ...]) -> tuple[BuiltStep, ...]:
 
     Raises UserError naming the step whose factory fails.
     """
-    documents = [
-        {"index": step.index, "func": step.func, "arguments": step.arguments, "aggregate": step.aggregate}
-        for step in steps
-    ]
-    return _build(orjson.dumps(documents))
+    return _build(orjson.dumps([asdict(step) for step in steps]))

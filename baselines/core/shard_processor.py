@@ -13,7 +13,7 @@ from typing import Any
 
 from baselines.core.compiled import BuiltStep, FilterRun, LocalStep, build_steps, compile_steps
 from baselines.core.constants import CONTENT
-from baselines.core.factories import get_aggregator, get_transform
+from baselines.core.factories import error_text, get_aggregator, get_transform, looking_beside
 from baselines.core.profile import profile_of
 from corpusmith.io.shards import Page, Record, ShardRef, ShardWriter, dump_page, open_shard_writer, read_records
 from corpusmith.run.errors_file import READ_STEP, SetAside
@@ -144,7 +144,7 @@ class ShardProcessor:
                 result = built.mapper(page)
                 problem = _misreturned(result)
             except Exception as error:  # noqa: BLE001 - the page boundary: the shard goes on, the page is kept aside
-                result, problem = [], f"{type(error).__name__}: {error}"
+                result, problem = [], error_text(error, built.step.func, built.step.folder)
             tally.seconds += time.perf_counter() - started
             if problem is not None:
                 tally.errors += 1
@@ -233,9 +233,7 @@ class ShardProcessor:
             "tokens_out": self.tokens_out,
             "histograms": {"tokens_in": _trimmed(self.lengths_in), "tokens_out": _trimmed(self.lengths_out)},
             "aggregates": {
-                built.key: _aggregates(built.step.aggregate, tally.values)
-                for built, tally in pairs
-                if built.step.aggregate
+                built.key: _aggregates(built.step, tally.values) for built, tally in pairs if built.step.aggregate
             },
         }
 
@@ -267,16 +265,17 @@ def _step_row(step: LocalStep, tally: _Tally) -> dict[str, Any]:
     }
 
 
-def _aggregates(wanted: dict[str, Any], values: dict[str, list[Any]]) -> dict[str, Any]:
+def _aggregates(step: LocalStep, values: dict[str, list[Any]]) -> dict[str, Any]:
     """Aggregated values by page key; a key that no page has is left out."""
     result = {}
-    for key, how in wanted.items():
+    for key, how in step.aggregate.items():
         options = {"type": how} if isinstance(how, str) else dict(how)
-        aggregator = get_aggregator(options.pop("type"))
-        transform = options.pop("transform", None)
+        with looking_beside(step.folder):
+            aggregator = get_aggregator(options.pop("type"))
+            transform = options.pop("transform", None)
+            function = None if transform is None else get_transform(transform, **options)
         found = values.get(key, [])
-        if transform is not None:
-            function = get_transform(transform, **options)
+        if function is not None:
             found = [function(value) for value in found]
         if found:
             result[key] = {str(name): value for name, value in aggregator(found).items()}

@@ -16,6 +16,7 @@ import functools
 import importlib
 import io
 import json
+import mmap
 import os
 import pathlib
 import shutil
@@ -251,6 +252,17 @@ def read_range(url: str, start: int, length: int) -> bytes:
     backend, path = _backend(url)
     with _storage_errors(url):
         return backend.read_range(path, start, length)
+
+
+def map_bytes(url: str) -> memoryview:
+    """The content as memory: a local file is mapped, an object is read as a whole."""
+    backend, path = _backend(url)
+    if backend is not _LOCAL:
+        return memoryview(read_bytes(url))
+    with _storage_errors(url), open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return memoryview(b"")  # an empty file cannot be mapped
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 @contextlib.contextmanager

@@ -25,12 +25,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from corpusmith import house
 from corpusmith.errors import InputError, missing_package
 from corpusmith.run import worker
 from corpusmith.run.attempts import Attempt, cause_of, plan_batches
+from corpusmith.run.hands import Actors, Tasks
 from corpusmith.run.progress import say, track
 
 T = TypeVar("T")
@@ -120,6 +121,15 @@ def parse_bytes(text: str, where: str) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """A node of the cluster: Ray's id of it, its CPUs, and the bytes of memory that Ray counts on it."""
+
+    id: str
+    cpus: int
+    memory: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome(Generic[R]):
     """What became of one task: its value, or the error's message and traceback.
 
@@ -142,6 +152,15 @@ class _Flight:
 
     waiting: deque[Attempt]
     flying: dict[Any, Attempt] = field(default_factory=dict)
+
+
+def _affinity(node: str | None) -> dict[str, Any]:
+    """What tells Ray to run a task on a node while that one is there."""
+    if node is None:
+        return {}
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
 
 
 def _check_reachable(address: str) -> None:
@@ -191,34 +210,42 @@ class Runner:
         unit: str = "shards",
         set_up: str | None = None,
         sizes: Sequence[int | None] | None = None,
+        nodes: Sequence[str | None] | None = None,
+        actors: Literal["cpu", "gpu"] | None = None,
     ) -> Generator[Outcome[R], None, None]:
         """Run `function` once per task and yield outcomes as they arrive; their order means nothing.
 
         `function` is a module-level function; tasks and results are small. `set_up` (`"module:function"`) runs once
         per worker before its first task. `sizes`: bytes of each task's input, where known; small ones share a Ray
-        task. Closing the iterator, or an interrupt, cancels what is under way (what had to be killed for that may
-        leave temporary files: `storage.remove_leftovers`).
+        task. `nodes`: the node on which each task should run, where that matters; another takes it only where that one
+        is gone, and such a task should be given a size that keeps it alone. `actors`: run on Ray actors that keep what
+        they have loaded from task to task; with "gpu" each has a GPU where the cluster has any. Closing the iterator,
+        or an interrupt,
+        cancels what is under way (what had to be killed for that may leave temporary files:
+        `storage.remove_leftovers`).
         """
         if not tasks:
             return
         self._start()
         import ray
 
-        run: Any = ray.remote(max_retries=0)(worker.run_batch)
+        hands: Tasks | Actors = Tasks() if actors is None else Actors(gpus=actors == "gpu")
         folder = os.getcwd()
         self._refresh_limit()
         flight = _Flight(waiting=deque(plan_batches(sizes or [None] * len(tasks), self._parallel)))
-        with track(len(tasks), label, unit) as progress, self._cancelling(flight):
+        with track(len(tasks), label, unit) as progress, self._cancelling(flight, hands):
             while flight.waiting or flight.flying:
                 self._refresh_limit()
-                while flight.waiting and len(flight.flying) < self._limit:
+                while flight.waiting and hands.room(len(flight.flying), self._limit, self._parallel):
                     attempt = flight.waiting.popleft()
                     batch = [tasks[index] for index in attempt.indices]
-                    remote = run.options(**self._resources(attempt))
-                    flight.flying[remote.remote(function, batch, set_up, folder, attempt.watch)] = attempt
+                    node = nodes[attempt.indices[0]] if nodes is not None and len(attempt.indices) == 1 else None
+                    resources = {**self._resources(attempt), **_affinity(node)}
+                    reference = hands.give(resources, function, batch, set_up, folder, attempt.watch)
+                    flight.flying[reference] = attempt
                 done, _ = ray.wait(list(flight.flying), num_returns=1, timeout=RESOURCES_SECONDS)
                 for reference in done:
-                    for outcome in self._landed(flight, reference, lambda index: name(tasks[index])):
+                    for outcome in self._landed(flight, hands, reference, lambda index: name(tasks[index])):
                         progress.advance()
                         yield outcome
 
@@ -263,6 +290,22 @@ class Runner:
             object_store_memory=OBJECT_STORE_BYTES,
             **common,
         )
+
+    def nodes(self) -> list[Node]:
+        """The nodes that are alive and have CPUs, this machine's first, then by id; starts or joins the cluster."""
+        self._start()
+        import ray
+
+        here = ray.get_runtime_context().get_node_id()
+        found = [
+            Node(
+                id=node["NodeID"],
+                cpus=int(node["Resources"].get("CPU", 0)),
+                memory=int(node["Resources"].get("memory", 0)),
+            )
+            for node in self._nodes()
+        ]
+        return sorted((node for node in found if node.cpus), key=lambda node: (node.id != here, node.id))
 
     def _nodes(self) -> list[dict[str, Any]]:
         """The nodes that are alive."""
@@ -309,7 +352,9 @@ class Runner:
 
     # --- what comes back -------------------------------------------------------------------------------------
 
-    def _landed(self, flight: _Flight, reference: Any, name: Callable[[int], str]) -> list[Outcome[Any]]:
+    def _landed(
+        self, flight: _Flight, hands: Tasks | Actors, reference: Any, name: Callable[[int], str]
+    ) -> list[Outcome[Any]]:
         """The outcomes of a finished attempt; where its worker died what follows waits instead."""
         import ray
 
@@ -317,6 +362,7 @@ class Runner:
         try:
             results = ray.get(reference)
         except ray.exceptions.RayError as failure:
+            hands.take_back(reference, alive=False)
             cause = cause_of(failure)
             note = self._take_note(attempt)
             following = attempt.following(cause, self._execution.max_retries)
@@ -327,6 +373,7 @@ class Runner:
             (index,) = attempt.indices
             error, death = attempt.explain(cause, says, note), attempt.death(says, note)
             return [Outcome(name=name(index), index=index, error=error, tries=attempt.tries, death=death)]
+        hands.take_back(reference, alive=True)
         return [
             Outcome(name=name(index), index=index, value=value, error=error, traceback=trace, tries=attempt.tries)
             for index, (value, error, trace) in zip(attempt.indices, results, strict=True)
@@ -363,16 +410,21 @@ class Runner:
     # --- the end before the end ------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _cancelling(self, flight: _Flight) -> Iterator[None]:
-        """Cancel what still flies when the block ends early: gently, so that writers remove their files, then hard."""
+    def _cancelling(self, flight: _Flight, hands: Tasks | Actors) -> Iterator[None]:
+        """Cancel what still flies when the block ends early: gently, so that writers remove their files, then hard.
+
+        Actors end with the block in any case; they cannot be cancelled gently.
+        """
         try:
             yield
         except BaseException:
             import ray
 
-            with contextlib.suppress(ray.exceptions.RayError):
-                self._cancel(flight)
+            if not hands.end():
+                with contextlib.suppress(ray.exceptions.RayError):
+                    self._cancel(flight)
             raise
+        hands.end()
 
     def _cancel(self, flight: _Flight) -> None:
         import ray

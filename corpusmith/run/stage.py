@@ -15,10 +15,10 @@ atomically, so a unit whose record stands is done. Who restarts a killed stage f
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from corpusmith.errors import BalanceError, RunFailed
 from corpusmith.io import storage
@@ -251,10 +251,19 @@ class Stage:
         label: str,
         unit: str = "shards",
         set_up: str | None = None,
+        sizes: Mapping[str, int] | None = None,
+        nodes: Mapping[str, str] | None = None,
+        on_value: Callable[[str, Any], None] | None = None,
+        actors: Literal["cpu", "gpu"] | None = None,
     ) -> list[str]:
-        """Run `function(task)` for each unit; returns a line for each unit that failed, sorted by unit."""
+        """Run `function(task)` for each unit; returns a line for each unit that failed, sorted by unit.
+
+        `sizes` (default: those of the input shards) and `nodes` as in `Runner.map`, by unit, and so is `actors`;
+        `on_value(unit, value)` gets what the function returned.
+        """
         names = sorted(tasks)
-        sizes = {shard.name: shard.bytes for shard in self.inputs}
+        if sizes is None:
+            sizes = {shard.name: shard.bytes for shard in self.inputs}
         self._read = None
         self._forget_failures(names)
         outcomes = runner.map(
@@ -265,6 +274,8 @@ class Stage:
             unit=unit,
             set_up=set_up,
             sizes=[sizes.get(name) for name in names],
+            nodes=None if nodes is None else [nodes.get(name) for name in names],
+            actors=actors,
         )
         failures: list[tuple[str, str]] = []
         try:
@@ -272,6 +283,8 @@ class Stage:
                 if outcome.error is not None:
                     failures.append((names[outcome.index], outcome.error))
                     self._write_failure(names[outcome.index], outcome)
+                elif on_value is not None:
+                    on_value(names[outcome.index], outcome.value)
         finally:
             outcomes.close()
             self._remove_leftovers()

@@ -63,7 +63,7 @@ def test_each_step_has_a_line_until_the_page_is_gone(
     assert "2 stop words, 2 different ones" in first[3]
     assert len(first) == 5
     assert second[-1].startswith("  REMOVED     stop_word_filter(min_stop_word=2): 0 stop words")
-    assert third[-1] == "  RAISED      mine.odd(): ValueError: boom"
+    assert third[-1] == "  RAISED      mine.odd(): ValueError: boom (mine.py:3)"
     assert fourth[-1] == "  split       mine.odd(): into 2 pages"
     assert {path.name for path in tmp_path.iterdir()} - {path.name for path in before} <= {"__pycache__"}
 

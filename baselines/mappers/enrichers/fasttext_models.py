@@ -13,19 +13,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from corpusmith.assets import cache_folder, file_sha256
 from corpusmith.errors import InputError, missing_package
 from corpusmith.io import storage
 
 VERSION = 1
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
-CACHE_VARIABLE = "CORPUSMITH_ASSETS"
 LABEL_PREFIX = "__label__"
-
-
-def cache_folder() -> str:
-    """The folder of fetched models and lists: `CORPUSMITH_ASSETS`, by default `~/.cache/corpusmith/assets`."""
-    return os.environ.get(CACHE_VARIABLE) or os.path.expanduser("~/.cache/corpusmith/assets")
 
 
 def model_directory(subdirectory: str) -> str:
@@ -50,6 +45,8 @@ def find_model(subdirectory: str, filename: str) -> str | None:
 def local_copy(path_or_url: str, sha256: str | None = None) -> str:
     """The local path of a model; one behind a URL is copied to the cache once, and again where it changed.
 
+    With `sha256` a copy in the cache serves without a look at the URL.
+
     Args:
         path_or_url: local path, or URL of a scheme that storage can read.
         sha256: hex digest that the content must have; the cached copy is held to it too.
@@ -62,8 +59,8 @@ def local_copy(path_or_url: str, sha256: str | None = None) -> str:
             raise InputError(f"{path_or_url}: no such model file")
         target = path_or_url
     else:
-        info = storage.stat(path_or_url)
-        name = hashlib.sha256(f"{path_or_url}\n{info.size}:{info.etag}".encode()).hexdigest()[:16]
+        content = sha256 or _state(path_or_url)
+        name = hashlib.sha256(f"{path_or_url}\n{content}".encode()).hexdigest()[:16]
         target = os.path.join(cache_folder(), "by_url", f"{name}-{storage.basename(path_or_url.partition('?')[0])}")
         if not os.path.isfile(target):
             storage.copy_file(path_or_url, target)
@@ -74,13 +71,10 @@ def local_copy(path_or_url: str, sha256: str | None = None) -> str:
     return target
 
 
-def file_sha256(url: str) -> str:
-    """The hex digest of a file's content."""
-    digest = hashlib.sha256()
-    with storage.open_read(url) as file:
-        while piece := file.read(storage.COPY_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
+def _state(url: str) -> str:
+    """What changes with the content of a file."""
+    info = storage.stat(url)
+    return f"{info.size}:{info.etag}"
 
 
 @functools.cache
