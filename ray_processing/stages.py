@@ -54,18 +54,26 @@ def plan_stages(pipeline: Pipeline, seed: int, assets: str | None = None, *, pro
 
     Raises InputError where a list or model is missing.
     """
-    plans: list[StagePlan] = []
+    return [
+        _plan_global(run) if isinstance(run, GlobalCall) else plan_local(run, seed, assets, profile=profile)
+        for run in local_runs(pipeline)
+    ]
+
+
+def local_runs(pipeline: Pipeline) -> list[tuple[LocalStep, ...] | GlobalCall]:
+    """The steps of each stage: a run of local ones, or one global step."""
+    runs: list[tuple[LocalStep, ...] | GlobalCall] = []
     local: list[LocalStep] = []
     for step in (*pipeline.steps, Commit(index=-1)):
         if isinstance(step, LocalStep):
             local.append(step)
             continue
         if local:
-            plans.append(plan_local(tuple(local), seed, assets, profile=profile))
+            runs.append(tuple(local))
             local = []
         if isinstance(step, GlobalCall):
-            plans.append(_plan_global(step))
-    return plans
+            runs.append(step)
+    return runs
 
 
 def _plan_global(step: GlobalCall) -> StagePlan:
@@ -83,7 +91,7 @@ def _step_code(step: LocalStep) -> Tree:
     return {"code": code_versions([load_mapper_function(step.func).__module__])}
 
 
-def _find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple[LocalStep, ...], dict[str, str]]:
+def find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple[LocalStep, ...], dict[str, str]]:
     """The steps as they run, with the content hashes of the files that they use by the names that the YAML knows."""
     found = [resolve_step(step.func, step.arguments, assets, f"step {step.key}") for step in steps]
     running = tuple(replace(step, arguments=own.arguments) for step, own in zip(steps, found, strict=True))
@@ -99,7 +107,7 @@ def plan_local(
     steps: tuple[LocalStep, ...], seed: int, assets: str | None = None, *, profile: bool = False
 ) -> StagePlan:
     """The stage of a run of local steps; `assets` as in `plan_stages`."""
-    running, hashes = _find_files(steps, assets)
+    running, hashes = find_files(steps, assets)
     fingerprint: Tree = {f"steps[{step.index}]": {**step.to_json(), **_step_code(step)} for step in steps}
     fingerprint["assets"] = {**asset_hashes([step.arguments for step in steps]), **hashes}
     fingerprint["code"] = {**code_versions(LOCAL_MODULES), "unicode": UNICODE_VERSION}
