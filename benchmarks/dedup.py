@@ -12,10 +12,11 @@ if not __package__:
 import sys
 
 from benchmarks._bench import make_parser, report
+from benchmarks._dedup_bff import bff_rows
 from benchmarks._dedup_minhash import minhash_rows
 from corpusmith.errors import CorpusmithError
 
-PARTS = {"minhash": minhash_rows}
+PARTS = {"bff": bff_rows, "minhash": minhash_rows}
 
 
 def main() -> int:

@@ -20,7 +20,7 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError, missing_package
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from corpusmith.text.tokenizer import find_tokenizer, load_tokenizer
+from corpusmith.text.tokenizer import HuggingFaceTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -213,15 +213,14 @@ def _write_tokenizer(name: str, network: Any, folder: Path) -> None:
     """
     from transformers import PreTrainedTokenizerFast
 
-    path = find_tokenizer(name)
-    if path.endswith(".tiktoken"):
-        raise InputError(f"tokenizer {name}: Hugging Face needs a tokenizer.json, not a rank file")
     ours = load_tokenizer(name)
+    if not isinstance(ours, HuggingFaceTokenizer):
+        raise InputError(f"tokenizer {name}: Hugging Face needs a tokenizer.json, not a rank file")
     if ours.num_ids > network.config.vocab_size:
         raise InputError(f"tokenizer {name} has {ours.num_ids} ids, the model only {network.config.vocab_size}")
     end = ours.decode([ours.eot_id])
     with tempfile.NamedTemporaryFile(suffix=".json") as copy:
-        copy.write(storage.read_bytes(path))
+        copy.write(ours.content)
         copy.flush()
         make: Any = PreTrainedTokenizerFast
         theirs = make(tokenizer_file=copy.name, eos_token=end, bos_token=end, unk_token=end)
