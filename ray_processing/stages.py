@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from baselines.assets import resolve_step
-from baselines.core.factories import load_mapper_function
-from baselines.core.shard_processor import LocalStep, LocalTask, process_shard
+from baselines.core.compiled import LocalStep
+from baselines.core.factories import custom_path, load_mapper_function, looking_beside
+from baselines.core.shard_processor import LocalTask, process_shard
 from corpusmith.errors import InputError
 from corpusmith.global_steps import GLOBAL_STEPS, resolve
 from corpusmith.io.shards import TABLE_SUFFIXES, ShardRef, shard_stem
@@ -20,6 +21,7 @@ from ray_processing.pipeline_config import Commit, GlobalCall, Pipeline
 PROCESSED = "_processed.jsonl"
 LOCAL_STAGE = "local"
 LOCAL_MODULES = (
+    "baselines.core.compiled",
     "baselines.core.shard_processor",
     "baselines.mappers.core_utils",
     "baselines.mappers.enrichers.fasttext_models",
@@ -28,6 +30,7 @@ LOCAL_MODULES = (
     "corpusmith.text.hashing",
     "corpusmith.text.segment",
     "corpusmith.text.segment_kernels",
+    "corpusmith.text.survey_kernels",
 )
 
 
@@ -71,11 +74,10 @@ def _plan_global(step: GlobalCall) -> StagePlan:
 
 def _step_code(step: LocalStep) -> Tree:
     """The VERSION of the module that holds a mapper of ours, or the content of the user's file."""
-    module = load_mapper_function(step.func).__module__
     if "." in step.func:
-        folder, _, _ = step.func.rpartition(".")
-        return {"file": asset_hashes(folder.replace(".", "/") + ".py")}
-    return {"code": code_versions([module])}
+        with looking_beside(step.folder):
+            return {"file": sorted(asset_hashes(custom_path(step.func)).values())}
+    return {"code": code_versions([load_mapper_function(step.func).__module__])}
 
 
 def _find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple[LocalStep, ...], dict[str, str]]:

@@ -29,6 +29,7 @@ from corpusmith.errors import InputError, StorageError
 from corpusmith.redact import redact_place
 
 TEMPORARY_PREFIX = ".partial-"
+COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -294,6 +295,17 @@ def write_bytes(url: str, data: bytes) -> None:
     """Write a whole file atomically."""
     with atomic_write(url) as file:
         file.write(data)
+
+
+def copy_file(source: str, target: str) -> None:
+    """Copy a file to another URL piece by piece; the copy appears whole or not at all."""
+    with open_read(source) as reader, atomic_write(target) as writer:
+        while True:
+            with _storage_errors(source):
+                piece = reader.read(COPY_BYTES)
+            if not piece:
+                return
+            writer.write(piece)
 
 
 def append_bytes(url: str, data: bytes) -> None:

@@ -6,7 +6,8 @@ task's outcome and does not stop the others; a storage error that may pass is tr
 
 Departs from Ray's `max_retries` in that the runner itself hands a task to Ray again after a death: Ray would repeat
 one killed for memory without end, could not split a batch so that only the guilty task fails, and would not tell where
-the task was. From its second try on a task is alone and watched (`corpusmith.run.worker`).
+the task was. From its second try on a task is alone and watched (`corpusmith.run.worker`); what turns out to be poison
+is avoided by the tries that follow.
 
 Address: the flag, then `RAY_ADDRESS`, then a cluster of one on this machine (`address="local"`: without it Ray joins
 whatever cluster runs here).
@@ -21,16 +22,17 @@ import pathlib
 import re
 import socket
 import time
+import uuid
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from corpusmith import house
 from corpusmith.errors import InputError, missing_package
 from corpusmith.run import worker
-from corpusmith.run.attempts import Attempt, cause_of, plan_batches
+from corpusmith.run.attempts import Attempt, Poison, cause_of, plan_batches
 from corpusmith.run.progress import say, track
 
 T = TypeVar("T")
@@ -42,6 +44,20 @@ CONNECT_SECONDS = 5.0
 RESOURCES_SECONDS = 5.0
 CANCEL_SECONDS = 5.0
 NOTE_SECONDS = 20.0
+# what a working directory may hold besides code; Ray refuses more than some hundred MB
+NOT_SHIPPED = [
+    "tests/",
+    ".git/",
+    ".venv/",
+    "venv/",
+    ".peers/",
+    "*.zst",
+    "*.gz",
+    "*.tar",
+    "*.parquet",
+    "*.arrow",
+    "*.pt",
+]
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
@@ -53,7 +69,7 @@ class Execution:
     `cpus`: CPUs of the cluster of one (all of this machine by default), or how many are used at once in a joined one.
     `ray_address`: cluster to join. `max_retries`: how often a task is run again after its worker died.
     `task_cpus`: CPUs that Ray reserves for each task. `task_memory`: bytes of memory that it reserves (default: none,
-    so that only CPUs bound how many run at once).
+    so that only CPUs bound how many run at once). `ship_working_dir`: send the working directory to the workers.
     """
 
     cpus: int | None = None
@@ -61,6 +77,7 @@ class Execution:
     max_retries: int = 3
     task_cpus: int = 1
     task_memory: int | None = None
+    ship_working_dir: bool = False
 
 
 def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +87,11 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num_cpus", type=int, help="CPUs to use on this machine (default: all)")
     group.add_argument("--ray_num_cpus", type=int, default=1, help="CPUs reserved for each task (default 1)")
     group.add_argument("--memory_per_task", help="memory reserved for each task, like 4GiB (default: none)")
+    group.add_argument(
+        "--ray_use_working_dir",
+        action="store_true",
+        help="send the working directory (code, YAML, mappers of your own; not tests/) to the nodes of the cluster",
+    )
 
 
 def execution_from(arguments: argparse.Namespace) -> Execution:
@@ -84,6 +106,7 @@ def execution_from(arguments: argparse.Namespace) -> Execution:
         ray_address=arguments.ray_address,
         task_cpus=arguments.ray_num_cpus,
         task_memory=None if memory is None else parse_bytes(memory, "--memory_per_task"),
+        ship_working_dir=arguments.ray_use_working_dir,
     )
 
 
@@ -96,6 +119,15 @@ def parse_bytes(text: str, where: str) -> int:
     if number < 1:
         raise InputError(f"{where} must be at least 1 byte, got {text!r}")
     return int(number)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """A node of the cluster: Ray's id of it, its CPUs, and the bytes of memory that Ray counts on it."""
+
+    id: str
+    cpus: int
+    memory: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,10 +149,37 @@ class Outcome(Generic[R]):
 
 @dataclass(slots=True)
 class _Flight:
-    """What one `map` has waiting and under way."""
+    """What one `map` has waiting and under way, and the records that its tries avoid."""
 
     waiting: deque[Attempt]
     flying: dict[Any, Attempt] = field(default_factory=dict)
+    record_seconds: float | None = None
+    avoid: dict[str, dict[int, str]] = field(default_factory=dict)
+    on_poison: Callable[[Poison], None] = field(default=lambda _: None)
+
+    def watch(self, attempt: Attempt) -> worker.Watch | None:
+        """How an attempt is watched: from its second try on, or because records have a limit or are to be avoided."""
+        if attempt.watch is None:
+            return None
+        return worker.Watch(name=attempt.watch, record_seconds=self.record_seconds, avoid=self.avoid)
+
+    def add_poison(self, poison: Poison) -> bool:
+        """Avoid a record from now on; False where it was avoided already, so that it can't be the cause."""
+        known = self.avoid.setdefault(poison.url, {})
+        if poison.record in known:
+            return False
+        known[poison.record] = poison.reason
+        self.on_poison(poison)
+        return True
+
+
+def _affinity(node: str | None) -> dict[str, Any]:
+    """What tells Ray to run a task on a node while that one is there."""
+    if node is None:
+        return {}
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
 
 
 def _check_reachable(address: str) -> None:
@@ -170,13 +229,21 @@ class Runner:
         unit: str = "shards",
         set_up: str | None = None,
         sizes: Sequence[int | None] | None = None,
+        nodes: Sequence[str | None] | None = None,
+        record_seconds: float | None = None,
+        avoid: Mapping[str, Mapping[int, str]] | None = None,
+        on_poison: Callable[[Poison], None] | None = None,
     ) -> Generator[Outcome[R], None, None]:
         """Run `function` once per task and yield outcomes as they arrive; their order means nothing.
 
         `function` is a module-level function; tasks and results are small. `set_up` (`"module:function"`) runs once
         per worker before its first task. `sizes`: bytes of each task's input, where known; small ones share a Ray
-        task. Closing the iterator, or an interrupt, cancels what is under way (what had to be killed for that may
-        leave temporary files: `storage.remove_leftovers`).
+        task. `nodes`: the node on which each task should run, where that matters; another takes it only where that one
+        is gone, and such a task should be given a size that keeps it alone. `record_seconds`: CPU time after which a
+        record ends its worker and is poison; every try is watched then. `avoid`: records known to be poison, and why;
+        `on_poison` is told of each that is found. Closing the iterator, or an interrupt, cancels what is under way
+        (what had to be killed for that may leave temporary files:
+        `storage.remove_leftovers`).
         """
         if not tasks:
             return
@@ -186,20 +253,30 @@ class Runner:
         run: Any = ray.remote(max_retries=0)(worker.run_batch)
         folder = os.getcwd()
         self._refresh_limit()
-        flight = _Flight(waiting=deque(plan_batches(sizes or [None] * len(tasks), self._parallel)))
+        planned = plan_batches(sizes or [None] * len(tasks), self._parallel)
+        if record_seconds is not None or avoid:
+            planned = [replace(attempt, watch=uuid.uuid4().hex) for attempt in planned]
+        flight = _Flight(waiting=deque(planned), record_seconds=record_seconds)
+        flight.avoid = {url: dict(records) for url, records in (avoid or {}).items()}
+        flight.on_poison = on_poison or flight.on_poison
         with track(len(tasks), label, unit) as progress, self._cancelling(flight):
             while flight.waiting or flight.flying:
                 self._refresh_limit()
                 while flight.waiting and len(flight.flying) < self._limit:
                     attempt = flight.waiting.popleft()
                     batch = [tasks[index] for index in attempt.indices]
-                    remote = run.options(**self._resources(attempt))
-                    flight.flying[remote.remote(function, batch, set_up, folder, attempt.watch)] = attempt
+                    node = nodes[attempt.indices[0]] if nodes is not None and len(attempt.indices) == 1 else None
+                    remote = run.options(**self._resources(attempt), **_affinity(node))
+                    flight.flying[remote.remote(function, batch, set_up, folder, flight.watch(attempt))] = attempt
                 done, _ = ray.wait(list(flight.flying), num_returns=1, timeout=RESOURCES_SECONDS)
                 for reference in done:
                     for outcome in self._landed(flight, reference, lambda index: name(tasks[index])):
                         progress.advance()
                         yield outcome
+
+    def connect(self) -> None:
+        """Start or join the cluster now, for a caller that has actors of its own."""
+        self._start()
 
     # --- the cluster -----------------------------------------------------------------------------------------
 
@@ -226,6 +303,8 @@ class Runner:
 
         address = self._execution.ray_address or os.environ.get("RAY_ADDRESS")
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if self._execution.ship_working_dir:
+            common["runtime_env"] = {"working_dir": os.getcwd(), "excludes": NOT_SHIPPED}
         if address:
             _check_reachable(address)
             try:
@@ -240,6 +319,22 @@ class Runner:
             object_store_memory=OBJECT_STORE_BYTES,
             **common,
         )
+
+    def nodes(self) -> list[Node]:
+        """The nodes that are alive and have CPUs, this machine's first, then by id; starts or joins the cluster."""
+        self._start()
+        import ray
+
+        here = ray.get_runtime_context().get_node_id()
+        found = [
+            Node(
+                id=node["NodeID"],
+                cpus=int(node["Resources"].get("CPU", 0)),
+                memory=int(node["Resources"].get("memory", 0)),
+            )
+            for node in self._nodes()
+        ]
+        return sorted((node for node in found if node.cpus), key=lambda node: (node.id != here, node.id))
 
     def _nodes(self) -> list[dict[str, Any]]:
         """The nodes that are alive."""
@@ -296,7 +391,10 @@ class Runner:
         except ray.exceptions.RayError as failure:
             cause = cause_of(failure)
             note = self._take_note(attempt)
-            following = attempt.following(cause, self._execution.max_retries)
+            poison = attempt.poison(cause, note)
+            if poison is not None and not flight.add_poison(poison):
+                poison = None
+            following = attempt.following(cause, self._execution.max_retries, note, poison)
             if following:
                 flight.waiting.extendleft(reversed(following))
                 return []

@@ -8,6 +8,7 @@ atomically, so a unit whose record stands is done. Who restarts a killed stage f
       stage.json        the fingerprint
       records/          one JSON per unit
       failures/         one JSON per unit that failed when it was last tried
+      poison.json       records that ended their workers; they are set aside
       shards/           the stage's output (the last stage of a run writes to the run's output folder instead)
       scratch/          what only the stage itself needs; removed when it is complete
 """
@@ -15,7 +16,7 @@ atomically, so a unit whose record stands is done. Who restarts a killed stage f
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, TypeVar
@@ -23,7 +24,8 @@ from typing import Any, TypeVar
 from corpusmith.errors import BalanceError, RunFailed
 from corpusmith.io import storage
 from corpusmith.io.shards import ShardRef
-from corpusmith.redact import redact_tree
+from corpusmith.redact import redact, redact_tree
+from corpusmith.run.attempts import Poison
 from corpusmith.run.ledger import Counts, total
 from corpusmith.run.runner import Outcome, Runner
 from corpusmith.run.verify import FileCheck, check_files
@@ -255,10 +257,22 @@ class Stage:
         label: str,
         unit: str = "shards",
         set_up: str | None = None,
+        sizes: Mapping[str, int] | None = None,
+        nodes: Mapping[str, str] | None = None,
+        on_value: Callable[[str, Any], None] | None = None,
+        record_seconds: float | None = None,
     ) -> list[str]:
-        """Run `function(task)` for each unit; returns a line for each unit that failed, sorted by unit."""
+        """Run `function(task)` for each unit; returns a line for each unit that failed, sorted by unit.
+
+        `sizes` (default: those of the input shards) and `nodes` as in `Runner.map`, by unit; `on_value(unit, value)`
+        gets what the function returned. `record_seconds`: CPU time that a record may take before it is set aside.
+        Records found poison are remembered in the stage's folder (`poison.json`), and avoided when the run is
+        continued.
+        """
         names = sorted(tasks)
-        sizes = {shard.name: shard.bytes for shard in self.inputs}
+        poison = self.poison()
+        if sizes is None:
+            sizes = {shard.name: shard.bytes for shard in self.inputs}
         self._read = None
         self._forget_failures(names)
         outcomes = runner.map(
@@ -269,6 +283,10 @@ class Stage:
             unit=unit,
             set_up=set_up,
             sizes=[sizes.get(name) for name in names],
+            nodes=None if nodes is None else [nodes.get(name) for name in names],
+            record_seconds=record_seconds,
+            avoid=poison,
+            on_poison=lambda found: self._write_poison(poison, found),
         )
         failures: list[tuple[str, str]] = []
         try:
@@ -276,10 +294,23 @@ class Stage:
                 if outcome.error is not None:
                     failures.append((names[outcome.index], outcome.error))
                     self._write_failure(names[outcome.index], outcome)
+                elif on_value is not None:
+                    on_value(names[outcome.index], outcome.value)
         finally:
             outcomes.close()
             self._remove_leftovers()
         return [f"{name}: {error}" for name, error in sorted(failures)]
+
+    def poison(self) -> dict[str, dict[int, str]]:
+        """The records that ended their workers, by shard and index, and how."""
+        url = storage.join(self.place.folder, "poison.json")
+        found = storage.read_json(url) if storage.exists(url) else {}
+        return {shard: {int(index): reason for index, reason in records.items()} for shard, records in found.items()}
+
+    def _write_poison(self, known: dict[str, dict[int, str]], found: Poison) -> None:
+        known.setdefault(found.url, {})[found.record] = found.reason
+        document = {redact(shard): {str(index): why for index, why in rows.items()} for shard, rows in known.items()}
+        storage.write_json(storage.join(self.place.folder, "poison.json"), document, indent=2)
 
     def _failure_url(self, unit: str) -> str:
         return storage.join(self.place.folder, "failures", f"{unit}.json")

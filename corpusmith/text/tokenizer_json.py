@@ -23,7 +23,7 @@ VERSION = 1
 class HuggingFaceTokenizer:
     """A `tokenizer.json`; byte-level BPE is encoded by tiktoken's engine, to the same ids (`corpusmith.text.fast_bpe`).
 
-    `fast=False` leaves everything to the package `tokenizers`.
+    `fast=False` leaves everything to the package `tokenizers`. `content`: the file's bytes.
     """
 
     kind = "tokenizer.json"
@@ -31,6 +31,7 @@ class HuggingFaceTokenizer:
     def __init__(self, name: str, content: bytes, *, fast: bool = True) -> None:
         """Raises InputError where `content` is no tokenizer, or has no end-of-text token."""
         self.name = name
+        self.content = content
         self.content_hash = checksum(content)
         document, self._tokenizer = _parse(name, content)
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)

@@ -13,7 +13,7 @@ from corpusmith.io.shards import read_shard
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "baselines" / "baselines_configs"
-NEED_SAMPLES = {"c4", "dclm_baseline_refinedweb", "fasttext_filter", "refinedweb"}
+NEED_SAMPLES = {"c4", "dclm_baseline_full", "dclm_baseline_refinedweb", "fasttext_filter", "refinedweb"}
 QUALITY_YAML = """
 - source: cc
   steps:

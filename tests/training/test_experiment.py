@@ -15,8 +15,9 @@ from corpusmith import expdb
 from corpusmith.expdb import DatasetReference
 from training.checkpoint import load_model
 from training.params import read_params_text
+from training.token_data import find_token_shards
 from training.train import main
-from training.validation import count_training_tokens, find_token_shards, unigram_loss
+from training.validation import count_training_tokens, unigram_loss
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_KEYS = [
@@ -127,7 +128,7 @@ def test_an_unforeseen_failure_is_one_line_that_names_the_record(workspace, caps
     def out_of_memory(*arguments, **keywords):
         raise MemoryError("no memory for 12 GiB\nand more")
 
-    monkeypatch.setattr("training.experiment.train", out_of_memory)
+    monkeypatch.setattr("training.run_plan.train", out_of_memory)
     assert main(flags(workspace)) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -184,16 +185,17 @@ def test_unigram_loss_by_hand():
 def test_token_shards_are_found_by_reference_manifest_or_tar(workspace):
     by_reference = find_token_shards(str(workspace / "heldout.json"))
     tar = str(workspace / "heldout" / "00000001.tar")
-    assert by_reference.urls == [tar]
-    assert find_token_shards(str(workspace / "heldout" / "manifest.jsonl")).urls == [tar]
-    assert find_token_shards(tar, "txt").data_key == "txt"
+    assert [shard.url for shard in by_reference.shards] == [tar]
+    manifest = find_token_shards(str(workspace / "heldout" / "manifest.jsonl"))
+    assert [(shard.url, shard.num_sequences) for shard in manifest.shards] == [(tar, 8)]
+    assert find_token_shards(tar, "txt").shards[0].data_key == "txt"
 
 
 def _sequences(reference: Path):
     from corpusmith.io import wds
 
-    for url in find_token_shards(str(reference)).urls:
-        yield from wds.read_wds_shard(url)
+    for shard in find_token_shards(str(reference)).shards:
+        yield from wds.read_wds_shard(shard.url)
 
 
 def _on_cpu() -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from baselines.core.constants import CONTENT, Page
+from baselines.core.factory_utils import text_filter
 from corpusmith.text.segment import TextView, view
 
 __all__ = ["massive_web_repetition_filters", "repetition_filter"]
@@ -25,19 +25,20 @@ MAX_DUPLICATE_CHARACTER_FRACTION = 0.2
 MAX_NGRAM_FRACTIONS = {2: 0.20, 3: 0.18, 4: 0.16, 5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 
 
+@text_filter
 def repetition_filter(
-    page: Page,
+    seen: TextView,
     granularity: Literal["line", "paragraph"] | int,
     max_fraction: float,
     count_characters: bool = True,
     ngram_char_ratio: Literal["most_common", "all"] | None = None,
     ignore_case: bool = False,
     cache: dict[Any, Any] | None = None,
-) -> list[Page]:
+) -> bool:
     """Remove a page in which too large a fraction is repeated; every occurrence counts, the first one too.
 
     Args:
-        page: the page; one without text is removed.
+        seen: the view of the text; a page without text is removed.
         granularity: "line", "paragraph", or the n of word n-grams (UAX #29 words that start alphanumeric).
         max_fraction: largest fraction kept.
         count_characters: for lines and paragraphs, weigh them by their characters.
@@ -51,31 +52,29 @@ def repetition_filter(
         ValueError: a granularity of another type, a negative n, an unknown `ngram_char_ratio`, or none for another n.
     """
     del cache
-    text = page[CONTENT]
-    if text == "":
-        return []
+    if seen.text == "":
+        return False
     if ignore_case:
-        text = text.lower()
+        seen = seen.derive("lower", lambda own: view(own.text.lower()))
     if isinstance(granularity, str):
         if granularity not in ("line", "paragraph"):
             raise AssertionError(f"granularity must be 'line', 'paragraph' or an int, got {granularity!r}")
-        return _keep_if(page, _segments_pass(view(text), granularity, max_fraction, count_characters))
+        return _segments_pass(seen, granularity, max_fraction, count_characters)
     if isinstance(granularity, int):
-        return _keep_if(page, _ngrams_pass(view(text), granularity, max_fraction, ngram_char_ratio))
+        return _ngrams_pass(seen, granularity, max_fraction, ngram_char_ratio)
     raise ValueError(f"granularity must be 'line', 'paragraph' or an int, got {granularity!r}")
 
 
-def massive_web_repetition_filters(page: Page, skip_paragraph: bool = False) -> list[Page]:
+@text_filter
+def massive_web_repetition_filters(seen: TextView, skip_paragraph: bool = False) -> bool:
     """Remove a page that one of MassiveText's repetition rules removes (see `MAX_NGRAM_FRACTIONS` and above).
 
     Args:
-        page: the page.
+        seen: the view of the text; a page without text is removed.
         skip_paragraph: leave out the two rules about paragraphs.
     """
-    text = page[CONTENT]
-    if text == "":
-        return []
-    seen = view(text)
+    if seen.text == "":
+        return False
     granularities = ("line",) if skip_paragraph else ("line", "paragraph")
     for count_characters, max_fraction in (
         (False, MAX_DUPLICATE_COUNT_FRACTION),
@@ -83,15 +82,16 @@ def massive_web_repetition_filters(page: Page, skip_paragraph: bool = False) -> 
     ):
         for granularity in granularities:
             if not _segments_pass(seen, granularity, max_fraction, count_characters):
-                return []
-    for n, max_fraction in MAX_NGRAM_FRACTIONS.items():
-        if not _ngrams_pass(seen, n, max_fraction, None):
-            return []
-    return [page]
-
-
-def _keep_if(page: Page, passed: bool) -> list[Page]:
-    return [page] if passed else []
+                return False
+    words = len(seen.words.starts)
+    if words < MOST_COMMON_LENGTHS[0]:
+        return True
+    most_common, covered = (amounts.tolist() for amounts in seen.repeated_ngrams(ALL_LENGTHS[-1]))
+    characters = int(seen.word_offsets[words])
+    return all(
+        not (most_common[n] if n in MOST_COMMON_LENGTHS else covered[n]) / characters > max_fraction
+        for n, max_fraction in MAX_NGRAM_FRACTIONS.items()
+    )
 
 
 def _segments_pass(seen: TextView, granularity: str, max_fraction: float, count_characters: bool) -> bool:
