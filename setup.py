@@ -15,9 +15,11 @@ MAPPERS = [
     "lxml_html_clean>=0.4",
     "nltk>=3.9",
 ]
+BLOCKS = ["lightgbm>=4.5"]
 EXTRACT = ["justext>=3.0", "lxml_html_clean>=0.4", "trafilatura>=2.0"]
 TRAIN = ["torch>=2.9", "tensorboard>=2.20", "transformers>=5"]
 EVAL = [*TRAIN]
+LM_EVAL = [*EVAL, "lm-eval>=0.4.9"]
 DEV = [
     *MAPPERS,
     *EXTRACT,
@@ -45,6 +47,7 @@ setup(
     packages=find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")]),
     package_data={
         "corpusmith": ["*.html", "*.css", "py.typed"],
+        "raw_sources": ["block_model.json"],
         "baselines": [
             "baselines_configs/*.yaml",
             "mappers/banlists/samples/*.txt",
@@ -82,10 +85,13 @@ setup(
     extras_require={
         "mappers": MAPPERS,
         "extract": EXTRACT,
+        "blocks": [*BLOCKS, *EXTRACT],
         "kenlm": ["kenlm>=0.3"],
         "train": TRAIN,
         "eval": EVAL,
+        "lm-eval": LM_EVAL,
         "mix": [*TRAIN, "scikit-learn>=1.7"],
+        "wandb": ["wandb>=0.20"],
         "dev": DEV,
         "all": [*DEV, "scikit-learn>=1.7"],
     },

@@ -11,10 +11,8 @@ share no word.
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import resource
-import shutil
 import statistics
 import string
 import subprocess
@@ -102,14 +100,12 @@ def signature_rows(shards: Sequence[ShardRef], repeats: int) -> list[Row]:
     fineweb = cpu_seconds(lambda: sign_all(texts, FINEWEB_HASHES, "affine32"), repeats)
     theirs = cpu_seconds(lambda: sign_with_datasketch(texts, "affine32"), 1)
     legacy = cpu_seconds(lambda: sign_with_datasketch(texts, "legacy"), 1)
-    urls = [shard.url for shard in shards]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "texts.json"
         path.write_text(json.dumps(texts))
         rensa = peer_seconds("rensa", "rensa", str(path), str(HASHES))
         cminhash = peer_seconds("rensa", "rensa-c", str(path), str(HASHES))
         datatrove = peer_seconds("datatrove", "datatrove-signatures", str(path))
-    del urls
     return [
         ratio_row("signatures: datasketch (its default) / ours", affine, theirs, 10),
         ratio_row("signatures: datasketch (legacy) / ours", affine, legacy, 10),
@@ -239,9 +235,3 @@ def rows(source: str, quick: bool) -> list[Row]:
     found += whole_rows(shards)
     found += scale_rows(shards, FACTORS[:2] if quick else FACTORS)
     return found
-
-
-def clean(folder: str) -> None:
-    """Remove a folder of a peer's."""
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder, exist_ok=True)

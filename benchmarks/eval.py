@@ -29,6 +29,7 @@ from benchmarks._eval_data import heavy_suite
 from corpusmith.errors import CorpusmithError, InputError
 from eval.harness import evaluate
 from eval.hf_models import HuggingFaceModel, load_hugging_face_model
+from eval.prompt_tokenizers import load_hugging_face_tokenizer
 from eval.prompts import PromptTokenizer, fewshot_indices, preamble_text, scored_rows
 from eval.tasks import (
     LANGUAGE_MODELING,
@@ -39,7 +40,6 @@ from eval.tasks import (
     Task,
     read_rows,
 )
-from eval.tokenizers import load_hugging_face_tokenizer
 
 TASKS = {
     MULTIPLE_CHOICE: ("arc_easy", "piqa", "commonsense_qa", "openbook_qa", "boolq"),

@@ -188,7 +188,7 @@ def domain_end(
         if equals_at(points, start, others, first, last) and is_word(points, table, end - 1) != is_word(
             points, table, end
         ):
-            return end
+            return int(end)
     return known
 
 

@@ -165,25 +165,20 @@ def _space_runs(added: list[Any]) -> dict[int, int] | None:
 def _ranks(vocab: Mapping[str, int], merges: Sequence[Any]) -> tuple[dict[bytes, int], list[int]] | None:
     """(token -> rank by order of merging, id by rank); None where the vocabulary is not made of bytes and merges."""
     letters = byte_letters()
-    ranks: dict[bytes, int] = {}
-    ids: list[int] = []
-    for letter, byte in letters.items():
-        if letter in vocab:
-            ranks[bytes([byte])] = len(ids)
-            ids.append(vocab[letter])
-        elif byte not in _IMPOSSIBLE:
-            return None
+    to_latin1 = {ord(letter): byte for letter, byte in letters.items()}
+    known = {letter for letter in letters if letter in vocab}
+    if not {letter for letter, byte in letters.items() if byte not in _IMPOSSIBLE} <= known:
+        return None
+    order = [letter for letter in letters if letter in known]
     for merge in merges:
-        pair = merge.split(" ") if isinstance(merge, str) else list(merge)
-        text = "".join(pair)
-        if len(pair) != 2 or text not in vocab or not all(letter in letters for letter in text):
+        left, separator, right = merge.partition(" ") if isinstance(merge, str) else (merge[0], " ", merge[-1])
+        text = left + right
+        if not separator or left not in known or right not in known or text in known or text not in vocab:
             return None
-        token = bytes(letters[letter] for letter in text)
-        if token in ranks or any(bytes(letters[letter] for letter in part) not in ranks for part in pair):
-            return None
-        ranks[token] = len(ids)
-        ids.append(vocab[text])
-    return ranks, ids
+        known.add(text)
+        order.append(text)
+    ranks = {text.translate(to_latin1).encode("latin-1"): rank for rank, text in enumerate(order)}
+    return ranks, [vocab[text] for text in order]
 
 
 def _with_runs(longest: int) -> str:

@@ -56,12 +56,25 @@ class Spans(NamedTuple):
 
 
 class Repeats(NamedTuple):
-    """Segments that occur more than once (each occurrence counted), their characters, all segments, all characters."""
+    """Segments that occur more than once (each occurrence counted), their characters, all segments, all characters.
+
+    The `later` ones are those that occurred before: the repeated ones without the first occurrence of each.
+    """
 
     repeated_segments: int
     repeated_characters: int
     segments: int
     characters: int
+    later_segments: int
+    later_characters: int
+
+
+class NgramRepeats(NamedTuple):
+    """Characters in repeated n-grams of words, each a list by n (see `hashing.repeated_ngrams`)."""
+
+    most_common: list[int]
+    covered: list[int]
+    later: list[int]
 
 
 class LineTable(NamedTuple):
@@ -225,14 +238,21 @@ class TextView:
         """What repeats among `paragraphs`."""
         return self._repeats(self.paragraphs)
 
-    def repeated_ngrams(self, longest: int) -> tuple[I64Array, I64Array]:
-        """Characters in repeated n-grams of `words`, for n from 1 to `longest` (see `hashing.repeated_ngrams`)."""
+    def repeated_ngrams(self, longest: int) -> NgramRepeats:
+        """Characters in repeated n-grams of `words`, for n from 1 to `longest`."""
         return self.derive(("repeated_ngrams", longest), lambda v: v._repeated_ngrams(longest))
 
-    def _repeated_ngrams(self, longest: int) -> tuple[I64Array, I64Array]:
-        common, covered = np.zeros(longest + 1, dtype=np.int64), np.zeros(longest + 1, dtype=np.int64)
-        _hash_kernels().repeated_ngrams(self.word_ids, self.word_offsets, longest, common, covered)
-        return common, covered
+    def _repeated_ngrams(self, longest: int) -> NgramRepeats:
+        amounts = np.zeros((3, longest + 1), dtype=np.int64)
+        _hash_kernels().repeated_ngrams(self.word_ids, self.word_offsets, longest, *amounts)
+        return NgramRepeats(*amounts.tolist())
+
+    @cached_property
+    def later_line_characters(self) -> int:
+        """Characters of the lines of `line_table` that are not blank and stood in the text before, unstripped."""
+        table = self.line_table
+        spans = Spans(*(column[table.words > 0] for column in (table.starts, table.ends)))
+        return self._repeats(spans).later_characters
 
     def count_listed(self, words: tuple[str, ...], wanted: int = MAX_COUNT) -> list[int]:
         """How often each of the given words is a white-space word of the text, ASCII case ignored.
@@ -295,10 +315,10 @@ class TextView:
         return counts[0], counts[1], counts[2], counts[3]
 
     def _repeats(self, spans: Spans) -> Repeats:
-        totals = np.zeros(3, dtype=np.int64)
+        totals = np.zeros(5, dtype=np.int64)
         _hash_kernels().repeated_spans(self.points, *spans, totals)
-        segments, repeated, characters = totals.tolist()
-        return Repeats(segments, repeated, len(spans.starts), characters)
+        repeated, repeated_characters, characters, later, later_characters = totals.tolist()
+        return Repeats(repeated, repeated_characters, len(spans.starts), characters, later, later_characters)
 
 
 @cache

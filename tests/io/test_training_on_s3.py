@@ -72,6 +72,8 @@ def test_a_run_whose_logs_lie_on_an_object_store_trains_there_and_goes_on_there(
     with pytest.raises(KeyboardInterrupt):
         train(config, Ranks(), interrupt, watching)
     assert train(config, Ranks(), None, watching).is_final
+    puts = [request for request in s3.requests if request.kind == "PUT object" and "train_log" in request.path]
+    assert len(puts) < 12  # not one for each step
     names = {storage.relative(info.url, config.folder) for info in storage.list_files(config.folder)}
     assert {
         "checkpoints/epoch_3.pt", "checkpoints/optimizer_3.pt", "checkpoints/stats_3.pt", "loss.png", "out.log",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import tarfile
 from pathlib import Path
 
@@ -344,3 +345,21 @@ def test_the_guides_command_fine_tunes_a_checkpoint(options, tmp_path, small_mod
         totals["response"].append(each[len(prompt) - 1 :].mean().item())
     prompt_loss, response_loss = (sum(values) / len(values) for values in totals.values())
     assert response_loss < 2.5 < 5 < prompt_loss
+
+
+def test_the_commands_of_the_guide_in_docs_parse():
+    from training.open_lm_args import parse_arguments
+
+    text = (ROOT / "docs" / "finetuning.md").read_text().replace("\\\n", " ")
+    lines = [shlex.split(line) for line in text.splitlines() if line.startswith(("python ", "torchrun "))]
+    seen = set()
+    for words in lines:
+        if words[0] == "torchrun":
+            values = parse_arguments(words[words.index("--") + 1 :])
+            assert (values["target_mask_left"], values["epochs"], values["lr"]) == (50300, 20, 2e-05)
+            seen.add("train")
+        else:
+            name = Path(words[1]).stem
+            script(name).build_parser().parse_args(words[2:])
+            seen.add(name)
+    assert seen == {"train", "download_data", "preprocess_data"}
