@@ -62,7 +62,7 @@ def text_filter(predicate: Callable[..., bool]) -> Callable[..., list[Page]]:
     filter_by_text.__signature__ = inspect.Signature(shown, return_annotation="list[Page]")  # type: ignore[attr-defined]
     hints = {name: hint for name, hint in hints.items() if name != first.name}
     filter_by_text.__annotations__ = {**hints, "page": Page, "return": list[Page]}
-    del filter_by_text.__wrapped__  # type: ignore[attr-defined]
+    del filter_by_text.__wrapped__
     filter_by_text.predicate = predicate  # type: ignore[attr-defined]
     return read_only(filter_by_text)
 

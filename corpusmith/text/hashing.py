@@ -282,7 +282,7 @@ def repeated_spans(points: U32Array, starts: I32Array, ends: I32Array, totals: I
             totals[1] += length
             totals[3] += is_later
             totals[4] += is_later * length
-    return totals[0]
+    return int(totals[0])
 
 
 @kernel(I32_IN, I64_IN, I64_IN.dtype, I64_OUT, I64_OUT, I64_OUT)
