@@ -56,6 +56,7 @@ class WebAddresses:
         names, bounds = _joined(sorted(plain))
         bounds = np.append(bounds, np.int32(max(map(len, plain), default=0)))
         others = sorted(domains - plain, key=lambda name: (-len(name), name))
+        self._classes = _kernels().ascii_classes(others)
         self._tables = (names, bounds, _kernels().name_slots(names, bounds), *_joined(others))
         self._gate = re.compile(_trie_expression(domains), re.IGNORECASE)
 
@@ -67,7 +68,7 @@ class WebAddresses:
         """Return `re.sub(U, "", text)`."""
         find = _kernels().web_addresses
         return _without(
-            text, find(view(text).points, character_table(), _classes(), *self._tables, *_schemes(), text.count("."))
+            text, find(view(text).points, character_table(), self._classes, *self._tables, *_schemes(), text.count("."))
         )
 
 
