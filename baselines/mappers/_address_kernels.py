@@ -230,15 +230,15 @@ def web_addresses(
     other_bounds: I32Array,
     schemes: U32Array,
     scheme_bounds: I32Array,
-    dots: int,
+    most: int,
 ) -> I32Array:
-    """Return the matches of pattern U in a text of `dots` full stops.
+    """Return the matches of pattern U in a text; `most` bounds how many there can be.
 
     `names`, `bounds`, `slots`: the domains of word characters alone (see `name_slots`); `others`: the rest, the longest
     first.
     """
     length = points.shape[0]
-    spans = np.empty((2, dots), dtype=np.int32)
+    spans = np.empty((2, most), dtype=np.int32)
     count = 0
     position = 0
     dot = -1
@@ -300,11 +300,11 @@ def number_start(points: U32Array, table: U16Array, dot: int, position: int) -> 
 
 @kernel(U32_IN, U16_IN, U8_IN, U32_IN, I32_IN, I64_IN.dtype)
 def ipv4_addresses(
-    points: U32Array, table: U16Array, classes: U8Array, schemes: U32Array, scheme_bounds: I32Array, dots: int
+    points: U32Array, table: U16Array, classes: U8Array, schemes: U32Array, scheme_bounds: I32Array, most: int
 ) -> I32Array:
-    """Return the matches of pattern V in a text of `dots` full stops."""
+    """Return the matches of pattern V in a text; `most` bounds how many there can be."""
     length = points.shape[0]
-    spans = np.empty((2, dots), dtype=np.int32)
+    spans = np.empty((2, most), dtype=np.int32)
     count = 0
     position = 0
     dot = -1

@@ -32,6 +32,8 @@ __all__ = ["IPV4_EXPRESSION", "WebAddresses", "remove_ipv4_addresses", "web_addr
 # A run records the VERSION of url_modifiers: raise it there too.
 VERSION = 1
 
+# Characters of the shortest address, `a.b`.
+MIN_ADDRESS = 3
 SCHEMES = ("http://", "https://", "ftp://")
 
 _TAIL = r"[-a-zA-Z0-9()@:%_\+.~#?&//=]*"
@@ -68,14 +70,24 @@ class WebAddresses:
         """Return `re.sub(U, "", text)`."""
         find = _kernels().web_addresses
         return _without(
-            text, find(view(text).points, character_table(), self._classes, *self._tables, *_schemes(), text.count("."))
+            text,
+            find(
+                view(text).points,
+                character_table(),
+                self._classes,
+                *self._tables,
+                *_schemes(),
+                len(text) // MIN_ADDRESS + 1,
+            ),
         )
 
 
 def remove_ipv4_addresses(text: str) -> str:
     """Return `re.sub(V, "", text)`."""
     find = _kernels().ipv4_addresses
-    return _without(text, find(view(text).points, character_table(), _classes(), *_schemes(), text.count(".")))
+    return _without(
+        text, find(view(text).points, character_table(), _classes(), *_schemes(), len(text) // MIN_ADDRESS + 1)
+    )
 
 
 @cache
