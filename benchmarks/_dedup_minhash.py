@@ -11,10 +11,8 @@ share no word.
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import resource
-import shutil
 import statistics
 import string
 import subprocess
@@ -25,7 +23,6 @@ from functools import partial
 from typing import Any
 
 from benchmarks._bench import ROOT, Row, page_shards
-from corpusmith.errors import RunFailed
 from corpusmith.io.shards import ShardRef, list_shards, open_shard_writer, read_shard
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, StagePlan
 from corpusmith.run.runner import Execution, Outcome, Runner
@@ -102,14 +99,12 @@ def signature_rows(shards: Sequence[ShardRef], repeats: int) -> list[Row]:
     fineweb = cpu_seconds(lambda: sign_all(texts, FINEWEB_HASHES, "affine32"), repeats)
     theirs = cpu_seconds(lambda: sign_with_datasketch(texts, "affine32"), 1)
     legacy = cpu_seconds(lambda: sign_with_datasketch(texts, "legacy"), 1)
-    urls = [shard.url for shard in shards]
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "texts.json"
         path.write_text(json.dumps(texts))
         rensa = peer_seconds("rensa", "rensa", str(path), str(HASHES))
         cminhash = peer_seconds("rensa", "rensa-c", str(path), str(HASHES))
         datatrove = peer_seconds("datatrove", "datatrove-signatures", str(path))
-    del urls
     return [
         ratio_row("signatures: datasketch (its default) / ours", affine, theirs, 10),
         ratio_row("signatures: datasketch (legacy) / ours", affine, legacy, 10),
@@ -230,18 +225,10 @@ def memory_row(title: str, stage: StagePlan, plan: Callable[..., Any], data: lis
     )
 
 
-def rows(source: str, quick: bool) -> list[Row]:
+def minhash_rows(source: str, quick: bool) -> list[Row]:
     """All rows; a quick run takes a quarter of the shards and goes to 4 times the data."""
     shards = page_shards(source, quick)
-    if not shards:
-        raise RunFailed(f"{source}: no page shards")
     found = signature_rows(shards, 1 if quick else 3)
     found += whole_rows(shards)
     found += scale_rows(shards, FACTORS[:2] if quick else FACTORS)
     return found
-
-
-def clean(folder: str) -> None:
-    """Remove a folder of a peer's."""
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder, exist_ok=True)

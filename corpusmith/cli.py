@@ -27,8 +27,12 @@ VERBS: dict[str, Verb] = {
     "sample-crawl": Verb(
         main="raw_sources.sample:main", about="make a small seeded crawl (WARC files) without network"
     ),
-    "ingest": Verb(main="raw_sources.ingest:main", about="extract page shards from WARC files"),
+    "common-crawl": Verb(
+        main="raw_sources.common_crawl_cli:main", about="list and sample Common Crawl's files, query its index"
+    ),
+    "ingest": Verb(main="raw_sources.ingest:main", about="make page shards of archives, tables and documents"),
     "process": Verb(main="ray_processing.process:main", about="filter, enrich and deduplicate pages as a YAML says"),
+    "dedup bff": Verb(main="dedup.bff:main", about="remove text whose n-grams were seen before, by a Bloom filter"),
     "dedup exact": Verb(main="dedup.exact:main", about="keep one of all pages, addresses or lines with equal content"),
     "dedup minhash": Verb(main="dedup.minhash:main", about="keep one of each cluster of nearly equal pages"),
     "mappers": Verb(main="baselines.mapper_reference:main", about="list the mappers, or document one"),

@@ -2,8 +2,8 @@
 
 The page is scanned once into blocks (`block_kernels`), each is described by itself, its neighbours and the elements
 around it (`block_features`), and gradient-boosted trees tell main text from menus, teasers and notices
-(`block_model`), once by the block alone and once more by what was said around it. Web2Text showed what such features
-can do; here they are compiled, so that the whole takes about the time of resiliparse.
+(`block_model`). Web2Text showed what such features can do; here they are compiled, so that the whole takes about the
+time of resiliparse.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from raw_sources.block_features import block_features
 from raw_sources.block_kernels import B_NODE, N_ALL
 from raw_sources.block_model import BlockModel, load_model
 from raw_sources.block_scan import Blocks, scan_blocks
@@ -57,7 +58,7 @@ def block_extractor(
         page = scan_blocks(html)
         if not len(page.blocks):
             return ""
-        chosen = choose(model.scores(page), limit)
+        chosen = choose(model.scores(block_features(page)), limit)
         if structure:
             return PageText(page).markdown(np.flatnonzero(with_structure(page, chosen)).tolist())
         return PageText(page).plain(np.flatnonzero(chosen).tolist())

@@ -9,7 +9,6 @@ same surroundings, do together: paragraphs of an article share a kind, and so do
 from __future__ import annotations
 
 import numpy as np
-from numba import types
 
 from corpusmith.text.kernels import helper_kernel, kernel
 from raw_sources.block_kernels import (
@@ -40,7 +39,18 @@ from raw_sources.block_kernels import (
     N_TAG,
 )
 from raw_sources.block_scan import Blocks
-from raw_sources.block_tables import ATTRIBUTE_WORDS, BITS, HEADING_BIT, TAG, TEXT_WORDS, Array
+from raw_sources.block_tables import (
+    ARTICLE_WORDS,
+    ATTRIBUTE_WORDS,
+    BITS,
+    FIRST_TAG_BIT,
+    HEADING_BIT,
+    NEGATIVE_TAGS,
+    NEGATIVE_WORDS,
+    TAG,
+    TEXT_WORDS,
+    Array,
+)
 
 VERSION = 1
 
@@ -57,15 +67,15 @@ _WORDS = len(ATTRIBUTE_WORDS)
 _TEXTS = len(TEXT_WORDS)
 FEATURES = (
     _OWN + _TEXTS + _NEIGHBOUR * len(NEIGHBOURS) + _PLACE + _CANDIDATE + _ANCESTOR * ANCESTORS + 2 * _KIND + _PAGE
-    + 2 * _WORDS + BITS
+    + 2 * _WORDS + 2 * BITS
 )  # fmt: skip
 
-SCORED_AROUND = 4
-CONTEXT = 2 * SCORED_AROUND + 1 + 4 + 2 + 4 + 3
-F32_TABLE = types.Array(types.float32, 2, "C")
-F64_LINE = types.Array(types.float64, 1, "C")
-
+#: where the bits of the elements between a block and the best element's ancestors stand
+FIRST_BELOW = _OWN + _TEXTS + _NEIGHBOUR * len(NEIGHBOURS) + _PLACE + _CANDIDATE
+LINK_DENSITY = 2
 _H1 = TAG["h1"]
+_AGAINST = np.int64(sum(1 << bit for bit in NEGATIVE_WORDS) | sum(1 << FIRST_TAG_BIT + bit for bit in NEGATIVE_TAGS))
+_FOR = np.int64(1 << ARTICLE_WORDS)
 _HEADING = np.int64(1 << HEADING_BIT)
 # sums of a node
 _N_CHARS, _N_LINKED, _N_BLOCKS, _N_WORDS, _N_ENDS, _N_LONG, _N_SCORE = range(7)
@@ -114,11 +124,16 @@ def _sum_nodes(blocks: Array, nodes: Array, sums: Array) -> None:
 
 
 @helper_kernel
-def _best_node(sums: Array) -> int:
-    """The element with the best score once its links are counted against it."""
+def _best_node(sums: Array, nodes: Array) -> int:
+    """The element with the best score once its links are counted against it, and what its names say."""
     best, best_score = 0, -1.0
     for node in range(len(sums)):
         score = sums[node, _N_SCORE] * (1.0 - _ratio(sums[node, _N_LINKED], sums[node, _N_CHARS]))
+        own = nodes[node, N_OWN]
+        if own & _AGAINST and nodes[node, N_DEPTH] > 2:
+            score *= 0.3
+        if own & _FOR:
+            score *= 1.25
         if score > best_score:
             best, best_score = node, score
     return best
@@ -195,13 +210,18 @@ def _candidate(node: int, best: int, nodes: Array, sums: Array, out: Array, at: 
         else:
             second = nodes[second, N_PARENT]
             up += 1
+    below = np.int64(0)
+    place = node
+    while place != first and place >= 0:
+        below |= nodes[place, N_OWN]
+        place = nodes[place, N_PARENT]
     out[at + 1] = above
     out[at + 2] = up
     out[at + 3] = _ratio(score, sums[best, _N_SCORE])
     out[at + 4] = _ratio(sums[node, _N_SCORE], sums[best, _N_SCORE])
     out[at + 5] = np.log1p(sums[best, _N_CHARS])
     out[at + 6] = _ratio(sums[best, _N_LINKED], sums[best, _N_CHARS])
-    return at + _CANDIDATE
+    return _spread_bits(int(below), BITS, out, at + _CANDIDATE)
 
 
 @helper_kernel
@@ -224,7 +244,7 @@ def compute(blocks: Array, nodes: Array, groups: Array) -> Array:
     out = np.zeros((count, FEATURES), np.float32)
     sums = np.zeros((len(nodes), _SUMS), np.float64)
     _sum_nodes(blocks, nodes, sums)
-    best = _best_node(sums)
+    best = _best_node(sums, nodes)
     kinds = np.zeros((2, count, 4), np.float64)
     headline = -1
     for index in range(count):
@@ -278,71 +298,6 @@ def compute(blocks: Array, nodes: Array, groups: Array) -> Array:
         _spread_bits(nodes[node, N_ALL], BITS, row, at)
         before += block[B_CHARS]
     return out
-
-
-@helper_kernel
-def _mean_of(sums: Array, place: int) -> float:
-    """The mean score, weighted by characters; -1 for what has none."""
-    return sums[place, 1] / sums[place, 0] if place >= 0 and sums[place, 0] > 0 else -1.0
-
-
-@kernel(I64_OUT, I64_OUT, I64_OUT, F32_TABLE, F64_LINE)
-def compute_context(blocks: Array, nodes: Array, groups: Array, features: Array, scores: Array) -> Array:
-    """The features with what the first model said around each block: (blocks, FEATURES + CONTEXT)."""
-    count = len(blocks)
-    out = np.zeros((count, FEATURES + CONTEXT), np.float32)
-    in_node = np.zeros((len(nodes), 2), np.float64)
-    in_kind = np.zeros((2, count, 2), np.float64)
-    first, last = count, -1
-    for index in range(count):
-        chars = blocks[index, B_CHARS]
-        in_node[blocks[index, B_NODE], 0] += chars
-        in_node[blocks[index, B_NODE], 1] += chars * scores[index]
-        for which in range(2):
-            in_kind[which, groups[index, which], 0] += chars
-            in_kind[which, groups[index, which], 1] += chars * scores[index]
-        if scores[index] >= 0.5:
-            first, last = min(first, index), index
-    for node in range(len(nodes) - 1, 0, -1):
-        in_node[nodes[node, N_PARENT], 0] += in_node[node, 0]
-        in_node[nodes[node, N_PARENT], 1] += in_node[node, 1]
-    for index in range(count):
-        row = out[index]
-        row[:FEATURES] = features[index]
-        at = FEATURES
-        for distance in range(-SCORED_AROUND, SCORED_AROUND + 1):
-            other = index + distance
-            row[at] = scores[other] if 0 <= other < count else -1.0
-            at += 1
-        node = blocks[index, B_NODE]
-        for _ in range(4):
-            row[at] = _mean_of(in_node, node)
-            node = nodes[node, N_PARENT] if node >= 0 else -1
-            at += 1
-        for which in range(2):
-            row[at] = _mean_of(in_kind[which], groups[index, which])
-            at += 1
-        for reach in (6, 15):
-            chars, weighted, most = 0.0, 0.0, 0.0
-            for other in range(max(0, index - reach), min(count, index + reach + 1)):
-                chars += blocks[other, B_CHARS]
-                weighted += blocks[other, B_CHARS] * scores[other]
-                most = max(most, scores[other])
-            row[at], row[at + 1] = weighted / chars, most
-            at += 2
-        row[at] = index - first if last >= 0 else -1000
-        row[at + 1] = last - index if last >= 0 else -1000
-        row[at + 2] = in_node[0, 1] / max(in_node[0, 0], 1.0)
-    return out
-
-
-def with_scores(page: Blocks, features: Array, scores: Array) -> Array:
-    """The features of a page's blocks and the first model's scores around each: (blocks, FEATURES + CONTEXT)."""
-    if not len(features):
-        return np.zeros((0, FEATURES + CONTEXT), np.float32)
-    blocks, nodes = np.ascontiguousarray(page.blocks), np.ascontiguousarray(page.nodes)
-    made: Array = compute_context(blocks, nodes, _groups(blocks, nodes), features, scores)
-    return made
 
 
 def block_features(page: Blocks) -> Array:

@@ -17,8 +17,7 @@ import orjson
 from numba import types
 
 from corpusmith.text.kernels import kernel
-from raw_sources.block_features import block_features, with_scores
-from raw_sources.block_scan import Blocks
+from raw_sources.block_features import FEATURES
 from raw_sources.block_tables import Array
 
 VERSION = 1
@@ -31,10 +30,12 @@ _TABLE = types.Array(types.float32, 2, "C")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trees:
+class BlockModel:
     """Trees as arrays over their nodes: the feature that a node asks about (-1: a leaf), its threshold (a leaf: its
     value) and where its two children stand, left for values up to the threshold; `roots` has each tree's first node.
 
+    `scale` is what the trees' sum is divided by (there are several boosters in them); `threshold`: the probability from
+    which on a block is main text.
     """
 
     feature: Array
@@ -42,26 +43,13 @@ class Trees:
     left: Array
     right: Array
     roots: Array
+    scale: float
+    threshold: float
 
     def scores(self, features: Array) -> Array:
         """Each block's probability of being main text."""
         raw: Array = predict(features, self.feature, self.value, self.left, self.right, self.roots)
-        return 1.0 / (1.0 + np.exp(-raw))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BlockModel:
-    """`first` scores each block, `second` again with the first's scores around it; `threshold`: the second's score
-    from which on a block is main text."""
-
-    first: Trees
-    second: Trees
-    threshold: float
-
-    def scores(self, page: Blocks) -> Array:
-        """Each block's probability of being main text."""
-        features = block_features(page)
-        return self.second.scores(with_scores(page, features, self.first.scores(features)))
+        return 1.0 / (1.0 + np.exp(-raw / self.scale))
 
 
 @kernel(_TABLE, _I16, _F32, _I32, _I32, _I32)
@@ -80,32 +68,22 @@ def predict(features: Array, feature: Array, value: Array, left: Array, right: A
 _ARRAYS = {"feature": np.int16, "value": np.float32, "left": np.int32, "right": np.int32, "roots": np.int32}
 
 
-def dump_trees(trees: Trees) -> dict[str, str]:
-    """Trees as JSON: arrays in base 64, little-endian."""
-    return {
-        name: base64.b64encode(getattr(trees, name).astype(np.dtype(kind).newbyteorder("<")).tobytes()).decode()
+def dump_model(model: BlockModel) -> dict[str, Any]:
+    """The model as JSON: arrays in base 64, little-endian."""
+    arrays = {
+        name: base64.b64encode(getattr(model, name).astype(np.dtype(kind).newbyteorder("<")).tobytes()).decode()
         for name, kind in _ARRAYS.items()
     }
-
-
-def _load_trees(document: dict[str, str]) -> Trees:
-    return Trees(
-        **{
-            name: np.frombuffer(base64.b64decode(document[name]), np.dtype(kind).newbyteorder("<")).astype(kind)
-            for name, kind in _ARRAYS.items()
-        }
-    )
-
-
-def dump_model(model: BlockModel) -> dict[str, Any]:
-    """The model as JSON."""
-    return {"threshold": model.threshold, "first": dump_trees(model.first), "second": dump_trees(model.second)}
+    return {"features": FEATURES, "scale": model.scale, "threshold": model.threshold, **arrays}
 
 
 @functools.cache
 def load_model(path: pathlib.Path = MODEL_FILE) -> BlockModel:
-    """The model in a file."""
+    """The model in a file; it must have been trained on the features that there are now."""
     document = orjson.loads(path.read_bytes())
-    return BlockModel(
-        first=_load_trees(document["first"]), second=_load_trees(document["second"]), threshold=document["threshold"]
-    )
+    assert document["features"] == FEATURES, "the features changed: run tools/train_block_model.py"
+    arrays = {
+        name: np.frombuffer(base64.b64decode(document[name]), np.dtype(kind).newbyteorder("<")).astype(kind)
+        for name, kind in _ARRAYS.items()
+    }
+    return BlockModel(**arrays, scale=document["scale"], threshold=document["threshold"])

@@ -115,6 +115,11 @@ FIRST_TAG_BIT = len(ATTRIBUTE_WORDS)
 HEADING_BIT = FIRST_TAG_BIT + len(TAG_BITS)
 BITS = HEADING_BIT + 1
 
+#: groups of words that speak against a block, the one that speaks most for it, and elements that speak against it
+NEGATIVE_WORDS = (0, 1, 2, 4, 5, 6, 7, 11, 12)
+ARTICLE_WORDS = 15
+NEGATIVE_TAGS = tuple(TAG_BITS.index(name) for name in ("nav", "footer", "aside", "form", "dialog"))
+
 _LETTERS = {ord(letter): number + 1 for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz0123456789-")}
 
 

@@ -103,7 +103,7 @@ class PageText:
     def markdown(self, chosen: list[int]) -> str:
         """The chosen blocks as Markdown."""
         parts: list[str] = []
-        started: set[int] = set()
+        started: dict[int, int] = {}
         counters: dict[int, int] = {}
         at = 0
         while at < len(chosen):
@@ -122,8 +122,8 @@ class PageText:
                 parts.append(self._marked(index, text, started, counters))
         return _joined(parts)
 
-    def _marked(self, index: int, text: str, started: set[int], counters: dict[int, int]) -> str:
-        """A block with the marks of the elements around it; `started` are list items that have their bullet."""
+    def _marked(self, index: int, text: str, started: dict[int, int], counters: dict[int, int]) -> str:
+        """A block with the marks of the elements around it; `started` are list items with the width of their bullet."""
         path = list(self.above(index))
         tags = [tag for _, tag in path]
         if _PRE in tags:
@@ -135,13 +135,17 @@ class PageText:
         if item is not None:
             lists = [(node, tag) for node, tag in path if tag in (_UL, _OL)]
             indent = "  " * min(max(0, len(lists) - 1), MAX_LEVELS)
-            bullet = "- "
-            if item not in started and lists and lists[0][1] == _OL:
-                counters[lists[0][0]] = counters.get(lists[0][0], 0) + 1
-                bullet = f"{counters[lists[0][0]]}. "
-            lead = indent + (bullet if item not in started else " " * len(bullet))
-            started.add(item)
-            text = lead + text.replace("\n", f"\n{indent}{' ' * len(bullet)}")
+            if item in started:
+                lead = indent + " " * started[item]
+            else:
+                bullet = "- "
+                if lists and lists[0][1] == _OL:
+                    counters[lists[0][0]] = counters.get(lists[0][0], 0) + 1
+                    bullet = f"{counters[lists[0][0]]}. "
+                started[item] = len(bullet)
+                lead = indent + bullet
+            below = indent + " " * started[item]
+            text = lead + text.replace("\n", f"\n{below}")
         if _QUOTE in tags:
             text = "\n".join(f"> {line}" for line in text.split("\n"))
         return text

@@ -84,7 +84,7 @@ class IndexQuery:
             mask = pc.and_(mask, pc.match_substring_regex(table.column("content_languages"), pattern))
         if self.drop_truncated:
             column = table.column("content_truncated")
-            mask = pc.and_(mask, pc.or_(pc.is_null(column), pc.equal(column, "")))
+            mask = pc.and_(mask, pc.or_kleene(pc.is_null(column), pc.equal(column, "")))
         return pc.fill_null(mask, False)
 
     def rules_out(self, group: Any) -> bool:

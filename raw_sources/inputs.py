@@ -156,9 +156,9 @@ def _units(found: dict[str, tuple[Kind, FileInfo]]) -> list[Unit]:
 def _grouped(folder: str, files: list[tuple[str, FileInfo]]) -> list[Unit]:
     """Units of a folder's documents, in the order of their names."""
     groups: list[list[tuple[str, FileInfo]]] = []
-    held = GROUP_BYTES
+    held = 0
     for name, info in files:
-        if held + info.size > GROUP_BYTES or len(groups[-1]) >= GROUP_FILES:
+        if not groups or held + info.size > GROUP_BYTES or len(groups[-1]) >= GROUP_FILES:
             groups.append([])
             held = 0
         groups[-1].append((name, info))

@@ -26,6 +26,7 @@ _META = re.compile(r"<meta\s([^>]{1,4000})>", re.IGNORECASE)
 _ATTRIBUTE = re.compile(
     r"""([a-z][a-z:_-]{0,40})\s*=\s*(?:"([^"]{0,2000})"|'([^']{0,2000})'|([^\s"'>]{1,2000}))""", re.I
 )
+_FOR_ROBOTS = re.compile(r"robots|(?:google|bing|cc|gpt)bot|tdm-reservation", re.IGNORECASE)
 _TITLE = re.compile(r"<title(?:\s[^>]{0,500})?>([^<]{0,4000})", re.IGNORECASE)
 _LINK = re.compile(
     r"""<a\s[^>]{0,1000}?href\s*=\s*(?:"([^"]{1,2000})"|'([^']{1,2000})'|([^\s"'>]{1,2000}))[^>]{0,1000}>(.{0,500}?)</a""",
@@ -44,12 +45,14 @@ _TITLE_NAMES = ("og:title", "twitter:title", "dc.title")
 _ROBOT_NAMES = ("robots", "googlebot", "bingbot", "ccbot", "gptbot")
 
 
-def metas(html: str) -> dict[str, str]:
+def metas(html: str, only_robots: bool = False) -> dict[str, str]:
     """The contents of the page's `meta` elements by lower-case name; of those with one name the first counts, and
     those for robots are joined."""
     found: dict[str, str] = {}
-    for match in _META.finditer(html[:HEAD_CHARACTERS]):
-        attributes = {name.lower(): a or b or c for name, a, b, c in _ATTRIBUTE.findall(match.group(1))}
+    for tag in _META.findall(html, 0, HEAD_CHARACTERS):
+        if only_robots and not _FOR_ROBOTS.search(tag):
+            continue
+        attributes = {name.lower(): a or b or c for name, a, b, c in _ATTRIBUTE.findall(tag)}
         name = (attributes.get("name") or attributes.get("property") or attributes.get("itemprop") or "").lower()
         content = attributes.get("content", "")
         if name in _ROBOT_NAMES:
@@ -61,14 +64,12 @@ def metas(html: str) -> dict[str, str]:
 
 def robots_flags(html: str, fields: Mapping[str, str]) -> list[str]:
     """What robots are asked not to do, sorted; by the fields of the HTTP header (lower-case names) and the page."""
-    lowered = html[:HEAD_CHARACTERS]
     said = fields.get("x-robots-tag", "")
     reserved = fields.get("tdm-reservation", "")
-    if "robots" in lowered or "ROBOTS" in lowered or "Robots" in lowered or "bot" in lowered or "tdm-" in lowered:
-        tags = metas(html)
-        said += f",{tags.get('robots', '')}"
-        reserved = reserved or tags.get("tdm-reservation", "")
-    words = {word.strip().lower().rpartition(":")[2].strip() for word in said.split(",")} if said else set()
+    tags = metas(html, only_robots=True)
+    said += f",{tags.get('robots', '')}"
+    reserved = reserved or tags.get("tdm-reservation", "")
+    words = {word.strip().lower().rpartition(":")[2].strip() for word in said.split(",")}
     if reserved.strip() == "1":
         words.add("tdm-reservation")
     return sorted(words.intersection(ROBOTS_FLAGS))

@@ -21,6 +21,7 @@ from corpusmith.io.token_rows import TokenRows
 from corpusmith.run.stage import OutputFile, StagePlace
 from corpusmith.seeds import stable_hash
 from corpusmith.text.packing import Packed
+from ray_processing.token_config import TOKEN_BYTES
 
 VERSION = 1
 
@@ -42,8 +43,11 @@ def to_batch(
     pages: Sequence[Sequence[str]] | None = None,
 ) -> pa.RecordBatch:
     """Rows as a batch, one copy each, positions counted from `first_position`."""
-    tokens = pa.LargeListArray.from_arrays(pa.array(packed.offsets_S1), pa.array(packed.tokens_N))
     rows = len(packed)
+    # as bytes: Arrow moves those ten times as fast as lists of integers
+    offsets = pa.py_buffer((packed.offsets_S1 * TOKEN_BYTES).astype(np.int64))
+    content = pa.py_buffer(np.ascontiguousarray(packed.tokens_N, dtype=np.uint32))
+    tokens = pa.LargeBinaryArray.from_buffers(pa.large_binary(), rows, [None, offsets, content])
     columns = {
         "position": pa.array(np.arange(first_position, first_position + rows, dtype=np.int64)),
         "copy": pa.array(np.zeros(rows, dtype=np.int32)),
@@ -78,21 +82,23 @@ def tokens_in(batch: pa.RecordBatch | pa.Table) -> int:
 
 def row_lengths(batch: pa.RecordBatch | pa.Table) -> I64Array:
     """Tokens in each row of a batch."""
-    return np.asarray(pc.list_value_length(batch.column("tokens")), dtype=np.int64)
+    return np.asarray(pc.binary_length(batch.column("tokens")), dtype=np.int64) // TOKEN_BYTES
 
 
 def to_token_rows(table: pa.Table, shards: Sequence[str]) -> TokenRows:
     """Rows of a table as the writers of shards take them; `shards` holds the source shard of each row."""
     batch = table.combine_chunks().to_batches()[0]
-    tokens: pa.LargeListArray = batch.column("tokens")
-    offsets_S1 = tokens.offsets.to_numpy().astype(np.int64)
+    tokens = batch.column("tokens")
+    _, offsets, content = tokens.buffers()
+    offsets_S1 = np.frombuffer(offsets, dtype=np.int64)[tokens.offset :][: batch.num_rows + 1]
+    tokens_N = np.frombuffer(content, dtype=np.uint8)[offsets_S1[0] : offsets_S1[-1]].view(np.uint32)
     positions, copies = batch.column("position").to_pylist(), batch.column("copy").to_pylist()
     metas = None
     if "source" in batch.schema.names:
         metas = batch.select(["source", "pages"]).to_pylist()
     return TokenRows(
-        tokens_N=tokens.flatten().to_numpy(),
-        offsets_S1=offsets_S1 - offsets_S1[0],
+        tokens_N=tokens_N,
+        offsets_S1=(offsets_S1 - offsets_S1[0]) // TOKEN_BYTES,
         names=[row_name(*row) for row in zip(shards, positions, copies, strict=True)],
         metas=metas,
     )

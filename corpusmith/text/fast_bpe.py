@@ -9,7 +9,7 @@ pattern, and white space elsewhere may not run into them: `\\s` becomes white sp
 no other follows, and the end of the text includes the place before a run.
 
 A text with characters that Python's Unicode tables don't know is left to `tokenizers` too: two engines with tables of
-different age may disagree on them.
+different age may disagree on them. So is one with 100,000 white-space characters in a row, on which tiktoken gives up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from corpusmith.text.tokenizer_common import GPT2_PATTERN, pieces_of
+from corpusmith.text.tokenizer_common import GPT2_PATTERN, has_long_white_space, pieces_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,6 +86,8 @@ class FastBpe:
         """The ids of a text without lone surrogates; None for one that must be left to `tokenizers`."""
         import numpy as np
 
+        if has_long_white_space(text):
+            return None
         if not text.isascii():
             if has_unknown_characters(text):
                 return None
@@ -165,25 +167,20 @@ def _space_runs(added: list[Any]) -> dict[int, int] | None:
 def _ranks(vocab: Mapping[str, int], merges: Sequence[Any]) -> tuple[dict[bytes, int], list[int]] | None:
     """(token -> rank by order of merging, id by rank); None where the vocabulary is not made of bytes and merges."""
     letters = byte_letters()
-    ranks: dict[bytes, int] = {}
-    ids: list[int] = []
-    for letter, byte in letters.items():
-        if letter in vocab:
-            ranks[bytes([byte])] = len(ids)
-            ids.append(vocab[letter])
-        elif byte not in _IMPOSSIBLE:
-            return None
+    to_latin1 = {ord(letter): byte for letter, byte in letters.items()}
+    known = {letter for letter in letters if letter in vocab}
+    if not {letter for letter, byte in letters.items() if byte not in _IMPOSSIBLE} <= known:
+        return None
+    order = [letter for letter in letters if letter in known]
     for merge in merges:
-        pair = merge.split(" ") if isinstance(merge, str) else list(merge)
-        text = "".join(pair)
-        if len(pair) != 2 or text not in vocab or not all(letter in letters for letter in text):
+        left, separator, right = merge.partition(" ") if isinstance(merge, str) else (merge[0], " ", merge[-1])
+        text = left + right
+        if not separator or left not in known or right not in known or text in known or text not in vocab:
             return None
-        token = bytes(letters[letter] for letter in text)
-        if token in ranks or any(bytes(letters[letter] for letter in part) not in ranks for part in pair):
-            return None
-        ranks[token] = len(ids)
-        ids.append(vocab[text])
-    return ranks, ids
+        known.add(text)
+        order.append(text)
+    ranks = {text.translate(to_latin1).encode("latin-1"): rank for rank, text in enumerate(order)}
+    return ranks, [vocab[text] for text in order]
 
 
 def _with_runs(longest: int) -> str:
