@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from corpusmith.text.character_table import ALNUM, character_table, flag_table
+from corpusmith.text.character_table import ALNUM, character_table, flag_table, line_flag_table
 from corpusmith.text.word_break_table import UNICODE_VERSION
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class LineTable(NamedTuple):
     """Columns about the lines of `text.split("\n")`, one entry (I32) for each line.
 
     `starts` and `ends`: offsets; `words`: of `str.split`; `upper` and `digits`: characters of which `isupper` and
-    `isdigit` hold; `starts_with_number`: 1 if the first alphanumeric character or underscore is a decimal digit.
+    `isdigit` hold; `starts_with_number`: 1 if the first alphanumeric character or underscore is a decimal digit;
+    `case_twins`: characters beyond ASCII that `re.IGNORECASE` takes for ASCII letters.
     """
 
     starts: I32Array
@@ -90,6 +91,7 @@ class LineTable(NamedTuple):
     upper: I32Array
     digits: I32Array
     starts_with_number: I32Array
+    case_twins: I32Array
 
 
 @cache
@@ -208,7 +210,7 @@ class TextView:
     @cached_property
     def line_table(self) -> LineTable:
         """What is known of each line of `text.split("\n")`."""
-        rows = _survey_kernels().line_table(self.points, character_table(), self.text.count("\n") + 1)
+        rows = _survey_kernels().line_table(self.points, line_flag_table(), self.text.count("\n") + 1)
         return LineTable(*rows)
 
     @cached_property

@@ -9,6 +9,8 @@ import math
 import pathlib
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from corpusmith.errors import ConfigError, InputError
@@ -198,6 +200,21 @@ def test_a_page_is_traced_to_its_sequences_and_back(
     assert trace_main([str(plain), "--page", "nobody"]) == 2
     assert trace_main([str(plain)]) == 2
     assert trace_main([str(home / "pages"), "--page", "x"]) == 2
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".parquet", ".bin", ""])
+def test_the_log_of_training_joins_pages_with_steps(
+    plain: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    piece = next(iter(trace_page(str(plain), "wiki.jsonl.zst/3")))
+    other = [{"step": 1, "shard": f"/else/where/{piece['shard']}{suffix}", "row": piece["row"]}]
+    own = [{"step": step, "shard": f"{plain}/{piece['shard']}{suffix}", "row": piece["row"]} for step in (9, 4)]
+    (tmp_path / "sequences").mkdir()
+    pq.write_table(pa.Table.from_pylist(other + own), tmp_path / "sequences" / "steps_1_to_9.rank0.parquet")
+    flags = ["--experiment", str(tmp_path)]
+    assert trace_main([str(plain), "--page", "wiki.jsonl.zst/3", *flags]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["steps"] == [4, 9]
+    assert trace_main([str(plain), "--page", "wiki.jsonl.zst/3", "--experiment", str(plain)]) == 2
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -225,14 +225,19 @@ def test_torchrun_trains_on_two_processes(workspace):
     # four shards an epoch leave two steps for a third epoch, which the first pass has no shards for
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training.train",
-        "--", *flags(workspace, "--multiple-data-passes"),
+        "--", *flags(workspace, "--multiple-data-passes", "--remote-sync", str(workspace / "remote")),
+        "--report-to", "tensorboard",
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("validation loss") == 1
-    (result,) = only_json(workspace / "exp_data" / "models")["results"]
+    row = only_json(workspace / "exp_data" / "models")
+    (result,) = row["results"]
     assert (result["sequences"], result["tokens"]) == (8, 8 * 256)
+    assert row["checkpoint_url"].startswith(f"{workspace}/remote/{row['name']}/checkpoints/")
+    assert load_model(row["checkpoint_url"], row["params_url"]).config.vocab_size == 4096
+    assert len(list((workspace / "remote" / row["name"] / "tensorboard").iterdir())) == 1  # one rank reports
 
 
 def test_help_loads_no_torch():
