@@ -6,7 +6,8 @@ task's outcome and does not stop the others; a storage error that may pass is tr
 
 Departs from Ray's `max_retries` in that the runner itself hands a task to Ray again after a death: Ray would repeat
 one killed for memory without end, could not split a batch so that only the guilty task fails, and would not tell where
-the task was. From its second try on a task is alone and watched (`corpusmith.run.worker`).
+the task was. From its second try on a task is alone and watched (`corpusmith.run.worker`); what turns out to be poison
+is avoided by the tries that follow.
 
 Address: the flag, then `RAY_ADDRESS`, then a cluster of one on this machine (`address="local"`: without it Ray joins
 whatever cluster runs here).
@@ -21,16 +22,18 @@ import pathlib
 import re
 import socket
 import time
+import uuid
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from corpusmith import house
 from corpusmith.errors import InputError, missing_package
 from corpusmith.run import worker
-from corpusmith.run.attempts import Attempt, cause_of, plan_batches
+from corpusmith.run.attempts import Attempt, Poison, cause_of, plan_batches
+from corpusmith.run.hands import Actors, Tasks
 from corpusmith.run.progress import say, track
 
 T = TypeVar("T")
@@ -42,6 +45,20 @@ CONNECT_SECONDS = 5.0
 RESOURCES_SECONDS = 5.0
 CANCEL_SECONDS = 5.0
 NOTE_SECONDS = 20.0
+# what a working directory may hold besides code; Ray refuses more than some hundred MB
+NOT_SHIPPED = [
+    "tests/",
+    ".git/",
+    ".venv/",
+    "venv/",
+    ".peers/",
+    "*.zst",
+    "*.gz",
+    "*.tar",
+    "*.parquet",
+    "*.arrow",
+    "*.pt",
+]
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
@@ -53,7 +70,7 @@ class Execution:
     `cpus`: CPUs of the cluster of one (all of this machine by default), or how many are used at once in a joined one.
     `ray_address`: cluster to join. `max_retries`: how often a task is run again after its worker died.
     `task_cpus`: CPUs that Ray reserves for each task. `task_memory`: bytes of memory that it reserves (default: none,
-    so that only CPUs bound how many run at once).
+    so that only CPUs bound how many run at once). `ship_working_dir`: send the working directory to the workers.
     """
 
     cpus: int | None = None
@@ -61,6 +78,7 @@ class Execution:
     max_retries: int = 3
     task_cpus: int = 1
     task_memory: int | None = None
+    ship_working_dir: bool = False
 
 
 def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +88,11 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num_cpus", type=int, help="CPUs to use on this machine (default: all)")
     group.add_argument("--ray_num_cpus", type=int, default=1, help="CPUs reserved for each task (default 1)")
     group.add_argument("--memory_per_task", help="memory reserved for each task, like 4GiB (default: none)")
+    group.add_argument(
+        "--ray_use_working_dir",
+        action="store_true",
+        help="send the working directory (code, YAML, mappers of your own; not tests/) to the nodes of the cluster",
+    )
 
 
 def execution_from(arguments: argparse.Namespace) -> Execution:
@@ -84,6 +107,7 @@ def execution_from(arguments: argparse.Namespace) -> Execution:
         ray_address=arguments.ray_address,
         task_cpus=arguments.ray_num_cpus,
         task_memory=None if memory is None else parse_bytes(memory, "--memory_per_task"),
+        ship_working_dir=arguments.ray_use_working_dir,
     )
 
 
@@ -126,10 +150,28 @@ class Outcome(Generic[R]):
 
 @dataclass(slots=True)
 class _Flight:
-    """What one `map` has waiting and under way."""
+    """What one `map` has waiting and under way, and the records that its tries avoid."""
 
     waiting: deque[Attempt]
     flying: dict[Any, Attempt] = field(default_factory=dict)
+    record_seconds: float | None = None
+    avoid: dict[str, dict[int, str]] = field(default_factory=dict)
+    on_poison: Callable[[Poison], None] = field(default=lambda _: None)
+
+    def watch(self, attempt: Attempt) -> worker.Watch | None:
+        """How an attempt is watched: from its second try on, or because records have a limit or are to be avoided."""
+        if attempt.watch is None:
+            return None
+        return worker.Watch(name=attempt.watch, record_seconds=self.record_seconds, avoid=self.avoid)
+
+    def add_poison(self, poison: Poison) -> bool:
+        """Avoid a record from now on; False where it was avoided already, so that it can't be the cause."""
+        known = self.avoid.setdefault(poison.url, {})
+        if poison.record in known:
+            return False
+        known[poison.record] = poison.reason
+        self.on_poison(poison)
+        return True
 
 
 def _affinity(node: str | None) -> dict[str, Any]:
@@ -189,14 +231,21 @@ class Runner:
         set_up: str | None = None,
         sizes: Sequence[int | None] | None = None,
         nodes: Sequence[str | None] | None = None,
+        record_seconds: float | None = None,
+        avoid: Mapping[str, Mapping[int, str]] | None = None,
+        on_poison: Callable[[Poison], None] | None = None,
+        actors: Literal["cpu", "gpu"] | None = None,
     ) -> Generator[Outcome[R], None, None]:
         """Run `function` once per task and yield outcomes as they arrive; their order means nothing.
 
         `function` is a module-level function; tasks and results are small. `set_up` (`"module:function"`) runs once
         per worker before its first task. `sizes`: bytes of each task's input, where known; small ones share a Ray
         task. `nodes`: the node on which each task should run, where that matters; another takes it only where that one
-        is gone, and such a task should be given a size that keeps it alone. Closing the iterator, or an interrupt,
-        cancels what is under way (what had to be killed for that may leave temporary files:
+        is gone, and such a task should be given a size that keeps it alone. `record_seconds`: CPU time after which a
+        record ends its worker and is poison; every try is watched then. `avoid`: records known to be poison, and why;
+        `on_poison` is told of each that is found. `actors`: run on Ray actors that keep what they have loaded from task
+        to task; with "gpu" each has a GPU where the cluster has any. Closing the iterator, or an interrupt, cancels
+        what is under way (what had to be killed for that may leave temporary files:
         `storage.remove_leftovers`).
         """
         if not tasks:
@@ -204,24 +253,34 @@ class Runner:
         self._start()
         import ray
 
-        run: Any = ray.remote(max_retries=0)(worker.run_batch)
+        hands: Tasks | Actors = Tasks() if actors is None else Actors(gpus=actors == "gpu")
         folder = os.getcwd()
         self._refresh_limit()
-        flight = _Flight(waiting=deque(plan_batches(sizes or [None] * len(tasks), self._parallel)))
-        with track(len(tasks), label, unit) as progress, self._cancelling(flight):
+        planned = plan_batches(sizes or [None] * len(tasks), self._parallel)
+        if record_seconds is not None or avoid:
+            planned = [replace(attempt, watch=uuid.uuid4().hex) for attempt in planned]
+        flight = _Flight(waiting=deque(planned), record_seconds=record_seconds)
+        flight.avoid = {url: dict(records) for url, records in (avoid or {}).items()}
+        flight.on_poison = on_poison or flight.on_poison
+        with track(len(tasks), label, unit) as progress, self._cancelling(flight, hands):
             while flight.waiting or flight.flying:
                 self._refresh_limit()
-                while flight.waiting and len(flight.flying) < self._limit:
+                while flight.waiting and hands.room(len(flight.flying), self._limit, self._parallel):
                     attempt = flight.waiting.popleft()
                     batch = [tasks[index] for index in attempt.indices]
                     node = nodes[attempt.indices[0]] if nodes is not None and len(attempt.indices) == 1 else None
-                    remote = run.options(**self._resources(attempt), **_affinity(node))
-                    flight.flying[remote.remote(function, batch, set_up, folder, attempt.watch)] = attempt
+                    resources = {**self._resources(attempt), **_affinity(node)}
+                    reference = hands.give(resources, function, batch, set_up, folder, flight.watch(attempt))
+                    flight.flying[reference] = attempt
                 done, _ = ray.wait(list(flight.flying), num_returns=1, timeout=RESOURCES_SECONDS)
                 for reference in done:
-                    for outcome in self._landed(flight, reference, lambda index: name(tasks[index])):
+                    for outcome in self._landed(flight, hands, reference, lambda index: name(tasks[index])):
                         progress.advance()
                         yield outcome
+
+    def connect(self) -> None:
+        """Start or join the cluster now, for a caller that has actors of its own."""
+        self._start()
 
     # --- the cluster -----------------------------------------------------------------------------------------
 
@@ -248,6 +307,8 @@ class Runner:
 
         address = self._execution.ray_address or os.environ.get("RAY_ADDRESS")
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if self._execution.ship_working_dir:
+            common["runtime_env"] = {"working_dir": os.getcwd(), "excludes": NOT_SHIPPED}
         if address:
             _check_reachable(address)
             try:
@@ -324,7 +385,9 @@ class Runner:
 
     # --- what comes back -------------------------------------------------------------------------------------
 
-    def _landed(self, flight: _Flight, reference: Any, name: Callable[[int], str]) -> list[Outcome[Any]]:
+    def _landed(
+        self, flight: _Flight, hands: Tasks | Actors, reference: Any, name: Callable[[int], str]
+    ) -> list[Outcome[Any]]:
         """The outcomes of a finished attempt; where its worker died what follows waits instead."""
         import ray
 
@@ -332,9 +395,13 @@ class Runner:
         try:
             results = ray.get(reference)
         except ray.exceptions.RayError as failure:
+            hands.take_back(reference, alive=False)
             cause = cause_of(failure)
             note = self._take_note(attempt)
-            following = attempt.following(cause, self._execution.max_retries)
+            poison = attempt.poison(cause, note)
+            if poison is not None and not flight.add_poison(poison):
+                poison = None
+            following = attempt.following(cause, self._execution.max_retries, note, poison)
             if following:
                 flight.waiting.extendleft(reversed(following))
                 return []
@@ -342,6 +409,7 @@ class Runner:
             (index,) = attempt.indices
             error, death = attempt.explain(cause, says, note), attempt.death(says, note)
             return [Outcome(name=name(index), index=index, error=error, tries=attempt.tries, death=death)]
+        hands.take_back(reference, alive=True)
         return [
             Outcome(name=name(index), index=index, value=value, error=error, traceback=trace, tries=attempt.tries)
             for index, (value, error, trace) in zip(attempt.indices, results, strict=True)
@@ -378,16 +446,21 @@ class Runner:
     # --- the end before the end ------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _cancelling(self, flight: _Flight) -> Iterator[None]:
-        """Cancel what still flies when the block ends early: gently, so that writers remove their files, then hard."""
+    def _cancelling(self, flight: _Flight, hands: Tasks | Actors) -> Iterator[None]:
+        """Cancel what still flies when the block ends early: gently, so that writers remove their files, then hard.
+
+        Actors end with the block in any case; they cannot be cancelled gently.
+        """
         try:
             yield
         except BaseException:
             import ray
 
-            with contextlib.suppress(ray.exceptions.RayError):
-                self._cancel(flight)
+            if not hands.end():
+                with contextlib.suppress(ray.exceptions.RayError):
+                    self._cancel(flight)
             raise
+        hands.end()
 
     def _cancel(self, flight: _Flight) -> None:
         import ray

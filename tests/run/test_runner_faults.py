@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -221,12 +222,12 @@ def test_a_poison_shard_is_set_apart_with_what_is_known_and_its_batch_goes_on(
     stage = Stage(place=place, inputs=refs, units={ref.name: ref.identity for ref in refs})
     lines = stage.run_units(runner, poison, {ref.name: ref.url for ref in refs}, label="poison")
     assert [line.split(": ")[0] for line in lines] == ["s020-segfault.jsonl", "s033-killed.jsonl"]
-    assert "its worker died 4 times (Segmentation fault); at last it was at record 17 of" in lines[0]
-    assert "its worker died 4 times (killed, " in lines[1]
+    assert "its worker died 5 times (Segmentation fault); at last it was at record 17 of" in lines[0]
+    assert "its worker died 5 times (killed, " in lines[1]
     files = sorted((tmp_path / "stage" / "failures").iterdir())
     assert [path.name for path in files] == ["s020-segfault.jsonl.json", "s033-killed.jsonl.json"]
     first, second = (json.loads(path.read_bytes()) for path in files)
-    assert (first["unit"], first["tries"], first["record"]) == ("s020-segfault.jsonl", 4, 17)
+    assert (first["unit"], first["tries"], first["record"]) == ("s020-segfault.jsonl", 5, 17)
     assert "in poison" in first["stack"]
     assert "worker died" in second["exit"]
     assert (second["shard"], second["record"], second["stack"]) == (refs[33].url, 17, None)
@@ -235,6 +236,62 @@ def test_a_poison_shard_is_set_apart_with_what_is_known_and_its_batch_goes_on(
     tasks = {"s020-segfault.jsonl": refs[0].url}
     assert stage.run_units(runner, poison, tasks, label="mended") == []
     assert [path.name for path in (tmp_path / "stage" / "failures").iterdir()] == ["s033-killed.jsonl.json"]
+
+
+def careful(url: str) -> list[int]:
+    """Reads a shard whose pages may be deadly; returns the indices of those that were set aside."""
+    aside = []
+    for record in read_records(url):
+        if record.page is None:
+            assert record.error is not None
+            aside.append(record.index)
+        elif record.index in (5, 17) and "segfault" in url:
+            ctypes.string_at(0)
+        elif record.index == 17 and "killed" in url:
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif record.index == 3 and "endless" in url:
+            re.match("(a+)+$", "a" * 60 + "b")  # holds the interpreter's lock for years
+    return aside
+
+
+@pytest.mark.ray
+def test_poison_records_are_set_aside_and_the_decision_is_kept(tmp_path: pathlib.Path, runner: Runner) -> None:
+    names = ["endless.jsonl", "good.jsonl", "killed.jsonl", "segfault.jsonl"]
+    refs = write_shards(tmp_path / "in", names)
+    place = StagePlace(name="00-x", folder=str(tmp_path / "stage"), output=str(tmp_path / "o"), errors=str(tmp_path))
+    stage = Stage(place=place, inputs=refs, units={ref.name: ref.identity for ref in refs})
+    lines = stage.run_units(runner, careful, {ref.name: ref.url for ref in refs}, label="x", record_seconds=1.0)
+    assert lines == []
+    url = {name: ref.url for name, ref in zip(names, refs, strict=True)}
+    found = stage.poison()
+    assert {shard: sorted(records) for shard, records in found.items()} == {
+        url["endless.jsonl"]: [3],
+        url["killed.jsonl"]: [17],
+        url["segfault.jsonl"]: [5, 17],
+    }
+    assert found[url["endless.jsonl"]][3] == "it took more time than a record may"
+    assert "Segmentation fault" in found[url["segfault.jsonl"]][5]
+    assert "twice" in found[url["killed.jsonl"]][17]
+
+    # a run that is continued knows them from the start
+    again = list(runner.map(careful, [ref.url for ref in refs], label="again", avoid=found))
+    assert {outcome.index: (outcome.value, outcome.tries) for outcome in again} == {
+        0: ([3], 1), 1: ([], 1), 2: ([17], 1), 3: ([5, 17], 1),
+    }  # fmt: skip
+
+
+def test_a_silent_death_convicts_nobody_until_it_happens_twice_at_one_record() -> None:
+    note = Note(url="in/a.jsonl", record=17, stack=None)
+    first = Attempt(indices=(0,), watch="x")
+    assert first.poison("worker", note) is None
+    (second,) = first.following("worker", 3, note)
+    assert second.poison("worker", Note(url="in/a.jsonl", record=18, stack=None)) is None
+    assert second.poison("node", note) is None
+    poison = second.poison("worker", note)
+    assert poison is not None
+    assert (poison.url, poison.record) == ("in/a.jsonl", 17)
+    (third,) = second.following("worker", 3, note, poison)
+    assert (third.deaths, third.poisoned, third.tries) == (1, 1, 3)
 
 
 def count_calls(task: tuple[str, int]) -> int:
@@ -394,6 +451,93 @@ def test_ctrl_c_on_a_joined_cluster_frees_it(tmp_path: pathlib.Path, cluster: ob
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     process = start(tmp_path, f"ray_address={cluster.address!r}", 0.1)  # type: ignore[attr-defined]
     assert process.communicate(timeout=60)[0].count("[]") == 1
+
+
+GREEDY = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_runner_faults as faults
+from corpusmith.run.runner import Execution, Runner
+with Runner(Execution(cpus=2, max_retries=1)) as runner:
+    for outcome in runner.map(faults.take_memory, [6 << 30, 0], label="x"):
+        print(outcome.name, outcome.tries, outcome.error, "OOM kill reason" in str(outcome.death), sep="|")
+"""
+
+
+def take_memory(size: int) -> int:
+    """Takes so many bytes, a piece at a time, and holds them."""
+    held = []
+    while sum(map(len, held)) < size:
+        held.append(bytearray(b"x" * (64 << 20)))
+        time.sleep(0.02)
+    return size
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.all
+def test_a_task_that_ray_kills_for_memory_is_set_apart_and_the_others_go_on(tmp_path: pathlib.Path) -> None:
+    with open("/proc/meminfo") as file:
+        info = {line.split(":")[0]: int(line.split()[1]) << 10 for line in file}
+    if info["MemAvailable"] < 8 << 30:
+        pytest.skip("needs 8 GiB of free memory")
+    threshold = 1 - (info["MemAvailable"] - (2 << 30)) / info["MemTotal"]
+    tests = str(pathlib.Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", GREEDY.format(tests=tests)],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), tests]),
+            "RAY_memory_usage_threshold": f"{threshold:.3f}",
+            "RAY_memory_monitor_refresh_ms": "100",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{6 << 30}|2|its worker died 2 times (out of memory)|True" in done.stdout.splitlines()
+    assert "0|1|None|False" in done.stdout.splitlines()
+
+
+SHIPPED = """
+import pathlib, sys
+sys.path.insert(0, {tests!r})
+import test_runner_faults as faults
+from corpusmith.run.runner import Execution, Runner
+with Runner(Execution(ray_address={address!r}, ship_working_dir=True)) as runner:
+    for outcome in runner.map(faults.shipped_files, ["mine.py"], label="x"):
+        print(outcome.value or outcome.error)
+"""
+
+
+def shipped_files(name: str) -> str:
+    """What the worker's own copy of the driver's working directory holds, and whether a module of it is imported."""
+    import importlib
+    import sys
+
+    folder = next(path for path in sys.path if "working_dir_files" in path)
+    found = sorted(path.name for path in pathlib.Path(folder).iterdir())
+    return f"{' '.join(found)}: {importlib.import_module(name.removesuffix('.py')).VALUE}"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_working_directory_is_sent_to_the_nodes_when_asked_for(tmp_path: pathlib.Path, cluster: object) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_x.py").write_text("")
+    (tmp_path / "big.zst").write_bytes(b"data")
+    (tmp_path / "mine.py").write_text("VALUE = 'from the driver'\n")
+    tests = str(pathlib.Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", SHIPPED.format(tests=tests, address=cluster.address)],  # type: ignore[attr-defined]
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), tests])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "mine.py: from the driver" in done.stdout.splitlines()
 
 
 @pytest.mark.ray
