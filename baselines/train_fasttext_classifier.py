@@ -1,8 +1,8 @@
 """Train a fastText classifier of pages of high and of low quality (DCLM's script).
 
 Each line of the input is `__label__hq text …` or `__label__cc text …`. Follows DCLM's flags and output; departs from
-it in making the output folder, in removing its temporary files also after a failure, and in `--thread 1`, with which
-the same input gives the same model.
+it in making the output folder, in removing its temporary files also after a failure, in taking URLs for input and
+output, and in `--thread 1`, with which the same input gives the same model.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ if not __package__:
 import argparse
 import contextlib
 import ctypes
+import hashlib
 import importlib
 import os
 import random
+import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import CorpusmithError, InputError, missing_package
+from corpusmith.io import storage
 from corpusmith.run.progress import say
 
 LABEL = "__label__"
@@ -134,17 +137,28 @@ def _show(title: str, results: tuple[int, float, float]) -> None:
     say(f"{title} results\nNum samples\t{samples}\nPrecision@1\t{precision:.3f}\nRecall@1\t{recall:.3f}")
 
 
+def _here(path: str, scratch: str) -> str:
+    """The local path of a file of lines; fastText reads no others."""
+    if "://" not in path:
+        return path
+    here = os.path.join(scratch, hashlib.sha256(path.encode()).hexdigest()[:8] + "-" + storage.basename(path))
+    storage.copy_file(path, here)
+    return here
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Train, validate, save."""
     if not 0 <= arguments.valid_frac < 1:
         raise InputError(f"--valid_frac must lie in [0, 1), got {arguments.valid_frac}")
-    _labelled_lines(arguments.input)
     name = arguments.name if arguments.name.endswith(MODEL_SUFFIX) else arguments.name + MODEL_SUFFIX
     settings = {key: getattr(arguments, key) for key in ("lr", "dim", "ws", "epoch", "minCount", "wordNgrams")}
     settings["thread"] = arguments.thread or os.cpu_count() or 1
     with contextlib.ExitStack() as stack:
-        train, valid = arguments.input, arguments.valid_input
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
+        train, valid = _here(arguments.input, scratch), arguments.valid_input
+        _labelled_lines(train)
         if valid is not None:
+            valid = _here(valid, scratch)
             _labelled_lines(valid)
         elif arguments.valid_frac > 0:
             train, valid = stack.enter_context(split_input(train, arguments.valid_frac, arguments.seed))
@@ -152,15 +166,9 @@ def run(arguments: argparse.Namespace) -> None:
         _show("Training", model.test(train))
         if valid is not None:
             _show("Validation", model.test(valid))
-        os.makedirs(arguments.output_dir, exist_ok=True)
-        path = os.path.join(arguments.output_dir, name)
-        partial = os.path.join(arguments.output_dir, f".partial-{name}")
-        try:
-            model.save_model(partial)
-            os.replace(partial, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(partial)
+        path, saved = storage.join(arguments.output_dir, name), os.path.join(scratch, "model")
+        model.save_model(saved)
+        storage.copy_file(saved, path)
     say(f"model: {path}")
 
 

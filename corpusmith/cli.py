@@ -1,4 +1,4 @@
-"""The one console command: `corpusmith VERB …`.
+"""The one console command: `corpusmith VERB …`; some verbs are two words (`dedup exact`).
 
 Each verb is the `main` of the module that also serves the script of that name; it is imported when the verb is
 called, so `corpusmith --help` is instant.
@@ -32,17 +32,26 @@ VERBS: dict[str, Verb] = {
     ),
     "ingest": Verb(main="raw_sources.ingest:main", about="make page shards of archives, tables and documents"),
     "process": Verb(main="ray_processing.process:main", about="filter, enrich and deduplicate pages as a YAML says"),
+    "dedup bff": Verb(main="dedup.bff:main", about="remove text whose n-grams were seen before, by a Bloom filter"),
+    "dedup exact": Verb(main="dedup.exact:main", about="keep one of all pages, addresses or lines with equal content"),
+    "dedup minhash": Verb(main="dedup.minhash:main", about="keep one of each cluster of nearly equal pages"),
     "mappers": Verb(main="baselines.mapper_reference:main", about="list the mappers, or document one"),
     "explain": Verb(main="ray_processing.explain:main", about="show what each mapper of a YAML does to some pages"),
-    "assets": Verb(main="baselines.assets:main", about="list, fetch and verify word lists and models"),
+    "assets": Verb(main="corpusmith.assets:main", about="list, fetch and verify word lists, models and task data"),
     "train-tokenizer": Verb(
         main="ray_processing.train_tokenizer:main", about="train a byte-level BPE tokenizer on pages"
     ),
     "tokenize": Verb(
-        main="ray_processing.tokenize_shuffle:main", about="tokenize and globally shuffle into webdataset"
+        main="ray_processing.tokenize_shuffle:main", about="tokenize, mix and globally shuffle into token shards"
     ),
+    "detokenize": Verb(main="ray_processing.detokenize:main", about="turn token shards back into pages"),
+    "trace": Verb(main="ray_processing.trace:main", about="follow pages into token shards, and sequences back"),
     "train": Verb(main="training.train:main", about="train a model of a fixed scale on a tokenized data set"),
     "eval": Verb(main="eval.eval_expdb:main", about="evaluate models of the experiment database"),
+    "compare-evals": Verb(
+        main="eval.compare_evals:main", about="confidence intervals of an evaluation, or of the difference of two"
+    ),
+    "expdb": Verb(main="corpusmith.expdb_command:main", about="tables and plots of the experiment database"),
     "report": Verb(main="corpusmith.report:main", about="write a run's self-contained HTML report"),
 }
 
@@ -69,10 +78,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         sys.stdout.write(f"corpusmith {__version__}\n")
         return 0
-    name, rest = arguments[0], arguments[1:]
+    name = " ".join(arguments[:2]) if " ".join(arguments[:2]) in VERBS else arguments[0]
     if name not in VERBS:
-        sys.stderr.write(f"error: no verb {name!r}{did_you_mean(name, VERBS)} (corpusmith --help lists them)\n")
+        sys.stderr.write(f"error: {_no_verb(arguments)} (corpusmith --help lists them)\n")
         return 2
     module, _, function = VERBS[name].main.partition(":")
-    code: int = getattr(importlib.import_module(module), function)(rest)
+    code: int = getattr(importlib.import_module(module), function)(arguments[len(name.split()) :])
     return code
+
+
+def _no_verb(arguments: list[str]) -> str:
+    """What is wrong with a verb that there is not."""
+    name = arguments[0]
+    family = [verb.split()[1] for verb in VERBS if verb.startswith(f"{name} ")]
+    if not family:
+        return f"no verb {name!r}{did_you_mean(name, VERBS)}"
+    if len(arguments) == 1 or arguments[1].startswith("-"):
+        return f"{name!r} needs one of: {', '.join(family)}"
+    return f"no {name!r} called {arguments[1]!r}{did_you_mean(arguments[1], family)}"

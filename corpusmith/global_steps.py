@@ -15,14 +15,27 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GlobalStep:
-    """A global step of ours: the dataclass of its arguments and the function that plans its stage."""
+    """A global step of ours: the dataclass of its arguments and the function that plans its stage.
+
+    `function`: what users' code gets under the step's name, with DCLM's arguments; the plan where there is none.
+    """
 
     config: str
     plan: str
+    function: str | None = None
 
 
 GLOBAL_STEPS: dict[str, GlobalStep] = {
-    "exact_dedup": GlobalStep(config="dedup.exact:ExactConfig", plan="dedup.exact:plan_stage"),
+    "bff": GlobalStep(config="dedup.bff_config:BffConfig", plan="dedup.bff_stage:plan_stage"),
+    "exact_dedup": GlobalStep(
+        config="dedup.exact_config:ExactConfig",
+        plan="dedup.exact:plan_stage",
+        function="ray_processing.dedup_jsonl:dedup_jsonl",
+    ),
+    "minhash_dedup": GlobalStep(config="dedup.minhash_config:MinhashConfig", plan="dedup.minhash:plan_stage"),
+    "quantile_filter": GlobalStep(
+        config="ray_processing.quantile:QuantileConfig", plan="ray_processing.quantile:plan_stage"
+    ),
 }
 
 
@@ -41,7 +54,7 @@ class _GlobalFunctions(MutableMapping[str, Callable[..., Any]]):
     def __getitem__(self, name: str) -> Callable[..., Any]:
         entry = self._entries[name]
         if isinstance(entry, GlobalStep):
-            function: Callable[..., Any] = resolve(entry.plan)
+            function: Callable[..., Any] = resolve(entry.function or entry.plan)
             return function
         return entry
 

@@ -8,7 +8,6 @@ counts as unknown and is never an error.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -18,6 +17,8 @@ import orjson
 
 from corpusmith.errors import InputError
 from corpusmith.io import storage
+from corpusmith.report_duplicate_facts import DuplicateFacts
+from corpusmith.report_values import as_dict, as_int, as_number, as_rows
 from corpusmith.run.errors_file import READ_STEP
 from corpusmith.run.ledger import Counts
 
@@ -54,6 +55,7 @@ class StepFacts:
     samples: list[Example] = field(default_factory=list)
     set_aside: list[Example] = field(default_factory=list)
     values: dict[str, dict[str, int]] = field(default_factory=dict)
+    duplicates: DuplicateFacts | None = None
 
     @property
     def added(self) -> int:
@@ -66,7 +68,8 @@ class StageFacts:
     """One stage over all its records.
 
     `units`: how many it should have (None: not told); `wall_seconds`: from the events, all tries together;
-    `work_seconds`: summed over the shards; bytes are those of the files as stored.
+    `work_seconds`: summed over the shards; bytes are those of the files as stored. `profile`: sums over the shards
+    that were run with `--profile` (seconds, CPU seconds, those of the I/O floor, bytes of content).
     """
 
     name: str
@@ -83,6 +86,7 @@ class StageFacts:
     written: int = 0
     wall_seconds: float | None = None
     work_seconds: float | None = 0.0
+    profile: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
 
@@ -319,6 +323,8 @@ def _merge(stage: StageFacts, record: dict[str, Any]) -> None:
     seconds = as_number(details.get("seconds"))
     known = stage.work_seconds is not None and seconds is not None
     stage.work_seconds = (stage.work_seconds or 0.0) + (seconds or 0.0) if known else None
+    for name, amount in as_dict(details.get("profile")).items():
+        stage.profile[name] = stage.profile.get(name, 0.0) + (as_number(amount) or 0.0)
     lengths = as_dict(details.get("histograms"))
     stage.lengths_in = _add_lengths(stage.lengths_in, lengths.get("tokens_in"))
     stage.lengths_out = _add_lengths(stage.lengths_out, lengths.get("tokens_out"))
@@ -329,6 +335,10 @@ def _merge(stage: StageFacts, record: dict[str, Any]) -> None:
             step = stage.steps.setdefault(key, StepFacts(key=key))
             shown = step.samples if kind == "samples" else step.set_aside
             _add_examples(shown, unit, as_rows(rows))
+    for key, found in as_dict(details.get("duplicates")).items():
+        step = stage.steps.setdefault(key, StepFacts(key=key))
+        step.duplicates = step.duplicates or DuplicateFacts()
+        step.duplicates.add(unit, as_dict(found))
     for key, values in as_dict(details.get("aggregates")).items():
         _add_values(stage.steps.setdefault(key, StepFacts(key=key)), as_dict(values))
 
@@ -406,28 +416,6 @@ def counts_of(value: object) -> Counts:
         removed={step: as_int(pages) or 0 for step, pages in as_dict(document.get("removed")).items()},
         errored={step: as_int(pages) or 0 for step, pages in as_dict(document.get("errored")).items()},
     )
-
-
-def as_dict(value: object) -> dict[str, Any]:
-    """The value if it is a JSON object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def as_rows(value: object) -> list[dict[str, Any]]:
-    """The objects of a JSON list; empty for anything else."""
-    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
-
-
-def as_int(value: object) -> int | None:
-    """The value if it is a whole number, else None."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def as_number(value: object) -> float | None:
-    """The value if it is a finite number, else None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _is_number(text: str) -> bool:

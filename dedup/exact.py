@@ -1,4 +1,4 @@
-"""Exact dedup as a global step: of all units with equal content in the whole dataset one is kept.
+"""Exact dedup: of all units with equal content in the whole dataset one is kept (`corpusmith dedup exact`).
 
 Follows DCLM's `exact_dedup` (units, normalizers, selection, shape of the content afterwards). Departs from it:
  - ties are broken by (shard, page, unit), so results are reproducible;
@@ -7,40 +7,54 @@ Follows DCLM's `exact_dedup` (units, normalizers, selection, shape of the conten
 
 Three phases of Ray tasks over files in the stage's scratch, in a folder named by the identity of the input; a file
 that stands is not made again, and each is written whole or not at all, so any task may run twice:
- 1. per shard, the 128-bit ids of its units are spilled by cell (a range of ids);
- 2. per cell, the ids of all shards are sorted and grouped, the unit to keep is chosen, the others are spilled by
+ 1. per shard, the 128-bit ids of its units are grouped; the best unit of each id is spilled by cell (a range of ids);
+ 2. per cell, the ids of all shards are sorted and grouped, the unit to keep is chosen, the verdicts are spilled by
     shard, and each group is written to `groups/` for whoever wants to check;
- 3. per shard, the pages are streamed again without the units that lost.
-Memory: some 32 bytes (and the selection value) a unit of a shard in phases 1 and 3, of a cell in phase 2; a group lies
-in one cell, so a unit that stands in a dataset a thousand million times needs a worker with the memory for its rows.
+ 3. per shard, the pages are streamed again without the units that lost; what the shard has of the groups is written
+    to `members/`.
+Memory: some 150 bytes (and the selection value) a unit of a shard in phases 1 and 3; the same for each id and shard of
+a cell in phase 2, where the number of cells comes from a sample of the input.
 """
 
 from __future__ import annotations
 
-from corpusmith.io import storage
-from corpusmith.run.fingerprint import SHARD_MODULES, code_versions, inputs_identity
+if not __package__:
+    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+
+from corpusmith.command import make_parser, run_command
+from corpusmith.run.fingerprint import SHARD_MODULES, code_versions
 from corpusmith.run.run import StagePlan, unit_per_shard_of_all
 from corpusmith.run.runner import Runner
 from corpusmith.run.stage import Stage
-from dedup.exact_config import ExactConfig, Layout, prepare
+from dedup.exact_config import ExactConfig
 from dedup.exact_drop import DropTask, drop_from_shard
-from dedup.exact_groups import CellTask, HashTask, hash_shard, settle_cell
+from dedup.exact_units import HashTask, hash_shard
+from dedup.layout import Layout, Sizes, standing
+from dedup.phases import cells_to_settle, has_units, rewrite_tasks, settle_cells
+from dedup.selection import CONTENT_NORMALIZERS
+from dedup.sizing import WORKER_BYTES, DedupPlan, Phase, Sample, cells_for, take_sample
+from dedup.standalone import add_arguments, add_selection_arguments, config_from, run_dedup
 
-VERSION = 1
-# A cell's rows stay near 64 MiB (32 bytes each as they are sorted) as long as units take 128 bytes of input or more.
-INPUT_BYTES_PER_CELL = 256 << 20
+VERSION = 2
+MODULES = (
+    *SHARD_MODULES,
+    *("dedup.content_units", "dedup.exact", "dedup.exact_config", "dedup.exact_drop", "dedup.exact_units"),
+    *("dedup.groups", "dedup.layout", "dedup.members", "dedup.rewrite", "dedup.selection", "dedup.sizing"),
+)
+STAGE = "exact_dedup"
+ROWS_PER_CELL = 1_000_000
+BYTES_PER_UNIT_OF_A_SHARD = 150
+BYTES_PER_ROW_OF_A_CELL = 150
+SPILLED_BYTES_PER_UNIT = 28
 
 
 def plan_stage(config: ExactConfig, step: str) -> StagePlan:
     """The stage of an exact dedup; `step` is the key under which the books name it, such as `04-exact_dedup`."""
-    modules = [
-        *SHARD_MODULES,
-        "dedup.content_units",
-        "dedup.exact",
-        "dedup.exact_config",
-        "dedup.exact_drop",
-        "dedup.exact_groups",
-    ]
+    modules = [*MODULES]
     if config.normalize is not None or config.selection_normalize is not None:
         modules.append("corpusmith.text.normalize")
 
@@ -48,24 +62,41 @@ def plan_stage(config: ExactConfig, step: str) -> StagePlan:
         return _work(stage, runner, config, step)
 
     return StagePlan(
-        name="exact_dedup",
+        name=STAGE,
         fingerprint={"config": config.deciding(), "code": code_versions(modules)},
         work=work,
         units=unit_per_shard_of_all,
     )
 
 
-def _layout(stage: Stage) -> Layout:
-    cells = max(1, -(-sum(shard.bytes for shard in stage.inputs) // INPUT_BYTES_PER_CELL))
-    return Layout(
-        folder=storage.join(stage.place.scratch, inputs_identity(stage.inputs)[:16]),
-        groups=storage.join(stage.place.folder, "groups"),
-        cells=cells,
+def _count_units(config: ExactConfig, sample: Sample) -> int:
+    reader = config.unit_reader()
+    found = (reader.read(page) for page in sample.pages)
+    return sum(len(units.ids) for units in found if not isinstance(units, str))
+
+
+def _count_cells(config: ExactConfig, sample: Sample) -> Sizes:
+    return {"cells": cells_for(sample.scaled(_count_units(config, sample)), ROWS_PER_CELL)}
+
+
+def plan_size(config: ExactConfig, sample: Sample) -> DedupPlan:
+    """What the phases will need over an input."""
+    in_sample = _count_units(config, sample)
+    units = sample.scaled(in_sample)
+    of_shard = WORKER_BYTES + BYTES_PER_UNIT_OF_A_SHARD * sample.in_largest_shard(in_sample)
+    cells = cells_for(units, ROWS_PER_CELL)
+    of_cell = WORKER_BYTES + BYTES_PER_ROW_OF_A_CELL * -(-units // cells)
+    spilled = SPILLED_BYTES_PER_UNIT * units
+    return DedupPlan(
+        title=f"exact dedup of {config.content_key!r}",
+        facts=[f"about {sample.scaled(len(sample.pages)):,} pages with {units:,} units in {sample.shards:,} shards"],
+        phases=[
+            Phase(name="hash", tasks=sample.shards, memory=of_shard, disk=spilled),
+            Phase(name="compare", tasks=cells, memory=of_cell, disk=spilled),
+            Phase(name="drop", tasks=sample.shards, memory=of_shard, disk=0),
+        ],
+        output=sample.total_bytes,
     )
-
-
-def _standing(folder: str) -> set[str]:
-    return {info.url for info in storage.list_files(folder)} if storage.is_dir(folder) else set()
 
 
 def _work(stage: Stage, runner: Runner, config: ExactConfig, step: str) -> list[str]:
@@ -73,45 +104,49 @@ def _work(stage: Stage, runner: Runner, config: ExactConfig, step: str) -> list[
 
     Which copy is kept depends on all shards, so a shard that cannot be read stops the step after phase 1.
     """
-    reader = config.unit_reader()
-    for normalize in (reader.normalize, reader.selection_normalize):
-        if normalize is not None:
-            normalize("é")  # a normalizer whose package is missing says so before anything starts
-    layout, place = _layout(stage), stage.place
-    prepare(layout, place.scratch, stage.inputs)
-    pending = set(stage.pending())
-    standing = _standing(layout.folder) | _standing(layout.groups)
-    cells = [
-        cell
-        for cell in range(layout.cells)
-        if layout.lost_url(cell) not in standing or layout.groups_url(cell) not in standing
-    ]
-    numbered = list(enumerate(stage.inputs))
+    config.try_normalizers()
+    layout = Layout.of_stage(stage, lambda: _count_cells(config, take_sample(stage.inputs)))
+    there = standing(layout.folder, layout.groups)
+    pending, cells = set(stage.pending()), cells_to_settle(layout, there)
     hashing = {
         shard.name: HashTask(layout=layout, config=config, shard=shard, number=number)
-        for number, shard in numbered
-        if layout.units_url(number) not in standing and (cells or shard.name in pending)
+        for number, shard in enumerate(stage.inputs)
+        if not has_units(layout, there, number) and (cells or shard.name in pending)
     }
-    failures = stage.run_units(runner, hash_shard, hashing, label=f"{place.name}: hash")
+    failures = stage.run_units(runner, hash_shard, hashing, label=f"{stage.place.name}: hash")
+    failures = failures or settle_cells(stage, runner, layout, cells, config.selection_reverse)
     if failures:
         return failures
-    settling = {
-        f"cell-{cell:05d}": CellTask(layout=layout, cell=cell, reverse=config.selection_reverse) for cell in cells
-    }
-    failures = stage.run_units(runner, settle_cell, settling, label=f"{place.name}: compare", unit="cells")
-    if failures:
-        return failures
-    dropping = {
-        shard.name: DropTask(
-            layout=layout,
-            config=config,
-            shard=shard,
-            number=number,
-            place=place,
-            identity=stage.units[shard.name],
-            step=step,
-        )
-        for number, shard in numbered
-        if shard.name in pending
-    }
-    return stage.run_units(runner, drop_from_shard, dropping, label=f"{place.name}: drop")
+    rewriting = rewrite_tasks(stage, layout, step, pending)
+    dropping = {name: DropTask(config=config, rewrite=task) for name, task in rewriting.items()}
+    return stage.run_units(runner, drop_from_shard, dropping, label=f"{stage.place.name}: drop")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of `corpusmith dedup exact`."""
+    parser = make_parser(
+        "corpusmith dedup exact",
+        "Keep one of all units (pages, or the strings of a list) with equal content.",
+        "corpusmith dedup exact --input pages --output_dir unique --readable_name unique_pages --content_key url "
+        "--normalize normalize_url --selection_key metadata.WARC-Date --selection_reverse",
+    )
+    parser.add_argument("--content_key", default="text", help="what is compared: a string or a list (default text)")
+    parser.add_argument("--normalize", choices=sorted(CONTENT_NORMALIZERS), help="what it goes through before")
+    add_selection_arguments(parser)
+    add_arguments(parser)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run an exact dedup as the flags say."""
+    config = config_from(arguments, ExactConfig)
+    run_dedup(arguments, partial(plan_stage, config), partial(plan_size, config), STAGE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `corpusmith dedup exact` and of the script."""
+    return run_command(build_parser(), run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

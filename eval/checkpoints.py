@@ -1,97 +1,216 @@
-"""Evaluate one checkpoint on one suite and write the evaluation JSON.
+"""Evaluate one model on one suite and write the evaluation JSON.
 
 Follows the output of DCLM's `eval_openlm_ckpt.py`. Departs from it in writing the stem of the suite's YAML as `name`,
 not the path on the evaluator's machine, in holding both versions of CORE and EXTENDED, and in dates: US/Pacific as
-upstream where this machine knows time zones, UTC otherwise. Torch is imported when a checkpoint is loaded, not before.
+upstream where this machine knows time zones, UTC otherwise. Torch is imported when a model is loaded, not before.
 """
 
+from __future__ import annotations
+
 import importlib.util
+import os
 import zoneinfo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from corpusmith import expdb
+from corpusmith.assets import cache_folder
 from corpusmith.errors import InputError, missing_package
 from corpusmith.io import storage
-from corpusmith.text.tokenizer import GPT_NEOX, load_tokenizer
+from corpusmith.run.fingerprint import Tree
+from corpusmith.run.progress import say
+from corpusmith.text.tokenizer import GPT_NEOX
 from eval.aggregation import ADDITIONAL_AGGREGATION, META_DATA, AggregationFacts, aggregate, load_facts
-from eval.tasks import find_suite, load_suite
+from eval.tasks import Suite, find_suite, load_suite
+
+if TYPE_CHECKING:
+    from eval.harness import Evaluation
+    from eval.models import LanguageModel
+    from eval.perplexity import HeldOut
+    from eval.prompts import PromptTokenizer
+    from training.distributed import Ranks
+    from training.model import Transformer
 
 _TIME_ZONE = "US/Pacific"
+#: names a folder with a copy of the task files, laid out as in llm-foundry's `local_data`
+DATA_VARIABLE = "CORPUSMITH_EVAL_DATA"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
     """What is evaluated, on what, and where the result goes.
 
-    `params_url` is the checkpoint's `params.txt` (default: that of its experiment), `model_config` a config name or
-    JSON that wins over it. `seed` replaces every task's few-shot seed; None keeps the YAML's. `model_name` is
-    written as `model`; by default the stem of the model config.
+    Either `checkpoint`, an OpenLM checkpoint of ours or of others, or `hf_model`, a causal language model of
+    transformers, by folder or name. `params_url` is the checkpoint's `params.txt` (default: that of its experiment),
+    `model_config` a config name or JSON that wins over it. `tokenizer` is by default GPT-NeoX's, or the Hugging Face
+    model's own. `eval_data` is a folder with task files, looked into first. `seed` replaces every task's few-shot seed;
+    None keeps the YAML's. `model_name` is written as `model`; by default the stem of the model config or the model's
+    name. `held_out` are the held-out sets whose loss is computed too; None computes none, and for Hugging Face models
+    it must be None.
     """
 
-    checkpoint: str
     eval_yaml: str
-    tokenizer: str = GPT_NEOX
+    checkpoint: str | None = None
+    hf_model: str | None = None
+    hf_cache_dir: str | None = None
+    tokenizer: str | None = None
     params_url: str | None = None
     model_config: str | None = None
     output_file: str | None = None
+    eval_data: str | None = None
     seed: int | None = None
-    device: str = "cpu"
+    device: str | None = None
     model_uuid: str | None = None
     model_name: str | None = None
+    held_out: HeldOut | None = None
+    max_batch_tokens: int | None = None
     meta_data: str = META_DATA
     additional_aggregation: str = ADDITIONAL_AGGREGATION
 
+    @property
+    def source(self) -> str:
+        """The checkpoint or the Hugging Face model."""
+        return str(self.hf_model or self.checkpoint)
 
-def evaluate_checkpoint(request: EvaluationRequest) -> dict[str, Any]:
-    """Run the suite and return the evaluation JSON; write it to `output_file` where one is given.
 
-    An output file that exists is updated: its uuid and creation date stay, its metrics are replaced as a whole.
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """An evaluation JSON, and by label why a task that has data could not be run."""
+
+    document: dict[str, Any]
+    faults: dict[str, str]
+
+
+def evaluate_checkpoint(request: EvaluationRequest, ranks: Ranks | None = None) -> Outcome:
+    """Run the suite; write the evaluation JSON to `output_file` and its items beside it, where one is given.
+
+    Under torchrun every process calls this, and the first one writes. An output file that exists is updated: its uuid
+    and creation date stay, its metrics are replaced as a whole. Tasks whose items are beside it already, of the same
+    model, data and code, are not run again.
 
     Raises:
-        InputError: a missing file, a malformed row, an unwritable output.
+        InputError: a missing file, an unwritable output, a model without tokenizer.
         ConfigError: a fault in the suite's YAML.
+        CorpusmithError: no task could be run.
     """
-    if not storage.exists(request.checkpoint):
+    if (request.checkpoint is None) == (request.hf_model is None):
+        raise InputError("give either a checkpoint or a Hugging Face model (--hf-model)")
+    if request.checkpoint is not None and not storage.exists(request.checkpoint):
         raise InputError(f"{request.checkpoint}: no such checkpoint")
-    suite_url = find_suite(request.eval_yaml)
-    data_dirs = (".", storage.parent(suite_url), str(Path(__file__).resolve().parent))
-    suite = load_suite(suite_url, data_dirs, request.seed)
+    if request.hf_model is not None and request.held_out is not None:
+        raise InputError("perplexity is computed for OpenLM checkpoints only")
+    folders = data_folders(request)
+    suite = load_suite(find_suite(request.eval_yaml), folders, request.seed)
     facts = load_facts(request.meta_data, request.additional_aggregation)
-    tokenizer = load_tokenizer(request.tokenizer)
     previous = _previous(request.output_file)
     if importlib.util.find_spec("torch") is None:
         raise missing_package("torch", "eval")
-    from eval.harness import evaluate
+    from eval.perplexity import perplexities
+    from training.distributed import read_ranks
+
+    ranks = ranks or read_ranks()
+    loaded = _load(request, ranks)
+    evaluation = _evaluate(request, loaded, suite, ranks)
+    metrics: dict[str, Any] = {"icl": evaluation.icl}
+    if request.held_out is not None and loaded.module is not None:
+        metrics |= perplexities(loaded.module, request.held_out, folders, ranks)
+    model = request.model_name or _model_name(request)
+    document = evaluation_document(metrics, suite.name, model, facts, previous, request.model_uuid)
+    if request.output_file is not None and ranks.leads:
+        expdb.write_reference(document, request.output_file, overwrite=True)
+    return Outcome(document=document, faults=evaluation.faults)
+
+
+def data_folders(request: EvaluationRequest) -> list[str]:
+    """Where task files are looked for, in this order: the folder given, the working directory, beside the suite, here,
+    and what `corpusmith assets fetch` brought."""
+    given = [folder for folder in (request.eval_data, os.environ.get(DATA_VARIABLE)) if folder]
+    beside = storage.parent(find_suite(request.eval_yaml))
+    here = str(Path(__file__).resolve().parent)
+    return [*given, ".", beside, here, storage.join(cache_folder(), "local_data"), cache_folder()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loaded:
+    """A model with its tokenizer; `module` where it is one of `training`."""
+
+    model: LanguageModel
+    tokenizer: PromptTokenizer
+    module: Transformer | None = None
+
+
+def _load(request: EvaluationRequest, ranks: Ranks) -> _Loaded:
+    """The model and its tokenizer, the tokenizer first: it fails faster."""
     from eval.models import OpenLMModel
+    from eval.prompt_tokenizers import load_hugging_face_tokenizer, load_prompt_tokenizer
     from training.checkpoint import load_model
 
+    device = request.device or str(ranks.device)
+    if request.hf_model is not None:
+        from eval.hf_models import load_hugging_face_model
+
+        name = request.tokenizer or request.hf_model
+        tokenizer = load_hugging_face_tokenizer(name, request.hf_cache_dir)
+        return _Loaded(
+            model=load_hugging_face_model(request.hf_model, device, request.hf_cache_dir), tokenizer=tokenizer
+        )
+    tokenizer = load_prompt_tokenizer(request.tokenizer or GPT_NEOX)
     module = load_model(
-        request.checkpoint,
-        params_url=request.params_url,
-        model_config=request.model_config,
-        device=request.device,
+        str(request.checkpoint), params_url=request.params_url, model_config=request.model_config, device=device
     )
-    icl = evaluate(OpenLMModel(module, request.device), tokenizer, suite)
-    model = request.model_name or _model_name(request)
-    document = evaluation_document(icl, suite.name, model, facts, previous, request.model_uuid)
+    return _Loaded(model=OpenLMModel(module, device), tokenizer=tokenizer, module=module)
+
+
+def _evaluate(request: EvaluationRequest, loaded: _Loaded, suite: Suite, ranks: Ranks) -> Evaluation:
+    """Run the tasks, recording each."""
+    from eval.harness import evaluate
+    from eval.results import Records, items_folder
+
+    records = None
     if request.output_file is not None:
-        expdb.write_reference(document, request.output_file, overwrite=True)
-    return document
+        records = Records(
+            folder=items_folder(request.output_file),
+            model=_identity(request),
+            tokenizer=loaded.tokenizer.content_hash,
+        )
+    return evaluate(
+        loaded.model,
+        loaded.tokenizer,
+        suite,
+        records=records,
+        ranks=ranks,
+        max_batch_tokens=request.max_batch_tokens,
+    )
+
+
+def _identity(request: EvaluationRequest) -> Tree:
+    """What tells that a model is the same as before: its files by size and time, or its name on the Hub."""
+    source = request.source
+    if request.checkpoint is not None:
+        files = [storage.stat(source)]
+    elif storage.is_dir(source):
+        files = storage.list_files(source)
+    else:
+        files = []
+    return {
+        "files": [[storage.basename(file.url), file.size, file.etag] for file in files],
+        "name": None if files else source,
+        "config": request.model_config,
+    }
 
 
 def evaluation_document(
-    icl: Mapping[str, float],
+    metrics: Mapping[str, Any],
     suite: str,
     model: str,
     facts: AggregationFacts | None = None,
     previous: Mapping[str, Any] | None = None,
     model_uuid: str | None = None,
 ) -> dict[str, Any]:
-    """The evaluation JSON of accuracies `icl` in 0..1.
+    """The evaluation JSON of `metrics`, whose key `icl` has the accuracies in 0..1 by label.
 
     With `previous`, an older evaluation, its uuid, creation date and unknown keys stay and `update_date` is added.
     """
@@ -105,8 +224,8 @@ def evaluation_document(
     }
     if previous is not None:
         document["update_date"] = moment
-    document["eval_metrics"] = {"icl": dict(icl)}
-    document |= aggregate(icl, facts=facts)
+    document["eval_metrics"] = dict(metrics)
+    document |= aggregate(metrics["icl"], facts=facts)
     if model_uuid is not None:
         document["model_uuid"] = model_uuid
     return document | {key: value for key, value in old.items() if key not in document}
@@ -114,13 +233,24 @@ def evaluation_document(
 
 def summary_lines(document: Mapping[str, Any]) -> Sequence[str]:
     """What a person wants to read after an evaluation: accuracies, CORE and EXTENDED, in percent."""
-    icl: Mapping[str, float] = document["eval_metrics"]["icl"]
+    metrics: Mapping[str, Any] = document["eval_metrics"]
+    icl: Mapping[str, float] = metrics["icl"]
     width = max(map(len, icl), default=0)
     lines = [f"  {label:<{width}}  {100 * accuracy:6.2f} %" for label, accuracy in icl.items()]
     for name in ("Core", "Extended"):
         value = document[name]
         lines.append(f"  {name}: {100 * value:.2f} %" if isinstance(value, float) else f"  {name}: {_shorten(value)}")
+    lines += [f"  {key}: {value:.4f} nats" for key, value in metrics.items() if isinstance(value, float)]
     return lines
+
+
+def report_outcome(outcome: Outcome) -> int:
+    """Print an evaluation; returns the exit code: 1 where a task that has data could not be run."""
+    for line in summary_lines(outcome.document):
+        say(line)
+    for label, fault in outcome.faults.items():
+        say(f"  FAILED {label}: {fault}")
+    return 1 if outcome.faults else 0
 
 
 def _shorten(text: str, longest: int = 100) -> str:
@@ -142,10 +272,13 @@ def _previous(output_file: str | None) -> dict[str, Any] | None:
 
 
 def _model_name(request: EvaluationRequest) -> str:
-    """Stem of the model config: as given, or as `params.txt` says."""
+    """The Hugging Face model's name, or the stem of the model config: as given, or as `params.txt` says."""
+    if request.hf_model is not None:
+        local = storage.is_dir(request.hf_model)
+        return storage.basename(request.hf_model.rstrip("/")) if local else request.hf_model
     config = request.model_config
     if config is None:
-        experiment = storage.parent(storage.parent(request.checkpoint))
+        experiment = storage.parent(storage.parent(request.source))
         url = request.params_url or storage.join(experiment, "params.txt")
         text = storage.read_bytes(url).decode("utf-8", "replace") if storage.exists(url) else ""
         lines = (line.partition(":") for line in text.splitlines())

@@ -1,14 +1,24 @@
-"""Models behind one small protocol: our checkpoints, and a table for tests.
+"""Models behind one small protocol: checkpoints of ours and of OpenLM, and a table for tests.
 
-Shapes: B sequences, T positions, V vocabulary. Sequences are padded on the right; a causal model's logits at a real
-position don't depend on what follows, so no mask is needed.
+A batch stands right-aligned: shorter sequences are padded on the left and `mask_BK` says which tokens are real, so the
+ends, where answers are scored and text is continued, lie in the same columns. What was run can be kept as a cache and
+continued, each row by several endings.
+
+Shapes: B sequences, T new tokens, K cached and new tokens, N rows selected from a cache, V vocabulary.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+#: What a model remembers of the tokens it has seen; only the model that made it looks inside.
+Cache = Any
+
+_FLOAT_BYTES = 4
 
 
 class LanguageModel(Protocol):
@@ -20,68 +30,135 @@ class LanguageModel(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where `logits` wants its input."""
+        """Where `forward` wants its input."""
 
-    def logits(self, ids_BT: Tensor) -> Tensor:
-        """Single-precision logits of shape (B, T, V); those at position p predict token p + 1. `ids_BT` is int64."""
+    @property
+    def max_positions(self) -> int | None:
+        """The longest sequence that the model takes; None where it says no limit."""
+
+    @property
+    def reuses_cache(self) -> bool:
+        """Whether `forward` gives and takes caches."""
+
+    @property
+    def bytes_per_token(self) -> int:
+        """About how much memory a token of a batch takes, its cached keys and values included."""
+
+    def forward(
+        self,
+        ids_BT: Tensor,
+        mask_BK: Tensor | None = None,
+        cache: Cache = None,
+        *,
+        keep: int = 0,
+        want_cache: bool = False,
+    ) -> tuple[Tensor, Cache]:
+        """Run new tokens.
+
+        Args:
+            ids_BT: int64 ids.
+            mask_BK: True where a cached or new token is real; None where all are.
+            cache: of the tokens before; it is not changed.
+            keep: how many last positions need logits; 0 means all.
+            want_cache: whether the returned cache will be used.
+
+        Returns:
+            Single-precision logits (B, `keep` or T, V), those at position p predicting token p + 1, and the cache.
+        """
+
+    def select(self, cache: Cache, rows_N: Tensor) -> Cache:
+        """A cache of the given rows of another, which is not changed; a row may be given several times."""
 
 
 class OpenLMModel:
-    """A network of `training` in evaluation mode: called with ids (B, T), it gives a tuple, logits first."""
+    """A network of `training` in evaluation mode."""
 
-    def __init__(self, module: torch.nn.Module, device: str = "cpu") -> None:
+    reuses_cache = True
+
+    def __init__(self, module: torch.nn.Module, device: str | torch.device = "cpu") -> None:
+        """`module` is called as `training.model.Transformer` is; its `config` has the sizes."""
         self._module = module.to(device).eval()
-        self._device = torch.device(device)
-        with torch.inference_mode():
-            one_token_BT = torch.zeros(1, 1, dtype=torch.int64, device=self._device)
-            self._vocab_size = int(self.logits(one_token_BT).shape[-1])
+        self.device = torch.device(device)
+        config: Any = module.config
+        self.vocab_size: int = config.vocab_size
+        # rotary tables grow on demand: no length is refused
+        self.max_positions = None
+        self.bytes_per_token = estimate_bytes_per_token(config.n_layers, config.hidden_dim)
 
-    @property
-    def vocab_size(self) -> int:
-        """V of the network's head."""
-        return self._vocab_size
+    def forward(
+        self,
+        ids_BT: Tensor,
+        mask_BK: Tensor | None = None,
+        cache: Cache = None,
+        *,
+        keep: int = 0,
+        want_cache: bool = False,
+    ) -> tuple[Tensor, Cache]:
+        """Logits and cache; see `LanguageModel.forward`."""
+        logits_BTV, _, new_cache = self._module(
+            ids_BT, attention_mask=mask_BK, past_key_values=cache, use_cache=want_cache, logits_to_keep=keep
+        )
+        return logits_BTV.float(), new_cache
 
-    @property
-    def device(self) -> torch.device:
-        """The device that holds the weights."""
-        return self._device
+    def select(self, cache: Cache, rows_N: Tensor) -> Cache:
+        """The keys and values of some rows."""
+        return [(keys[rows_N], values[rows_N]) for keys, values in cache]
 
-    def logits(self, ids_BT: Tensor) -> Tensor:
-        """Logits (B, T, V) in single precision."""
-        logits_BTV: Tensor = self._module(ids_BT)[0]
-        return logits_BTV.float()
+
+def estimate_bytes_per_token(layers: int, width: int) -> int:
+    """Cached keys and values, twice (they are copied as they grow), and what one layer holds while it works."""
+    return _FLOAT_BYTES * (4 * layers * width + 24 * width)
 
 
 class TableModel:
     """A model that answers from a table: what follows the longest known ending of the text so far.
 
-    `table` maps an ending (token ids) to the logits of some next tokens; all other logits are 0. Slow, for tests.
+    `table` maps an ending (token ids) to the logits of some next tokens; all other logits are 0. Slow, for tests. Its
+    cache is the list of real tokens seen.
     """
 
-    def __init__(self, vocab_size: int, table: Mapping[tuple[int, ...], Mapping[int, float]]) -> None:
-        self._vocab_size = vocab_size
+    reuses_cache = True
+    device = torch.device("cpu")
+    bytes_per_token = 1
+
+    def __init__(
+        self,
+        vocab_size: int,
+        table: Mapping[tuple[int, ...], Mapping[int, float]],
+        max_positions: int | None = None,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.max_positions = max_positions
         self._table = table
         self._longest = max((len(ending) for ending in table), default=0)
 
-    @property
-    def vocab_size(self) -> int:
-        """V."""
-        return self._vocab_size
-
-    @property
-    def device(self) -> torch.device:
-        """Always the CPU."""
-        return torch.device("cpu")
-
-    def logits(self, ids_BT: Tensor) -> Tensor:
-        """Logits (B, T, V)."""
+    def forward(
+        self,
+        ids_BT: Tensor,
+        mask_BK: Tensor | None = None,
+        cache: Cache = None,
+        *,
+        keep: int = 0,
+        want_cache: bool = False,
+    ) -> tuple[Tensor, Cache]:
+        """Logits and cache; see `LanguageModel.forward`."""
         batch, length = ids_BT.shape
-        logits_BTV = torch.zeros(batch, length, self._vocab_size)
+        logits_BTV = torch.zeros(batch, length, self.vocab_size)
+        histories = []
         for row, ids in enumerate(ids_BT.tolist()):
-            for position in range(length):
-                for token, logit in self._next(ids[: position + 1]).items():
-                    logits_BTV[row, position, token] = logit
-        return logits_BTV
+            history = list(cache[row]) if cache is not None else []
+            for position, token in enumerate(ids):
+                real = mask_BK is None or bool(mask_BK[row, position - length])
+                if real:
+                    history.append(token)
+                for following, logit in self._next(history).items():
+                    logits_BTV[row, position, following] = logit
+            histories.append(history)
+        return logits_BTV[:, -keep:], histories if want_cache else None
+
+    def select(self, cache: Cache, rows_N: Tensor) -> Cache:
+        """The tokens of some rows."""
+        return [list(cache[row]) for row in rows_N.tolist()]
 
     def _next(self, ids: list[int]) -> Mapping[int, float]:
         """The entry of the longest ending in the table."""

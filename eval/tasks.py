@@ -23,6 +23,11 @@ SCHEMA: TaskType = "schema"
 GENERATION: TaskType = "generation_task_with_answers"
 TASK_TYPES: tuple[TaskType, ...] = (LANGUAGE_MODELING, MULTIPLE_CHOICE, SCHEMA, GENERATION)
 
+VERSION = 1
+
+#: llm-foundry's old names of task types
+_OLD_TYPES: dict[str, TaskType] = {"question_answering": GENERATION}
+
 _HEADER_KEYS = (
     "epoch", "dataset", "num_params", "max_seq_len", "seed", "precision", "tokenizer", "model", "load_path",
     "device_eval_batch_size", "fsdp_config", "icl_tasks",
@@ -211,6 +216,11 @@ def read_rows(task: Task) -> list[Row]:
     return rows
 
 
+def count_rows(task: Task) -> int:
+    """Rows of a task's file, by its lines."""
+    return sum(1 for line in storage.read_bytes(task.data_url).split(b"\n") if line.strip())
+
+
 def split_categories(task: Task, rows: Sequence[Row]) -> list[tuple[str | None, list[Row]]]:
     """The independent data sets of a task: one per category, sorted by name, or the whole file under None.
 
@@ -259,7 +269,8 @@ def _read_task(document: YamlDocument, index: int, raw: Any, max_seq_len: int) -
     if not isinstance(raw, dict):
         raise ConfigError(where(), f"a task must be a mapping, got {raw!r}")
     entry = build(_TaskEntry, raw, where)
-    if entry.icl_task_type not in TASK_TYPES:
+    task_type = _OLD_TYPES.get(entry.icl_task_type, entry.icl_task_type)
+    if task_type not in TASK_TYPES:
         hint = did_you_mean(entry.icl_task_type, TASK_TYPES) or f"; it must be one of {', '.join(TASK_TYPES)}"
         raise ConfigError(where("icl_task_type"), f"unsupported task type {entry.icl_task_type!r}{hint}")
     if entry.prelimiter is not None and entry.question_prelimiter is not None:
@@ -272,7 +283,7 @@ def _read_task(document: YamlDocument, index: int, raw: Any, max_seq_len: int) -
     return Task(
         label=entry.label,
         data_url=entry.dataset_uri,
-        task_type=entry.icl_task_type,
+        task_type=task_type,
         num_fewshot=tuple(entry.num_fewshot),
         has_categories=entry.has_categories,
         prompt_string=entry.prompt_string,

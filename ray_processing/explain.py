@@ -49,6 +49,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--page", type=int, action="append", help="index of a page, from 0; may be given several times")
     parser.add_argument("--assets", help="folder of word lists and models, or `sample` for our own small ones")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random draws (default 0)")
+    parser.add_argument(
+        "--raw_data_dirpath",
+        help="the run's input folder, which holds FILE: its place there decides random draws (default: FILE's folder)",
+    )
     return parser
 
 
@@ -118,8 +122,8 @@ class Explainer:
 
     def __init__(self, config: str, source_name: str | None, assets: str | None, seed: int) -> None:
         from baselines.assets import resolve_step
-        from baselines.core.factories import draws_random_numbers, get_mapper
-        from baselines.core.shard_processor import LocalStep
+        from baselines.core.compiled import LocalStep
+        from baselines.core.factories import draws_random_numbers, get_mapper, looking_beside
         from ray_processing.pipeline_config import Commit, load_pipeline
 
         self._seed = seed
@@ -131,7 +135,8 @@ class Explainer:
                 self._steps.append((step.key, None, False))
                 continue
             resolved = resolve_step(step.func, step.arguments, assets, f"step {step.key}")
-            mapper = get_mapper(step.func, **resolved.arguments)
+            with looking_beside(step.folder):
+                mapper = get_mapper(step.func, **resolved.arguments)
             running = dataclasses.replace(step, arguments=resolved.arguments)
             self._steps.append((running, mapper, draws_random_numbers(step.func)))
 
@@ -158,11 +163,13 @@ class Explainer:
 
 def _apply(step: Any, mapper: Any, page: Page) -> tuple[Finding, list[Page]]:
     """What a local step (`baselines.core.shard_processor.LocalStep`) did, and the pages that it gave."""
+    from baselines.core.factories import error_text
+
     before, name = copy.deepcopy(page), step.reason
     try:
         results = mapper(page)
     except Exception as error:  # noqa: BLE001 - the page boundary: the error is what is to be shown
-        return Finding(step=name, verdict=FAILED, details=f"{type(error).__name__}: {error}"), []
+        return Finding(step=name, verdict=FAILED, details=error_text(error, step.func, step.folder)), []
     if not isinstance(results, list):
         return Finding(step=name, verdict=FAILED, details=f"returned {type(results).__name__} instead of a list"), []
     if not results:
@@ -174,6 +181,17 @@ def _apply(step: Any, mapper: Any, page: Page) -> tuple[Finding, list[Page]]:
     return Finding(step=name, verdict=KEPT, details=details), results
 
 
+def _name_in_run(file: str, folder: str | None) -> str:
+    """The shard's name in a run over `folder`."""
+    from corpusmith.io import storage
+
+    if folder is None:
+        return storage.basename(file)
+    if not file.startswith(folder.rstrip("/") + "/"):
+        raise InputError(f"{file} does not lie in --raw_data_dirpath {folder}")
+    return storage.relative(file, folder)
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Show each page that was asked for."""
     from corpusmith.io import storage
@@ -181,6 +199,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     if not storage.exists(arguments.file):
         raise InputError(f"{arguments.file}: no such file")
+    shard = _name_in_run(arguments.file, arguments.raw_data_dirpath)
     explainer = Explainer(arguments.config, arguments.source_name, arguments.assets, arguments.seed)
     wanted = set(arguments.page if arguments.page else range(DEFAULT_PAGES))
     shown = set()
@@ -193,7 +212,7 @@ def run(arguments: argparse.Namespace) -> None:
             say(f"  unreadable: {record.error}")
             continue
         say(f"  url {record.page.get('url')!r}; {measures(record.page)}")
-        for finding in explainer.explain(record.page, storage.basename(arguments.file), record.index):
+        for finding in explainer.explain(record.page, shard, record.index):
             say(f"  {finding.verdict:<11} {finding.step}: {finding.details}")
     missing = sorted(wanted - shown)
     if missing and arguments.page:

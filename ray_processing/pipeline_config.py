@@ -8,16 +8,17 @@ argument names and types of mappers, custom functions and global steps alike, ag
 from __future__ import annotations
 
 import inspect
+import os
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from baselines.core.compiled import LocalStep
 from baselines.core.constants import COMMIT_KEY_NAME
-from baselines.core.factories import get_aggregator, load_mapper_function
+from baselines.core.factories import get_aggregator, load_mapper_function, looking_beside
 from baselines.core.factory_utils import is_factory
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
-from baselines.core.shard_processor import LocalStep
 from corpusmith.config import Where, YamlDocument, build, check_type, load_yaml
 from corpusmith.errors import ConfigError, did_you_mean
 from corpusmith.global_steps import GLOBAL_STEPS, resolve
@@ -61,9 +62,20 @@ class Pipeline:
 def load_pipeline(path: str, source_name: str | None = None) -> Pipeline:
     """Read and check a YAML; every source in it is checked, the one called `source_name` is returned.
 
-    Without a name the file must have exactly one source. Raises ConfigError with file, line, step and key.
+    Without a name the file must have exactly one source. Functions of the user's own are looked for below the working
+    directory, then beside the YAML. Raises ConfigError with file, line, step and key.
     """
     document = load_yaml(path)
+    with looking_beside(_folder(path)):
+        return _load(document, path, source_name)
+
+
+def _folder(path: str) -> str | None:
+    """The folder of a local YAML."""
+    return None if "://" in path else os.path.dirname(os.path.abspath(path))
+
+
+def _load(document: YamlDocument, path: str, source_name: str | None) -> Pipeline:
     if not isinstance(document.data, list) or not document.data:
         raise ConfigError(document.where(), "must be a list of sources, each with `source` and `steps`")
     pipelines: dict[str, Pipeline] = {}
@@ -118,7 +130,8 @@ def _check_step(document: YamlDocument, source: int, index: int, step: Any) -> S
     _check_local(step["func"], arguments, where)
     aggregate = step.get("_aggregate") or {}
     _check_aggregate(aggregate, where)
-    return LocalStep(index=index, func=step["func"], arguments=arguments, aggregate=aggregate)
+    folder = _folder(document.path)
+    return LocalStep(index=index, func=step["func"], arguments=arguments, aggregate=aggregate, folder=folder)
 
 
 def _check_global(func: str, index: int, arguments: dict[str, Any], step: dict[str, Any], where: Where) -> GlobalCall:

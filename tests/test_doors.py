@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import pathlib
 import shlex
@@ -11,7 +12,9 @@ import sys
 
 import pytest
 
+from baselines.core.factories import load_mapper_function
 from corpusmith.cli import VERBS, main
+from ray_processing.pipeline_config import load_pipeline
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -52,20 +55,32 @@ IMPORTS = {
     "baselines.mappers.filters.content_filters": ["repetition_filter", "stop_word_filter"],
     "baselines.mappers.filters.metadata_filters": ["random_sampling_filter", "url_substring_filter"],
     "baselines.mappers.modifiers": ["newline_removal_modifier", "within_page_dedup"],
-    "ray_processing": ["GLOBAL_FUNCTIONS"],
+    "ray_processing": ["GLOBAL_FUNCTIONS", "dedup_jsonl"],
 }
 SCRIPTS = [
     "baselines/process_single_file.py",
     "baselines/train_fasttext_classifier.py",
+    "dedup/bff.py",
+    "dedup/exact.py",
+    "dedup/minhash.py",
+    "ray_processing/dedup_jsonl.py",
     "raw_sources/process_common_crawl.py",
     "ray_processing/process.py",
     "ray_processing/tokenize_shuffle.py",
     "eval/eval_openlm_ckpt.py",
     "eval/aggregated_metrics.py",
+    "finetuning/download_data.py",
+    "finetuning/preprocess_data.py",
     "tools/eval_expdb.py",
+    "tools/expdb.py",
+    "tools/import_hf_model.py",
     "tools/make_wds_manifest.py",
+    "tools/push_openlm_model_to_hf.py",
 ]
-EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus"}
+EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus", "--ray_use_working_dir"}
+DEDUP = {"--content_key", "--exp-data-dir", "--input", "--output_dir", "--overwrite", "--plan", "--readable_name"} | {
+    *("--selection_key", "--selection_normalize", "--selection_reverse"),
+}
 FLAGS = {
     "sample-crawl": {"--output", "--overwrite", "--pages", "--seed"},
     "ingest": EXECUTION
@@ -74,11 +89,21 @@ FLAGS = {
     "common-crawl": set(),
     "process": EXECUTION
     | {"--config_path", "--exp-data-dir", "--ignore_failures", "--keep-stages", "--num_shards", "--output_dir"}
-    | {"--assets"}
+    | {"--assets", "--plan", "--plan-fraction", "--profile"}
     | {"--overwrite", "--raw_data_dirpath", "--readable_name", "--seed", "--shard_list_file", "--shard_list_filters"}
     | {"--source_name", "--source_ref_paths", "--workers"},
+    "dedup bff": EXECUTION
+    | {"--annotate", "--bloom-filter-file", "--content-key", "--expected-ngram-count", "--filtering-threshold", "-t"}
+    | {"--fp-rate", "--inputs", "--max-ngram-size", "--min-ngram-size", "--no-progress-bar", "--no-save-bloom-filter"}
+    | {"--no-update-bloom-filter", "--num-hashers", "--output-directory", "--overwrite", "--plan", "--remove-type"}
+    | {"--shard-num", "--substr-seqlen", "--threads", "--total-shards"},
+    "dedup exact": EXECUTION | DEDUP | {"--normalize"},
+    "dedup minhash": EXECUTION
+    | DEDUP
+    | {"--annotate", "--bands", "--cluster_size_key", "--hash_family", "--ngram", "--ngram_size", "--num_hashes"}
+    | {"--preset", "--rows", "--seed", "--threshold"},
     "mappers": set(),
-    "explain": {"--assets", "--config", "--page", "--seed", "--source_name"},
+    "explain": {"--assets", "--config", "--page", "--raw_data_dirpath", "--seed", "--source_name"},
     "assets": {"--folder", "--from"},
     "train-tokenizer": {
         "--content_key",
@@ -87,27 +112,35 @@ FLAGS = {
         "--overwrite",
         "--sample_rate",
         "--seed",
+        "--special_tokens",
         "--vocab_size",
     },
     "tokenize": EXECUTION
     | {"--content_key", "--exp-data-dir", "--input", "--keep-stages", "--no_shuffle", "--output", "--overwrite"}
     | {"--ray_spill_location", "--readable_name", "--seed", "--seqlen", "--source_ref_paths", "--subset", "--suffixes"}
-    | {"--tokenizer", "--wds_chunk_size"},
-    "train": {"--acc", "--cd", "--chinchilla-multiplier", "--data-config", "--data-tolerate-error-p"}
-    | {"--data-tolerate-num-ckpts", "--git-db", "--global-bs", "--log-every", "--logs", "--lr"}
-    | {"--multiple-data-passes", "--name-suffix", "--num-checkpoints", "--precision", "--pretrained", "--scale"}
-    | {"--seed", "--torchcompile", "--val-data", "--val-data-key", "--val-frequency", "--warmup", "--wd", "--workers"},
-    "eval": {
-        "--database_path",
-        "--end_idx",
-        "--eval_yaml",
-        "--filters",
-        "-f",
-        "--no_skip",
-        "--num_gpus",
-        "--output_dir",
-    }
-    | {"--seed", "--start_idx", "--table", "--tokenizer"},
+    | {"--tokenizer", "--wds_chunk_size", "--default_dataset_yaml", "--do_sample", "--dtype", "--force_parallelism"}
+    | {"--format", "--mirror", "--mixture", "--num_writers_per_node", "--pack", "--pack_by", "--plan"}
+    | {"--prefix_replacement", "--with_source"},
+    "detokenize": EXECUTION | {"--data-key", "--dtype", "--exp-data-dir", "--overwrite", "--seqlen", "--tokenizer"},
+    "trace": {"--experiment", "--page", "--row", "--shard"},
+    "train": {"--acc", "--attn-name", "--averagers", "--cd", "--chinchilla-multiplier", "--clean-exp"}
+    | {"--data-config", "--data-order", "--data-tolerate-error-p", "--data-tolerate-num-ckpts"}
+    | {"--do-eval", "--document-separator", "--domain-weights", "--downstream-eval", "--git-db"}
+    | {"--global-bs", "--load-pretrained-state", "--log-avg-model-training-loss", "--log-every", "--logs"}
+    | {"--lr", "--lr-decay", "--lr-decay-steps", "--lr-scheduler", "--manifest-prefix-override"}
+    | {"--mirror", "--multiple-data-passes", "--name-suffix", "--num-checkpoints", "--partial-model-dir"}
+    | {"--phase-plan", "--precision", "--prefix-replacement", "--pretrained", "--re-evaluate"}
+    | {"--backend", "--remote-sync", "--remote-sync-override", "--report-to", "--report-to-wandb", "--save-every"}
+    | {"--scale", "--seed"}
+    | {"--skip-train", "--tokmult-eval", "--torchcompile", "--val-data", "--val-data-key"}
+    | {"--val-frequency", "--val-sets-dir", "--warmup", "--wd", "--workers"},
+    "eval": {"--checkpoint_replacement", "--database_path", "--end_idx", "--eval_data", "--eval_dir", "--eval_yaml"}
+    | {"--filters", "--hf_cache_dir", "--hf_model", "--max_batch_tokens", "--no_skip", "--num_gpus", "--output_dir"}
+    | {"--prefix_replacement", "--seed", "--skip_perplexity", "--start_idx", "--table", "--tokenizer", "-f"},
+    "compare-evals": {"--confidence", "--json", "--resamples", "--seed"},
+    "expdb": {"--columns", "--database_path", "--filter", "--leading_columns", "--max_colwidth", "--max_rows"}
+    | {"--output_csv", "--output_html", "--output_md", "--plot", "--plot_column", "--sort_by", "--table"}
+    | {"-c", "-f", "-l"},
     "report": {"--exp-data-dir", "--output"},
 }
 
@@ -152,8 +185,9 @@ def test_each_help_ends_with_an_example_that_its_parser_takes(verb: str) -> None
     words = shlex.split(" ".join(line.strip().rstrip("\\") for line in lines[start + 1 :]))
     if words[0] == "torchrun":
         words = ["corpusmith", "train", *words[words.index("--") + 1 :]]
-    assert words[:2] == ["corpusmith", verb]
-    parser.parse_args(words[2:])
+    own = ["corpusmith", *verb.split()]
+    assert words[: len(own)] == own
+    parser.parse_args(words[len(own) :])
 
 
 def test_the_command_lists_its_verbs_and_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,6 +201,17 @@ def test_the_command_lists_its_verbs_and_suggests_the_nearest(capsys: pytest.Cap
     assert main([]) == 2
 
 
+def test_a_verb_of_two_words_says_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dedup"]) == 2
+    assert "'dedup' needs one of: " in capsys.readouterr().err
+    assert main(["dedup", "minhsh"]) == 2
+    assert "no 'dedup' called 'minhsh'; did you mean 'minhash'?" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["dedup", "exact", "--help"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: corpusmith dedup exact")
+
+
 def test_wrong_flags_end_with_exit_code_two(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["process", "--no-such-flag"])
@@ -176,10 +221,35 @@ def test_wrong_flags_end_with_exit_code_two(capsys: pytest.CaptureFixture[str]) 
 
 def test_global_functions_resolve_when_read_and_importing_them_loads_no_ray() -> None:
     code = (
-        "import sys; from ray_processing import GLOBAL_FUNCTIONS; assert list(GLOBAL_FUNCTIONS) == ['exact_dedup']; "
+        "import sys; from ray_processing import GLOBAL_FUNCTIONS; "
+        "assert list(GLOBAL_FUNCTIONS) == ['bff', 'exact_dedup', 'minhash_dedup', 'quantile_filter']; "
         "assert not {'ray', 'torch'} & set(sys.modules); assert callable(GLOBAL_FUNCTIONS['exact_dedup'])"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+YAML_KEYS = json.loads(pathlib.Path(__file__).with_name("yaml_keys_of_dclm.json").read_text())
+
+
+@pytest.mark.parametrize("mapper", YAML_KEYS)
+def test_the_arguments_of_a_mapper_in_a_yaml_are_those_of_dclm_and_ours_come_last(mapper: str) -> None:
+    parameters = inspect.signature(inspect.unwrap(load_mapper_function(mapper))).parameters.values()
+    found = [
+        each.name if each.default is each.empty else f"{each.name}={each.default!r}"
+        for each in parameters
+        if each.name != "page" and each.kind is not each.VAR_KEYWORD
+    ]
+    assert found[: len(YAML_KEYS[mapper])] == YAML_KEYS[mapper]
+
+
+def test_the_keys_of_a_pipeline_are_those_of_dclm(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "- source: cc\n  steps:\n    - func: word_counter_enricher\n      _aggregate:\n"
+        "        word_count: {type: histogram}\n    - commit\n"
+        "    - {func: exact_dedup, content_key: text, normalize: normalize_url, selection_key: warcinfo,"
+        " selection_normalize: normalize_timestamps, selection_reverse: true, sync_to_input: false, working_dir: w}\n"
+    )
+    assert len(load_pipeline(str(tmp_path / "c.yaml"), "cc").steps) == 3
 
 
 def test_keys_of_the_scales_are_those_of_dclm() -> None:

@@ -14,7 +14,7 @@ install() {
         lm_eval) $pip "torch==2.13.0" lm-eval transformers accelerate ;;
         streaming)
             $pip "torch==2.13.0" numpy zstandard xxhash python-snappy brotli boto3 tqdm requests matplotlib \
-                paramiko filelock &&
+                paramiko filelock transformers zstd catalogue &&
                 $pip --no-deps mosaicml-streaming==0.13.0
             ;;
         *) echo "no peer named $1" >&2; return 2 ;;

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from corpusmith.errors import InputError
+from corpusmith.errors import InputError, StorageError
 from corpusmith.io import storage
+from training.architectures import build_model
 from training.model import Transformer, strip_prefixes
 from training.model_config import ModelConfig, config_to_json, load_model_config, model_config_from
 from training.params import read_params_text
@@ -27,6 +28,10 @@ MODEL_CONFIG_NAME = "model_config.json"
 PARAMS_NAME = "params.txt"
 CHECKPOINTS = "checkpoints"
 FAILED_CHECKPOINTS = "checkpoints_failed"
+#: The rolling checkpoint of `--save-every`; its files are numbered by step.
+ROLLING_CHECKPOINTS = "checkpoints_rolling"
+#: What a run leaves that stopped because its loss was NaN or exploded; numbered by step.
+DIVERGED_CHECKPOINTS = "checkpoints_diverged"
 
 _EPOCH_FILE = re.compile(r"epoch_(\d+)\.pt")
 _CONFIG_PARAMS = ("model_norm", "qk_norm", "positional_embedding_type", "ffn_type")
@@ -55,17 +60,26 @@ def save_checkpoint(
     name: str,
     seed: int,
     state: TrainState,
-    model: Transformer,
-    optimizer: torch.optim.Optimizer,
+    *,
+    weights: Mapping[str, Tensor],
+    optimizer: Mapping[str, Any],
     scaler: Mapping[str, Any] | None = None,
+    averagers: Mapping[str, Mapping[str, Any]] | None = None,
+    number: int | None = None,
 ) -> str:
-    """Write the three files of a checkpoint and return the URL of the weights.
+    """Write the files of a checkpoint, the weights last, and return the URL of the weights.
 
     Args:
         folder: `checkpoints` or `checkpoints_failed` of the experiment.
         name: of the run.
         seed: of the order of shards.
+        weights, optimizer: states with whole tensors.
         scaler: state of the fp16 gradient scaler, where there is one.
+        averagers: content of each averager's file, by its name.
+        number: n of the file names; by default the epoch.
+
+    Raises:
+        StorageError: a file can't be written; what stood there before still stands.
     """
     common = {"epoch": state.epoch, "name": name, "evaluation_metrics": state.evaluation}
     position = {
@@ -79,20 +93,31 @@ def save_checkpoint(
         "percentage_of_data_seen": state.percentage_seen,
         "train_data_string": state.shards,
     }
-    optimizer_file: dict[str, Any] = common | {"optimizer": optimizer.state_dict()}
+    optimizer_file: dict[str, Any] = common | {"optimizer": dict(optimizer)}
     if scaler:
         optimizer_file["scaler"] = dict(scaler)
-    url = storage.join(folder, f"epoch_{state.epoch}.pt")
-    _save(storage.join(folder, f"optimizer_{state.epoch}.pt"), optimizer_file)
-    _save(storage.join(folder, f"stats_{state.epoch}.pt"), stats | position)
-    _save(url, common | {"state_dict": model.state_dict()} | position)
+    url = storage.join(folder, f"epoch_{state.epoch if number is None else number}.pt")
+    for averager, content in (averagers or {}).items():
+        save_file(sibling(url, averager), content)
+    save_file(sibling(url, "optimizer"), optimizer_file)
+    save_file(sibling(url, "stats"), stats | position)
+    save_file(url, common | {"state_dict": dict(weights)} | position)
     return url
 
 
-def delete_checkpoint(folder: str, epoch: int) -> None:
-    """Remove the files of one checkpoint; none there is fine."""
-    for prefix in ("epoch", "optimizer", "stats"):
-        storage.remove(storage.join(folder, f"{prefix}_{epoch}.pt"))
+def delete_checkpoint(folder: str, number: int, averagers: Sequence[str] = ()) -> None:
+    """Remove the files of one checkpoint, the weights first; none there is fine."""
+    for prefix in ("epoch", "optimizer", "stats", *averagers):
+        storage.remove(storage.join(folder, f"{prefix}_{number}.pt"))
+
+
+def keep_only(folder: str, number: int | None = None) -> None:
+    """Remove the files of all checkpoints in a folder but those of one number, weights first; no folder is fine."""
+    if not storage.is_dir(folder):
+        return
+    others = [info.url for info in storage.list_files(folder, (".pt",)) if not info.url.endswith(f"_{number}.pt")]
+    for url in sorted(others, key=lambda url: not storage.basename(url).startswith("epoch_")):
+        storage.remove(url)
 
 
 def latest_checkpoint(folder: str) -> str | None:
@@ -105,6 +130,27 @@ def latest_checkpoint(folder: str) -> str | None:
         if (match := _EPOCH_FILE.fullmatch(storage.basename(info.url)))
     ]
     return max(found)[1] if found else None
+
+
+def final_state(folder: str) -> TrainState:
+    """The state of a complete experiment, from its last `stats_n.pt`.
+
+    Raises:
+        InputError: the experiment is not complete, or a file of its last checkpoint is missing.
+    """
+    checkpoints = storage.join(folder, CHECKPOINTS)
+    url = latest_checkpoint(checkpoints)
+    if url is None or not storage.exists(storage.join(folder, PARAMS_NAME)):
+        raise InputError(f"{folder} holds no checkpoint with its params.txt; has it been trained?")
+    stats = load_file(sibling(url, "stats"))
+    if not stats.get("is_final_checkpoint"):
+        raise InputError(f"{url} is not the final checkpoint; train on, without --skip-train")
+    return TrainState(
+        epoch=int(stats["epoch"]),
+        step=int(stats.get("step", 0)),
+        is_final=True,
+        evaluation=list(stats.get("evaluation_metrics") or []),
+    )
 
 
 def load_state(url: str, seed: int) -> tuple[TrainState, dict[str, Tensor]]:
@@ -120,7 +166,7 @@ def load_state(url: str, seed: int) -> tuple[TrainState, dict[str, Tensor]]:
     stored = loaded.get("shard_shuffle_seed")
     if stored != seed:
         raise InputError(f"{url} was trained with seed {stored}, not {seed}; give --seed {stored} or another --logs")
-    stats = load_file(_sibling(url, "stats"))
+    stats = load_file(sibling(url, "stats"))
     state = TrainState(
         epoch=loaded["epoch"],
         step=loaded["step"],
@@ -136,13 +182,35 @@ def load_state(url: str, seed: int) -> tuple[TrainState, dict[str, Tensor]]:
 
 def load_optimizer_state(url: str) -> dict[str, Any]:
     """The content of the `optimizer_n.pt` beside the weights at `url`: `optimizer`, and `scaler` if there was one."""
-    return load_file(_sibling(url, "optimizer"))
+    return load_file(sibling(url, "optimizer"))
 
 
 def load_weights(url: str) -> dict[str, Tensor]:
     """The weights of a checkpoint, or of a file that is a bare state dict."""
     loaded = load_file(url)
     return strip_prefixes(loaded.get("state_dict", loaded))
+
+
+def load_average(parts: Sequence[tuple[str, float]]) -> dict[str, Tensor]:
+    """The weighted sum of the weights of several checkpoints; what is not floating comes from the first.
+
+    Raises:
+        InputError: they have different keys or shapes.
+    """
+    (first_url, coefficient), *others = parts
+    total = load_weights(first_url)
+    shapes = {key: value.shape for key, value in total.items()}
+    for value in total.values():
+        if value.is_floating_point():
+            value.mul_(coefficient)
+    for url, coefficient in others:
+        weights = load_weights(url)
+        if {key: value.shape for key, value in weights.items()} != shapes:
+            raise InputError(f"{url} can't be averaged with {first_url}: keys or shapes differ")
+        for key, value in weights.items():
+            if value.is_floating_point():
+                total[key].add_(value, alpha=coefficient)
+    return total
 
 
 def load_file(url: str) -> dict[str, Any]:
@@ -178,7 +246,8 @@ def load_model(
         device: where the weights go.
 
     Returns:
-        The model in eval mode; its forward gives (logits (B, T, V) in fp32, hidden states, cache or None).
+        The model (of the config's architecture) in eval mode; its forward gives (logits (B, T, V) in fp32, hidden
+        states, cache or None).
 
     Raises:
         InputError: a file is missing, or the weights don't fit the config.
@@ -186,13 +255,13 @@ def load_model(
     config = model_config if isinstance(model_config, ModelConfig) else None
     config = config or stored_model_config(checkpoint_url, params_url, model_config)
     with torch.device("meta"):
-        model = Transformer(config)
+        model = cast(Transformer, build_model(config))
     model.to_empty(device="cpu").tie_weights()  # leaving the meta device unties them
     load_into(model, load_weights(checkpoint_url), checkpoint_url)
     return model.to(device).eval()
 
 
-def load_into(model: Transformer, weights: Mapping[str, Tensor], url: str) -> None:
+def load_into(model: nn.Module, weights: Mapping[str, Tensor], url: str) -> None:
     """Load weights strictly; `url` names their origin in the error."""
     try:
         model.load_state_dict(weights)
@@ -223,12 +292,22 @@ def write_model_config(folder: str, config: ModelConfig) -> None:
     storage.write_json(storage.join(folder, MODEL_CONFIG_NAME), config_to_json(config), indent=4)
 
 
-def _save(url: str, content: dict[str, Any]) -> None:
-    with storage.atomic_write(url) as file:
-        torch.save(content, file)
+def save_file(url: str, content: Mapping[str, Any]) -> None:
+    """Write a `.pt` file whole or not at all.
+
+    Raises:
+        StorageError: it can't be written, for want of space say.
+    """
+    try:
+        with storage.atomic_write(url) as file:
+            torch.save(dict(content), file)
+    except (OSError, RuntimeError) as error:  # torch wraps what the file raises
+        cause = error if isinstance(error, OSError) else error.__context__ or error
+        reason = getattr(cause, "strerror", None) or str(cause).splitlines()[0]
+        raise StorageError(f"{url} could not be written: {reason}; what stood there before is untouched") from error
 
 
-def _sibling(url: str, prefix: str) -> str:
+def sibling(url: str, prefix: str) -> str:
     """The file of the same checkpoint with another prefix."""
     name = storage.basename(url).replace("epoch_", f"{prefix}_", 1)
     return storage.join(storage.parent(url), name)

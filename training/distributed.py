@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import inspect
+import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from corpusmith.errors import ConfigError, RunFailed
 
 _LOCAL_RANK = ("LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID", "OMPI_COMM_WORLD_LOCAL_RANK")
 _RANK = ("RANK", "PMI_RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 _WORLD_SIZE = ("WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
-_PARAMETERS = inspect.signature(nn.parallel.DistributedDataParallel.__init__).parameters
 _HASH_BITS = 62  # fits a signed 64-bit tensor
 
 
@@ -66,10 +66,10 @@ def _first_integer(variables: Mapping[str, str], names: tuple[str, ...], default
 
 @contextlib.contextmanager
 def process_group(ranks: Ranks) -> Iterator[None]:
-    """Join the other processes inside the block; nothing happens where there is one process."""
+    """Join the other processes inside the block; nothing happens for one process, or where they are joined already."""
     if ranks.device.type == "cuda":
         torch.cuda.set_device(ranks.device)
-    if ranks.world_size == 1:
+    if ranks.world_size == 1 or dist.is_initialized():
         yield
         return
     backend = "nccl" if ranks.device.type == "cuda" else "gloo"
@@ -81,17 +81,6 @@ def process_group(ranks: Ranks) -> Iterator[None]:
         # exception", seen with gloo of torch 2.13); its reference cycles need the collector to go
         gc.collect()
         dist.destroy_process_group()
-
-
-def wrap_model(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """The model whose gradients are the mean over ranks; the model itself where there is one process."""
-    if ranks.world_size == 1:
-        return model
-    devices = [ranks.device] if ranks.device.type == "cuda" else None
-    wrapper: Callable[..., nn.Module] = nn.parallel.DistributedDataParallel
-    # the frequencies are the same everywhere; torch 2.13 renames the argument that says not to send them each step
-    name = "forward_sync_buffers" if "forward_sync_buffers" in _PARAMETERS else "broadcast_buffers"
-    return wrapper(model, device_ids=devices, **{name: False})
 
 
 def sum_over_ranks(values: Tensor, ranks: Ranks) -> Tensor:
@@ -123,6 +112,21 @@ def check_equal(fingerprint: int, what: str, ranks: Ranks) -> None:
         dist.all_reduce(extremes, op=dist.ReduceOp.MAX)
     if extremes[0].item() != -extremes[1].item():
         raise RunFailed(f"{what} differ between ranks; do all machines see the same files?")
+
+
+def gather_json(document: Any, ranks: Ranks) -> list[Any]:
+    """The JSON documents of all ranks, in order of rank, on every rank."""
+    if ranks.world_size == 1:
+        return [document]
+    data = torch.frombuffer(bytearray(json.dumps(document).encode()), dtype=torch.uint8).to(ranks.device)
+    sizes = [torch.zeros(1, dtype=torch.int64, device=ranks.device) for _ in range(ranks.world_size)]
+    dist.all_gather(sizes, torch.tensor([len(data)], device=ranks.device))
+    longest = int(max(size.item() for size in sizes))
+    parts = [torch.zeros(longest, dtype=torch.uint8, device=ranks.device) for _ in sizes]
+    dist.all_gather(parts, torch.nn.functional.pad(data, (0, longest - len(data))))
+    return [
+        json.loads(part[: int(size.item())].cpu().numpy().tobytes()) for part, size in zip(parts, sizes, strict=True)
+    ]
 
 
 def wait_for_all(ranks: Ranks) -> None:

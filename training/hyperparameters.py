@@ -15,6 +15,8 @@ from corpusmith.errors import ConfigError, InputError, did_you_mean
 from corpusmith.io import storage
 from training.model_config import model_stem
 
+#: The leaderboard's names of scales, read without regard to case and to `-` or `_`.
+SCALE_NAMES_FILE = Path(__file__).resolve().parent / "scale_names.json"
 SCALES_FOLDER = Path(__file__).resolve().parent / "configs"
 #: Further folders beside `configs/`, read where they exist.
 EXTRA_FOLDERS = ("configs_ppl_filtering", "configs_grid")
@@ -62,17 +64,21 @@ def scale_names() -> list[str]:
 
 
 def get_scale(name: str) -> Hyperparameters:
-    """Read a scale; its multiplier is not yet applied.
+    """Read a scale by the stem of its file or by its name on the leaderboard; its multiplier is not yet applied.
 
     Raises:
         InputError: no such scale.
         ConfigError: a key is unknown, missing or of the wrong type.
     """
-    files = _scale_files()
-    if name not in files:
-        hint = did_you_mean(name, files) or f"; known scales: {', '.join(sorted(files))}"
+    files, public = _scale_files(), _public_names()
+    changed = {} if name in files else dict(public.get(_plain(name), {}))
+    stem = changed.pop("scale", name)
+    if stem not in files:
+        known = [*sorted(files), *storage.read_json(str(SCALE_NAMES_FILE))]
+        hint = did_you_mean(name, known) or f"; known scales: {', '.join(known)}"
         raise InputError(f"unknown scale {name!r}{hint}")
-    return hyperparameters_from(storage.read_json(str(files[name])), where=str(files[name]))
+    document = storage.read_json(str(files[stem])) | changed
+    return hyperparameters_from(document, where=str(files[stem]))
 
 
 def hyperparameters_from(document: Mapping[str, Any], *, where: str) -> Hyperparameters:
@@ -137,6 +143,15 @@ def _scale_files() -> dict[str, Path]:
     """Scale name to file, the extra folders included."""
     folders = [SCALES_FOLDER, *(SCALES_FOLDER.parent / name for name in EXTRA_FOLDERS)]
     return {path.stem: path for folder in reversed(folders) for path in folder.glob("*.json")}
+
+
+def _public_names() -> dict[str, dict[str, Any]]:
+    """The leaderboard's names, plainly spelt, with the scale that each means and what it changes."""
+    return {_plain(name): entry for name, entry in storage.read_json(str(SCALE_NAMES_FILE)).items()}
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def _fits(value: object, kind: str) -> bool:

@@ -114,16 +114,20 @@ class Rotary(nn.Module):
             cos, sin = (table[None, :, None] for table in self._tables(offset, q_BTHD.shape[1], q_BTHD))
         return q_BTHD * cos + rotate_half(q_BTHD) * sin, k_BTHD * cos + rotate_half(k_BTHD) * sin
 
-    def _tables(self, start: int, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows `start` … of cos and sin, shape (length, width), in the dtype of `like`."""
-        end = start + length
-        if self._cos is None or self._sin is None or self._cos.shape[0] < end:
+    def prepare(self, length: int) -> tuple[Tensor, Tensor]:
+        """The tables of cos and sin for at least `length` positions, built where they are shorter."""
+        if self._cos is None or self._sin is None or self._cos.shape[0] < length:
             frequencies = inverse_frequencies(self.width) if self.exact else self.inv_freq.float()
-            positions = torch.arange(end, dtype=torch.float32, device=self.inv_freq.device)
+            positions = torch.arange(length, dtype=torch.float32, device=self.inv_freq.device)
             angles = positions[:, None] * frequencies.to(positions.device)[None, :]
             doubled = torch.cat([angles, angles], dim=-1)
             self._cos, self._sin = doubled.cos(), doubled.sin()
-        return self._cos[start:end].to(like.dtype), self._sin[start:end].to(like.dtype)
+        return self._cos, self._sin
+
+    def _tables(self, start: int, length: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows `start` … of cos and sin, shape (length, width), in the dtype of `like`."""
+        cos, sin = self.prepare(start + length)
+        return cos[start : start + length].to(like.dtype), sin[start : start + length].to(like.dtype)
 
     def _forget_tables(self) -> None:
         self._cos = self._sin = None

@@ -1,344 +1,254 @@
-"""The data path: which shards make an epoch, and how their sequences become batches.
+"""The loader: one door to the batches of a run, in either order, read ahead of the steps that use them.
 
-Follows OpenLM's sampling without replacement: shards of a manifest in (seeded) order, split round-robin over ranks,
-then over workers; each worker forms its own batches; an "epoch" is the data between two checkpoints, not a pass.
-Departs from it in that workers are streams of one process, read in turn in the order in which a multi-process loader
-would deliver them: reading token shards costs little beside a training step. Random starts in sequences that are
-longer than needed are drawn from (seed, epoch, rank), so that a resumed run reads what an undisturbed one reads.
-
-Shape suffixes: B batch, T tokens.
+`openlm` deals shards out to readers and goes on at checkpoints only (`training.openlm_order`); `global`, the default,
+gives every position one sequence, whatever the number of processes, and goes on at any step (`training.global_order`).
 """
 
 from __future__ import annotations
 
-import math
-import random
+import queue
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any, Protocol
 
 from corpusmith.errors import InputError
-from corpusmith.io import storage, wds
-from corpusmith.io.wds import ManifestEntry
-from corpusmith.run.progress import say
 from corpusmith.seeds import stable_hash
-from training.masking import I64Array, TargetMask, mask_targets
-
-PASS_ATTEMPTS = 3
-
-Batch = tuple[I64Array, I64Array]
-
-
-class DataExhausted(InputError):
-    """An epoch asks for more sequences than the manifest has left."""
+from training.batch import Batch, BatchSpec
+from training.distributed import Ranks
+from training.global_order import GlobalReader, Mixture, SourceOrder
+from training.openlm_order import epoch_batches, nominal_steps, possible_steps, select_shards, shard_expression
+from training.phase_plan import Phase
+from training.token_data import TokenShards, find_token_shards
+from training.train_config import TrainConfig
+from training.train_flags import GLOBAL_ORDER
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShardSelection:
-    """The shards of one epoch per source, in order, and the position in each source where the next epoch starts."""
+class Epoch:
+    """The data up to the next checkpoint.
 
-    entries: list[list[ManifestEntry]]
+    `steps` is for how many steps every rank should have a batch, `nominal_steps` for how many if all shards were
+    equally long; `next_shards` the position in each source after it; `description` names its data; `fingerprint` is
+    equal on all ranks.
+    """
+
+    batches: Iterator[Batch]
+    steps: int
+    nominal_steps: int
     next_shards: list[int]
-
-    @property
-    def shards(self) -> list[list[str]]:
-        """The names of the shards."""
-        return [[entry.shard for entry in entries] for entries in self.entries]
-
-    @property
-    def num_sequences(self) -> list[int]:
-        """Sequences in the shards of each source, as the manifest has them."""
-        return [sum(entry.num_sequences for entry in entries) for entries in self.entries]
+    description: str
+    fingerprint: int
 
 
-def select_shards(
-    manifests: Sequence[Sequence[ManifestEntry]],
-    num_sequences: int,
-    starts: Sequence[int],
-    *,
-    workers: int,
-    world_size: int,
-    seed: int | None,
-    weights: Sequence[float] | None = None,
-    multiple_passes: bool = False,
-) -> ShardSelection:
-    """Choose the shards of one epoch.
+class Loader(Protocol):
+    """The data of a run."""
 
-    Args:
-        manifests: entries of each source in the order of its file.
-        num_sequences: sequences that the epoch should have; it may get fewer, because each source keeps a multiple
-            of `workers * world_size` shards.
-        starts: position in each source; with `multiple_passes` it counts on over passes.
-        workers: loader workers of each rank (0 counts as 1).
-        seed: shuffles the shards; pass p over the data uses `seed + p`. None keeps the order of the manifest.
-        weights: share of each source; equal by default.
-        multiple_passes: start another pass where one runs out, leaving the rest of the old one unread.
+    def epoch(self, step: int, epoch: int, next_shards: Sequence[int]) -> Epoch:
+        """The data from optimizer step `step` to the next checkpoint.
+
+        `epoch` counts the checkpoints so far; `next_shards` is what the last one gave.
+        """
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the order of the data, as JSON; a run may go on only with the same."""
+        ...
+
+
+def make_loader(config: TrainConfig, ranks: Ranks) -> Loader:
+    """The loader of a run; reads the indexes of all its data.
 
     Raises:
-        DataExhausted: a source runs out.
-        InputError: sources stand in different passes.
+        InputError: data that is missing, or not enough of it.
     """
-    weights = weights or [1.0] * len(manifests)
-    streams = max(1, workers) * world_size
-    if not multiple_passes:
-        return _select_in_pass(manifests, num_sequences, starts, streams, seed, weights)
-    passes = {start // len(manifest) for start, manifest in zip(starts, manifests, strict=True) if manifest}
-    if len(passes) != 1:
-        raise InputError(f"the sources stand in different passes over their data: {sorted(passes)}")
-    current = passes.pop()
-    local = [start % len(manifest) for start, manifest in zip(starts, manifests, strict=True)]
-    for attempt in range(PASS_ATTEMPTS):
-        try:
-            pass_seed = None if seed is None else seed + current
-            chosen = _select_in_pass(manifests, num_sequences, local, streams, pass_seed, weights)
-        except DataExhausted:
-            if attempt == PASS_ATTEMPTS - 1:
-                raise
-            current, local = current + 1, [0] * len(manifests)
-            continue
-        shifted = [n + current * len(manifest) for n, manifest in zip(chosen.next_shards, manifests, strict=True)]
-        return ShardSelection(entries=chosen.entries, next_shards=shifted)
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    if config.order == GLOBAL_ORDER:
+        return GlobalLoader(config, ranks)
+    return OpenlmLoader(config, ranks)
 
 
-def _select_in_pass(
-    manifests: Sequence[Sequence[ManifestEntry]],
-    num_sequences: int,
-    starts: Sequence[int],
-    streams: int,
-    seed: int | None,
-    weights: Sequence[float],
-) -> ShardSelection:
-    """`select_shards` within one pass; `streams` is workers times ranks."""
-    ordered = [_shuffled(manifest, seed) for manifest in manifests]
-    needed = [math.ceil(weight * num_sequences / sum(weights)) for weight in weights]
-    taken: list[list[ManifestEntry]] = [[] for _ in manifests]
-    while any(
-        len(entries) < streams or sum(entry.num_sequences for entry in entries) < need
-        for entries, need in zip(taken, needed, strict=True)
-    ):
-        for entries, order, start in zip(taken, ordered, starts, strict=True):
-            position = start + len(entries)
-            if position >= len(order):
-                raise DataExhausted(
-                    f"an epoch needs {max(needed)} sequences and at least {streams} shards from shard {start} on, but "
-                    f"the manifest has {len(order)} shards with {sum(e.num_sequences for e in order)} sequences; use "
-                    "--multiple-data-passes, fewer tokens, fewer --workers, or smaller shards"
-                )
-            entries.append(order[position])
-    kept = [entries[: len(entries) // streams * streams] for entries in taken]
-    return ShardSelection(
-        entries=kept,
-        next_shards=[start + len(entries) for start, entries in zip(starts, kept, strict=True)],
-    )
+class OpenlmLoader:
+    """Epochs of fresh shards, as OpenLM chooses them."""
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self._config, self._world_size = config, ranks.world_size
+        self._phase = config.plan.phases[0]
+        self._spec = config.batch_spec(ranks)
+        self._sources = find_sources(self._phase, self._spec)
+
+    def epoch(self, step: int, epoch: int, next_shards: Sequence[int]) -> Epoch:
+        """See `Loader.epoch`."""
+        config, spec, phase = self._config, self._spec, self._phase
+        weights = [source.weight for source in phase.data]
+        chosen = select_shards(
+            [source.shards for source in self._sources], config.sequences_per_epoch,
+            list(next_shards) or [0] * len(self._sources), workers=config.workers, world_size=self._world_size,
+            seed=config.seed, weights=weights, multiple_passes=phase.multiple_passes,
+        )  # fmt: skip
+        return Epoch(
+            batches=epoch_batches(
+                chosen, spec, seed=config.seed, epoch=epoch, weights=weights,
+                domains=[source.domain for source in phase.data],
+            ),
+            steps=possible_steps(chosen, spec),
+            nominal_steps=nominal_steps(chosen, spec),
+            next_shards=chosen.next_shards,
+            description=" ".join(shard_expression(entries) for entries in chosen.entries),
+            fingerprint=stable_hash(repr(chosen)),
+        )  # fmt: skip
+
+    def identity(self) -> dict[str, Any]:
+        """See `Loader.identity`."""
+        return _identity(self._config, [self._sources])
 
 
-def _shuffled(manifest: Sequence[ManifestEntry], seed: int | None) -> list[ManifestEntry]:
-    """The entries in the order that the seed gives."""
-    order = list(range(len(manifest)))
-    if seed is not None:
-        np.random.default_rng(seed).shuffle(order)
-    return [manifest[index] for index in order]
+class GlobalLoader:
+    """Positions of the global order, phase by phase."""
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self._config = config
+        self._phases = [
+            _GlobalPhase(config, ranks, phase, f"phase {index}") for index, phase in enumerate(config.plan.phases)
+        ]
+
+    def epoch(self, step: int, epoch: int, next_shards: Sequence[int]) -> Epoch:
+        """See `Loader.epoch`."""
+        index, start = self._config.plan.locate(step)
+        return self._phases[index].until_checkpoint(step - start)
+
+    def identity(self) -> dict[str, Any]:
+        """See `Loader.identity`."""
+        window = {"window_shards": self._config.window_shards}
+        return _identity(self._config, [phase.sources for phase in self._phases]) | window
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchSpec:
-    """How the sequences of one rank become batches.
+class _GlobalPhase:
+    def __init__(self, config: TrainConfig, ranks: Ranks, phase: Phase, label: str) -> None:
+        self._phase, self._spec = phase, config.batch_spec(ranks, phase)
+        self.sources = sources = find_sources(phase, self._spec)
+        self._orders = [
+            SourceOrder(source.shards, (config.seed, label, index), config.window_shards)
+            for index, source in enumerate(sources)
+        ]
+        self._mixture = Mixture([source.weight for source in phase.data], (config.seed, label))
+        self._last = phase.steps * phase.global_batch_size
+        _check_enough(phase, sources, self._orders, [int(n) for n in self._mixture.before(self._last)])
+        indexes = [(shard.url, shard.num_sequences) for source in sources for shard in source.shards]
+        self._fingerprint = stable_hash(label, config.seed, config.window_shards, repr(indexes))
 
-    `batch_size` counts sequences of this rank; a sequence in a shard must hold more than `seq_len` tokens.
-    """
-
-    seq_len: int
-    vocab_size: int
-    batch_size: int
-    rank: int = 0
-    world_size: int = 1
-    workers: int = 1
-    data_key: str = "json.gz"
-    mask: TargetMask | None = None
-
-
-def batches_per_worker(num_sequences: int, spec: BatchSpec) -> int:
-    """Full batches that each worker may yield.
-
-    Raises:
-        InputError: not even one.
-    """
-    streams = spec.world_size * max(1, spec.workers)
-    count = num_sequences // (spec.batch_size * streams)
-    if count == 0:
-        raise InputError(
-            f"an epoch of {num_sequences} sequences has no full batch of {spec.batch_size} sequences for each of "
-            f"{streams} readers; use a smaller --global-bs, fewer --workers, or fewer --num-checkpoints"
+    def until_checkpoint(self, step: int) -> Epoch:
+        """From step `step` of the phase to its next checkpoint."""
+        phase = self._phase
+        end = next(end for end in phase.checkpoint_steps() if end > step)
+        reader = GlobalReader(
+            self._orders, self._mixture, [source.domain for source in phase.data], self._spec, self._last
         )
-    return count
+        first, last = step * phase.global_batch_size, end * phase.global_batch_size
+        counts = self._mixture.before(last)
+        return Epoch(
+            batches=reader.batches(step, end),
+            steps=end - step,
+            nominal_steps=end - step,
+            next_shards=[order.shards_before(int(n)) for order, n in zip(self._orders, counts, strict=True)],
+            description=f"{' '.join(source.url for source in phase.data)} positions {first} to {last}",
+            fingerprint=stable_hash("epoch", self._fingerprint, first, last),
+        )
 
 
-def nominal_steps(selection: ShardSelection, spec: BatchSpec) -> int:
-    """Steps of the epoch if all its shards were equally long."""
-    return sum(batches_per_worker(count, spec) * max(1, spec.workers) for count in selection.num_sequences)
-
-
-def possible_steps(selection: ShardSelection, spec: BatchSpec) -> int:
-    """Steps for which every rank has a batch, by the manifest's counts: a short shard holds all ranks up.
+def find_sources(phase: Phase, spec: BatchSpec) -> list[TokenShards]:
+    """The shards of each source of a phase.
 
     Raises:
-        InputError: not even one.
+        InputError: data that is missing.
     """
-    steps = min(_rank_batches(selection, spec, rank) for rank in range(spec.world_size))
-    if steps == 0:
-        raise InputError(
-            f"a rank has no full batch of {spec.batch_size} sequences in its shards of this epoch; use more and "
-            "equally long shards, a smaller --global-bs, or fewer --num-checkpoints"
-        )
-    return steps
-
-
-def _rank_batches(selection: ShardSelection, spec: BatchSpec, rank: int) -> int:
-    """Batches that one rank gets in the epoch, all sources together."""
-    total = 0
-    workers = max(1, spec.workers)
-    for entries, count in zip(selection.entries, selection.num_sequences, strict=True):
-        limit = batches_per_worker(count, spec)
-        own = entries[rank :: spec.world_size]
-        for worker in range(workers):
-            sequences = sum(entry.num_sequences for entry in own[worker::workers])
-            total += min(limit, sequences // spec.batch_size)
-    return total
-
-
-def epoch_batches(
-    folders: Sequence[str],
-    selection: ShardSelection,
-    spec: BatchSpec,
-    *,
-    seed: int,
-    epoch: int,
-    weights: Sequence[float] | None = None,
-) -> Iterator[Batch]:
-    """The batches of one rank in one epoch, as inputs and targets (B, T).
-
-    Args:
-        folders: where the shards of each source lie.
-        seed, epoch: decide the random starts and the order in which sources are mixed.
-    """
-    draws = random.Random(stable_hash("training batches", seed, epoch, spec.rank))
-    sources = [
-        _source_batches(folder, shards, batches_per_worker(count, spec), spec, draws)
-        for folder, shards, count in zip(folders, selection.shards, selection.num_sequences, strict=True)
+    return [
+        find_token_shards(source.url, source.data_key, seq_len=spec.seq_len, vocab_size=spec.vocab_size)
+        for source in phase.data
     ]
-    return sources[0] if len(sources) == 1 else _mixed(sources, list(weights or [1.0] * len(sources)), draws)
 
 
-def _mixed(sources: list[Iterator[Batch]], weights: list[float], draws: random.Random) -> Iterator[Batch]:
-    """Batches of several sources at random by weight, until all are exhausted."""
-    while sources:
-        index = draws.choices(range(len(sources)), weights)[0]
-        batch = next(sources[index], None)
-        if batch is None:
-            del sources[index], weights[index]
-        else:
-            yield batch
+def _identity(config: TrainConfig, sources: Sequence[Sequence[TokenShards]]) -> dict[str, Any]:
+    """Order, sizes, and for each source the number of its shards and sequences."""
+    phases = [
+        {
+            "global_batch_size": phase.global_batch_size,
+            "seq_len": phase.seq_len or config.model.seq_len,
+            "weights": [source.weight for source in phase.data],
+            "shards": [len(found.shards) for found in phase_sources],
+            "sequences": [found.num_sequences for found in phase_sources],
+        }
+        for phase, phase_sources in zip(config.plan.phases, sources, strict=True)
+    ]
+    return {"order": config.order, "seed": config.seed, "phases": phases}
 
 
-def _source_batches(
-    folder: str, shards: Sequence[str], limit: int, spec: BatchSpec, draws: random.Random
-) -> Iterator[Batch]:
-    """The batches of one source: one from each worker in turn, until all workers are done."""
-    own = list(shards)[spec.rank :: spec.world_size]
-    workers = max(1, spec.workers)
-    streams = [_worker_batches(folder, own[worker::workers], limit, spec, draws) for worker in range(workers)]
-    while streams:
-        alive = []
-        for stream in streams:
-            batch = next(stream, None)
-            if batch is not None:
-                alive.append(stream)
-                yield batch
-        streams = alive
+def _check_enough(
+    phase: Phase, sources: Sequence[TokenShards], orders: Sequence[SourceOrder], needed: Sequence[int]
+) -> None:
+    """Refuse a source that runs out before the phase ends, unless it may be read again."""
+    for source, order, count in zip(sources, orders, needed, strict=True):
+        if order.total == 0:
+            raise InputError(f"{source.path}: its shards hold no sequences")
+        if count > order.total and not phase.multiple_passes:
+            raise InputError(
+                f"{source.path} has {order.total} sequences, but the run needs {count} of it; use "
+                "--multiple-data-passes, fewer tokens (--chinchilla-multiplier), or another weight"
+            )
 
 
-def _worker_batches(
-    folder: str, shards: Sequence[str], limit: int, spec: BatchSpec, draws: random.Random
-) -> Iterator[Batch]:
-    """At most `limit` full batches from these shards in order."""
-    rows: list[list[int]] = []
-    made = 0
-    for sequence in read_sequences([shard_url(folder, shard) for shard in shards], spec):
-        rows.append(sequence)
-        if len(rows) == spec.batch_size:
-            if made == limit:
-                return
-            yield make_batch(rows, spec, draws)
-            rows, made = [], made + 1
+class ReadAhead:
+    """An iterator whose items are made by a thread, at most `depth` ahead; errors come out where they would have.
 
-
-def shard_url(folder: str, shard: str) -> str:
-    """The tar file of a manifest's shard name."""
-    return storage.join(folder, f"{shard}.tar")
-
-
-def read_sequences(urls: Sequence[str], spec: BatchSpec) -> Iterator[list[int]]:
-    """The sequences of these shards in order; those that are too short are skipped, and their number is said."""
-    skipped = 0
-    for url in urls:
-        for tokens in wds.read_wds_shard(url, data_key=spec.data_key):
-            if len(tokens) > spec.seq_len:
-                yield tokens
-            else:
-                skipped += 1
-        if skipped:
-            say(f"{url}: skipped {skipped} sequences of at most {spec.seq_len} tokens")
-            skipped = 0
-
-
-def make_batch(rows: Sequence[Sequence[int]], spec: BatchSpec, draws: random.Random | None = None) -> Batch:
-    """Inputs and targets (B, T) from sequences of equal length.
-
-    Negative ids become `id mod vocab_size`. Where the sequences are longer than `seq_len + 1`, one start is drawn for
-    the batch; without `draws` it is 0.
-
-    Raises:
-        InputError: sequences of unequal length, or an id beyond the vocabulary.
+    Use as a context manager: leaving it ends the thread.
     """
-    length = len(rows[0])
-    if any(len(row) != length for row in rows):
-        raise InputError(f"sequences of one batch differ in length: {sorted({len(row) for row in rows})} tokens")
-    chunk = _to_ids(rows, spec.vocab_size)
-    start = draws.randrange(length - spec.seq_len) if draws is not None and length > spec.seq_len + 1 else 0
-    x_BT, y_BT = chunk[:, start : start + spec.seq_len], chunk[:, start + 1 : start + spec.seq_len + 1]
-    if spec.mask is None:
-        return x_BT, y_BT
-    return mask_targets(x_BT, y_BT, _mask_in_vocabulary(spec.mask, spec.vocab_size))
 
+    _END = object()
 
-def _to_ids(rows: Sequence[Sequence[int]], vocab_size: int) -> I64Array:
-    """Token ids with OpenLM's fix-up: below 0 is taken modulo the vocabulary, what is no integer becomes 0."""
-    try:
-        chunk = np.asarray(rows)
-    except ValueError:
-        chunk = np.asarray(None)
-    if chunk.ndim != 2 or chunk.dtype.kind not in "iu":
-        chunk = np.array([[fix_id(token, vocab_size) for token in row] for row in rows], dtype=np.int64)
-    chunk = np.where(chunk < 0, chunk % vocab_size, chunk).astype(np.int64, copy=False)
-    if chunk.max() >= vocab_size:
-        raise InputError(
-            f"token id {chunk.max()} is beyond the model's vocabulary of {vocab_size}; "
-            "was the data set made with another tokenizer?"
-        )
-    return chunk
+    def __init__(self, batches: Iterator[Batch], depth: int) -> None:
+        self._queue: queue.Queue[object] = queue.Queue(max(1, depth))
+        self._stopped = threading.Event()
+        self._batches = batches
+        self._thread = threading.Thread(target=self._work, name="read-ahead", daemon=True)
+        self._thread.start()
 
+    def _work(self) -> None:
+        try:
+            for batch in self._batches:
+                if not self._put(batch):
+                    break
+            else:
+                self._put(self._END)
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that reads, which raises it
+            self._put(error)
+        finally:
+            close = getattr(self._batches, "close", None)
+            if close is not None:
+                close()
 
-def fix_id(token: object, vocab_size: int) -> int:
-    """One token as OpenLM reads it."""
-    if not isinstance(token, int):
-        return 0
-    return token % vocab_size if token < 0 else token
+    def _put(self, item: object) -> bool:
+        """Queue an item; False where nobody wants it any more."""
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
 
+    def next(self) -> Batch | None:
+        """The next batch, or None at the end."""
+        item = self._queue.get()
+        if item is self._END:
+            self._queue.put(item)
+            return None
+        if isinstance(item, BaseException):
+            raise item
+        assert isinstance(item, Batch)
+        return item
 
-def _mask_in_vocabulary(mask: TargetMask, vocab_size: int) -> TargetMask:
-    """The mask's ids after the same fix-up as the tokens."""
-    left = None if mask.left is None else fix_id(mask.left, vocab_size)
-    individual = None if mask.individual is None else fix_id(mask.individual, vocab_size)
-    return TargetMask(left=left, individual=individual, squash=mask.squash)
+    def __enter__(self) -> ReadAhead:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stopped.set()
+        self._thread.join()

@@ -1,7 +1,8 @@
 """The OpenLM transformer: pre-norm blocks, full-width qk norm, rotary attention, gated feed-forward.
 
 Follows OpenLM exactly in arithmetic, in state-dict keys and in the triple that `forward` returns. Departs from it in
-its attention backend: there is one, torch's scaled dot product; and in the rotary tables (see `training.layers`).
+its attention backend (see `training.attention`) and in the rotary tables (see `training.layers`); and in the `head`,
+by which training computes its loss from the hidden states without all logits in memory.
 
 Shape suffixes: B batch, T query tokens, K key tokens, H heads, D width, V vocabulary.
 """
@@ -9,15 +10,17 @@ Shape suffixes: B batch, T query tokens, K key tokens, H heads, D width, V vocab
 from __future__ import annotations
 
 import math
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from training.attention import Mask, attend, causal_mask, document_mask
 from training.layers import (
     GemmaGeglu,
+    Rotary,
     SwiGlu,
     depth_std,
     init_truncated,
@@ -30,6 +33,8 @@ from training.model_config import ModelConfig
 #: Keys and values of one layer, each (B, K, H, D of a head); keys are stored after rotation.
 LayerCache = tuple[Tensor, Tensor]
 ModelOutput = tuple[Tensor, Tensor, list[LayerCache] | None]
+#: Computes a loss, or whatever is wanted, from the normed hidden states (B, T, D) and the output layer.
+Head = Callable[[Tensor, nn.Linear], Any]
 
 
 class Attention(nn.Module):
@@ -45,12 +50,12 @@ class Attention(nn.Module):
         self.q_norm = make_norm(config.model_norm, width) if config.qk_norm else nn.Identity()
         self.k_norm = make_norm(config.model_norm, width) if config.qk_norm else nn.Identity()
 
-    def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: LayerCache | None) -> tuple[Tensor, LayerCache]:
+    def forward(self, x_BTD: Tensor, mask: Mask, cache: LayerCache | None) -> tuple[Tensor, LayerCache]:
         """Attend over the cached and the new tokens.
 
         Args:
             x_BTD: normed input.
-            mask: boolean, broadcastable to (B, H, T, K), True where a query sees a key; None is plain causal.
+            mask: as `training.attention.attend` takes it.
             cache: keys and values of earlier tokens.
 
         Returns:
@@ -65,9 +70,7 @@ class Attention(nn.Module):
         q_BTHD, k_BTHD = q_BTHD.to(v.dtype), k_BTHD.to(v.dtype)
         if cache is not None:
             k_BTHD, v_BTHD = torch.cat([cache[0], k_BTHD], dim=1), torch.cat([cache[1], v_BTHD], dim=1)
-        attended_BHTD = F.scaled_dot_product_attention(
-            q_BTHD.transpose(1, 2), k_BTHD.transpose(1, 2), v_BTHD.transpose(1, 2), mask, is_causal=mask is None
-        )
+        attended_BHTD = attend(q_BTHD.transpose(1, 2), k_BTHD.transpose(1, 2), v_BTHD.transpose(1, 2), mask)
         output = self.out_proj(attended_BHTD.transpose(1, 2).reshape(batch, tokens, width))
         return cast(Tensor, output), (k_BTHD, v_BTHD)
 
@@ -93,7 +96,7 @@ class Block(nn.Module):
         self.attention_norm = make_norm(config.model_norm, width)
         self.ffn_norm = make_norm(config.model_norm, width)
 
-    def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: LayerCache | None) -> tuple[Tensor, LayerCache]:
+    def forward(self, x_BTD: Tensor, mask: Mask, cache: LayerCache | None) -> tuple[Tensor, LayerCache]:
         """One layer; arguments as in `Attention.forward`."""
         attended, cache = self.attention(self.attention_norm(x_BTD), mask, cache)
         h_BTD = x_BTD + attended
@@ -127,13 +130,20 @@ class Transformer(nn.Module):
         if self.config.weight_tying:
             self.tok_embeddings.weight = self.output.weight
 
+    def blocks(self) -> Sequence[nn.Module]:
+        """The layers: units of sharding, recomputation and compilation."""
+        return list(self.layers)
+
     def forward(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         past_key_values: list[LayerCache] | None = None,
         use_cache: bool = False,
-    ) -> ModelOutput:
+        documents: Tensor | None = None,
+        head: Head | None = None,
+        logits_to_keep: int = 0,
+    ) -> Any:
         """Logits of the next token at each position.
 
         Args:
@@ -142,15 +152,22 @@ class Transformer(nn.Module):
                 absolute, so padding shifts them.
             past_key_values: the third value of an earlier call with `use_cache`.
             use_cache: return the keys and values for the next call.
+            documents: (B, T) number of each token's document; tokens see their own document only.
+            head: what to compute from the hidden states instead of the logits.
+            logits_to_keep: compute logits of that many last positions only; 0 computes all.
 
         Returns:
-            Logits (B, T, V) in fp32, the normed hidden states (B, T, D), and the cache or None.
+            `ModelOutput`: logits (B, T or `logits_to_keep`, V) in fp32, the normed hidden states (B, T, D), and the
+            cache or None. With `head`, what it returns.
         """
+        past = 0 if past_key_values is None else past_key_values[0][0].shape[1]
+        self._prepare_tables(past + input_ids.shape[1])
         x_BTD = self.tok_embeddings(input_ids)
         if self.config.post_embed_norm:
             x_BTD = self.post_embed_norm(x_BTD)
-        past = 0 if past_key_values is None else past_key_values[0][0].shape[1]
-        mask = _attention_mask(input_ids.shape[1], past, attention_mask, input_ids.device)
+        mask: Mask = causal_mask(input_ids.shape[1], past, attention_mask, input_ids.device)
+        if documents is not None:
+            mask = document_mask(documents)
         caches: list[LayerCache] = []
         for index, layer in enumerate(self.layers):
             layer_cache = None if past_key_values is None else past_key_values[index]
@@ -161,20 +178,17 @@ class Transformer(nn.Module):
             if use_cache and layer_cache is not None:
                 caches.append(layer_cache)
         hidden_BTD = self.norm(x_BTD)
-        return self.output(hidden_BTD).float(), hidden_BTD, caches if use_cache else None
+        if head is not None:
+            return head(hidden_BTD, self.output)
+        logits_BTV = self.output(hidden_BTD[:, -logits_to_keep:])
+        return logits_BTV.float(), hidden_BTD, caches if use_cache else None
 
-
-def _attention_mask(tokens: int, past: int, attention_mask: Tensor | None, device: torch.device) -> Tensor | None:
-    """Which query sees which key, boolean (1 or B, 1, T, K); None where plain causal attention says it all."""
-    if attention_mask is None and past == 0:
-        return None
-    queries = torch.arange(past, past + tokens, device=device)
-    visible = torch.arange(past + tokens, device=device)[None, :] <= queries[:, None]
-    if attention_mask is None:
-        return visible[None, None]
-    allowed = visible[None] & attention_mask.to(device=device, dtype=torch.bool)[:, None, :]
-    # a padded query with nothing to see would give NaN, which spreads through the loss
-    return (allowed | ~allowed.any(dim=-1, keepdim=True))[:, None]
+    def _prepare_tables(self, positions: int) -> None:
+        """Build the rotary tables before the layers run: compiled layers then only read them."""
+        for layer in self.layers:
+            rotary = cast(Block, layer).attention.pos_embed
+            if isinstance(rotary, Rotary):
+                rotary.prepare(positions)
 
 
 def count_parameters(config: ModelConfig) -> int:

@@ -37,7 +37,8 @@ class ModelConfig:
     """Everything that decides the shape and the arithmetic of a model.
 
     `seq_len` is in tokens. `rotary_table` is `buffer` (angles come from the checkpoint's `inv_freq`, also where bf16
-    training has rounded it) or `exact` (angles from the formula, the buffer is ignored).
+    training has rounded it) or `exact` (angles from the formula, the buffer is ignored). `architecture` is a name in
+    `training.architectures`.
     """
 
     hidden_dim: int
@@ -52,6 +53,7 @@ class ModelConfig:
     positional_embedding_type: str = "rotary"
     ffn_type: str = "swiglu"
     rotary_table: str = "buffer"
+    architecture: str = "transformer"
 
     @property
     def head_dim(self) -> int:

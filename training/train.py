@@ -6,14 +6,13 @@ Works as one plain process too. Torch is imported after the flags are parsed, so
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.util
 import sys
 from collections.abc import Sequence
 
 from corpusmith.command import run_command
 from corpusmith.errors import InputError, missing_package
-from training.params import build_parser
+from training.params import OPEN_LM_BACKEND, build_parser
 
 __all__ = ["build_parser", "main", "run"]
 
@@ -22,17 +21,27 @@ def run(arguments: argparse.Namespace) -> int:
     """Train as the flags say; returns the exit code."""
     values = vars(arguments).copy()
     positional = values.pop("dataset")
-    if (positional is None) == (values["data_config"] is None):
-        raise InputError("give the data set's reference JSON once, with --data-config or as a bare argument")
-    values["data_config"] = values["data_config"] or positional
+    if values["re_evaluate"] is None:
+        for name in ("scale", "logs"):
+            if values[name] is None:
+                raise InputError(f"--{name} is required")
+        if (positional is None) == (values["data_config"] is None):
+            raise InputError("give the data set's reference JSON once, with --data-config or as a bare argument")
+    values["data_config"] = values["data_config"] or positional or ""
+    values |= {name: values[name] or "" for name in ("scale",)} | {"logs": values["logs"] or "logs"}
     if importlib.util.find_spec("torch") is None:
         raise missing_package("torch", "train")
-    from training.experiment import ExperimentOptions, run_experiment
+    from training.experiment import run_experiment
+    from training.experiment_options import ExperimentOptions
 
-    for name in ("val_data", "val_data_key"):
+    for name in ("val_data", "val_data_key", "domain_weights"):
         values[name] = tuple(values[name])
-    known = {field.name for field in dataclasses.fields(ExperimentOptions)}
-    run_experiment(ExperimentOptions(**{name: value for name, value in values.items() if name in known}))
+    if values["backend"] == OPEN_LM_BACKEND:
+        from training.open_lm_backend import train_with_open_lm
+
+        run_experiment(ExperimentOptions(**values), train_with_open_lm)
+    else:
+        run_experiment(ExperimentOptions(**values))
     return 0
 
 

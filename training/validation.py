@@ -1,8 +1,9 @@
-"""Validation: the loss of a model on tokenized data, and the unigram loss that it must beat.
+"""Validation: the loss of a model on tokenized data, by domain too, and the unigram loss that it must beat.
 
-Follows OpenLM's loss (mean over batches of the mean over tokens, weighted by sequences; no z-loss) and its record.
-Departs from it in sharing the batches out over the ranks, and in a further number: `unigram_loss`, the cross entropy of
-the same targets under the add-one-smoothed unigram distribution of the training tokens.
+Follows OpenLM's loss (mean over batches of the mean over tokens, weighted by sequences; no z-loss), its bootstrap
+intervals and its record. Departs from it in sharing the batches out over the ranks, and in further numbers:
+`loss_by_domain` where sequences name one, and `unigram_loss`, the cross entropy of the same targets under the
+add-one-smoothed unigram distribution of the training tokens.
 
 Shape suffixes: B batch, T tokens, V vocabulary.
 """
@@ -11,8 +12,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,53 +21,31 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from corpusmith import expdb
 from corpusmith.errors import InputError
-from corpusmith.io import storage, wds
-from training.distributed import Ranks, sum_over_ranks
-from training.loader import BatchSpec, make_batch, read_sequences, shard_url
+from training.batch import Batch, BatchSpec, Ids, make_batch
+from training.distributed import Ranks, gather_json, sum_over_ranks
+from training.losses import token_losses
 from training.masking import IGNORED
-from training.recipe import autocast, token_losses
+from training.openlm_order import read_sequences
+from training.recipe import autocast
+from training.token_data import TokenShards
 
 #: Training tokens that the unigram distribution is counted on, at most.
 UNIGRAM_TOKENS = 1 << 24
 NOT_ASKED = -1.0
+_RESAMPLES_AT_ONCE = 1 << 22
 
 F64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TokenShards:
-    """Tokenized data: the path that was given, its shards in order, the members' data key."""
+class Intervals:
+    """Which bootstrap intervals are asked for: `resamples` of at most `max_population` values each (None: all)."""
 
-    path: str
-    urls: list[str]
-    data_key: str
-
-
-def find_token_shards(path: str, data_key: str | None = None) -> TokenShards:
-    """Resolve a data set's reference (`.json`), a manifest (`.jsonl`) or a single shard (`.tar`).
-
-    `data_key` by default is what the reference says, else `json.gz`.
-
-    Raises:
-        InputError: another kind of file, a missing one, or one without shards.
-    """
-    if path.endswith(".tar"):
-        storage.stat(path)
-        return TokenShards(path=path, urls=[path], data_key=data_key or "json.gz")
-    manifest = path
-    if path.endswith(".json"):
-        reference = expdb.load_dataset(path)
-        if not reference.tokenized or not reference.manifest_url:
-            raise InputError(f"{path} is not the reference of a tokenized data set with a manifest")
-        manifest, data_key = reference.manifest_url, data_key or reference.data_key
-    elif not path.endswith(".jsonl"):
-        raise InputError(f"{path}: expected a tokenized data set's reference (.json), a manifest.jsonl or a .tar")
-    urls = [shard_url(storage.parent(manifest), entry.shard) for entry in wds.read_manifest(manifest)]
-    if not urls:
-        raise InputError(f"{manifest}: the manifest names no shard")
-    return TokenShards(path=path, urls=urls, data_key=data_key or "json.gz")
+    sequences: bool = False
+    tokens: bool = False
+    resamples: int = 10000
+    max_population: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +58,9 @@ class ValidationLoss:
     batches: int
     data_seconds: float
     total_seconds: float
+    by_domain: dict[str, float] = field(default_factory=dict)
+    sequence_losses: F64Array = field(default_factory=lambda: np.zeros(0))
+    token_losses: F64Array = field(default_factory=lambda: np.zeros(0))
 
     @property
     def tokens(self) -> int:
@@ -86,81 +68,156 @@ class ValidationLoss:
         return int(self.target_counts.sum())
 
 
+class _Totals:
+    """Sums over the batches of one rank."""
+
+    def __init__(self, vocab_size: int, intervals: Intervals) -> None:
+        self._intervals = intervals
+        self.sums = np.zeros(4)  # loss times sequences, sequences, batches, seconds spent reading
+        self.counts = np.zeros(vocab_size)
+        self.domains: dict[str, tuple[float, int]] = {}
+        self.sequence_losses: list[float] = []
+        self.token_losses: list[float] = []
+
+    def add(self, batch: Batch, losses_BT: F64Array) -> None:
+        """Take in a batch and the cross entropy of each of its tokens (0 where ignored)."""
+        kept_BT = batch.y_BT != IGNORED
+        kept = int(kept_BT.sum())
+        self.counts += np.bincount(batch.y_BT[kept_BT], minlength=len(self.counts))
+        self.sums[:3] += losses_BT.sum() / max(1, kept) * len(losses_BT), len(losses_BT), 1
+        sums_B, tokens_B = losses_BT.sum(axis=1), kept_BT.sum(axis=1)
+        for origin, total, tokens in zip(batch.origins, sums_B.tolist(), tokens_B.tolist(), strict=True):
+            if origin.domain:
+                before = self.domains.get(origin.domain, (0.0, 0))
+                self.domains[origin.domain] = (before[0] + total, before[1] + tokens)
+        if self._intervals.sequences:
+            self.sequence_losses += (sums_B / np.maximum(tokens_B, 1)).tolist()
+        if self._intervals.tokens:
+            self.token_losses += losses_BT[kept_BT].tolist()
+
+
 def validation_loss(
-    model: nn.Module, shards: TokenShards, spec: BatchSpec, *, precision: str, ranks: Ranks
-) -> ValidationLoss:
+    model: nn.Module, shards: TokenShards, spec: BatchSpec, *, precision: str, ranks: Ranks,
+    num_sequences: int | None = None, intervals: Intervals | None = None,
+) -> ValidationLoss:  # fmt: skip
     """The model's loss on all full-length sequences, in nats per token; the model is left in eval mode.
 
     Batch i is done by rank i modulo the number of ranks.
+
+    Args:
+        num_sequences: stop after so many, rounded up to whole batches.
+        intervals: keep the single losses that these need.
 
     Raises:
         InputError: there is no sequence of more than `seq_len` tokens.
     """
     model.eval()
     started = time.perf_counter()
-    totals = np.zeros(4)  # loss times sequences, sequences, batches, seconds spent reading
-    counts = np.zeros(spec.vocab_size)
-    batches = itertools.islice(_batches(shards, spec), ranks.rank, None, ranks.world_size)
+    totals = _Totals(spec.vocab_size, intervals or Intervals())
+    limit = None if num_sequences is None else -(-num_sequences // spec.batch_size)
+    batches = itertools.islice(_batches(shards, spec), limit)
+    # sharded models gather their weights together, so every rank takes every turn, with or without a batch of its own
+    for turn in _turns(batches, ranks, totals):
+        batch = turn[min(ranks.rank, len(turn) - 1)]
+        x_BT, y_BT = (
+            torch.from_numpy(np.ascontiguousarray(part)).to(ranks.device) for part in (batch.x_BT, batch.y_BT)
+        )
+        with torch.no_grad(), autocast(precision, ranks.device):
+            losses_BT = token_losses(model(x_BT)[0], y_BT).double().cpu().numpy()
+        if ranks.rank < len(turn):
+            totals.add(batch, losses_BT)
+    return _summary(totals, shards, spec, ranks, started)
+
+
+def _turns(batches: Iterator[Batch], ranks: Ranks, totals: _Totals) -> Iterator[tuple[Batch, ...]]:
+    """Batches in groups of one per rank, the last group smaller; `totals` gets the time of reading."""
     while True:
         asked = time.perf_counter()
-        rows = next(batches, None)
-        totals[3] += time.perf_counter() - asked
-        if rows is None:
-            break
-        x_BT, y_BT = make_batch(rows, spec)
-        kept = y_BT[y_BT != IGNORED]
-        counts += np.bincount(kept, minlength=spec.vocab_size)
-        with torch.inference_mode(), autocast(precision, ranks.device):
-            logits_BTV = model(torch.from_numpy(x_BT).to(ranks.device))[0]
-            summed = token_losses(logits_BTV, torch.from_numpy(y_BT).to(ranks.device)).sum().item()
-        totals[:3] += summed / max(1, kept.size) * len(rows), len(rows), 1
-    both = sum_over_ranks(torch.from_numpy(np.concatenate([totals, counts])), ranks).cpu().numpy()
-    totals, counts = both[:4], both[4:]
-    if not totals[1]:
+        turn = tuple(itertools.islice(batches, ranks.world_size))
+        totals.sums[3] += time.perf_counter() - asked
+        if not turn:
+            return
+        yield turn
+
+
+def _summary(totals: _Totals, shards: TokenShards, spec: BatchSpec, ranks: Ranks, started: float) -> ValidationLoss:
+    """The totals of all ranks together."""
+    both = sum_over_ranks(torch.from_numpy(np.concatenate([totals.sums, totals.counts])), ranks).cpu().numpy()
+    sums, counts = both[:4], both[4:]
+    if not sums[1]:
         raise InputError(f"{shards.path}: no sequence of more than {spec.seq_len} tokens to validate on")
+    domains: dict[str, tuple[float, int]] = {}
+    parts = gather_json([totals.domains, totals.sequence_losses, totals.token_losses], ranks)
+    for part, _, _ in parts:
+        for domain, (loss, tokens) in part.items():
+            before = domains.get(domain, (0.0, 0))
+            domains[domain] = (before[0] + loss, before[1] + tokens)
     return ValidationLoss(
-        loss=float(totals[0] / totals[1]),
-        sequences=int(totals[1]),
+        loss=float(sums[0] / sums[1]),
+        sequences=int(sums[1]),
         target_counts=counts,
-        batches=int(totals[2]),
-        data_seconds=float(totals[3]) / ranks.world_size,
+        batches=int(sums[2]),
+        data_seconds=float(sums[3]) / ranks.world_size,
         total_seconds=time.perf_counter() - started,
+        by_domain={name: loss / tokens for name, (loss, tokens) in sorted(domains.items()) if tokens},
+        sequence_losses=np.array([loss for _, losses, _ in parts for loss in losses]),
+        token_losses=np.array([loss for _, _, losses in parts for loss in losses]),
     )
 
 
-def _batches(shards: TokenShards, spec: BatchSpec) -> Iterator[list[list[int]]]:
-    """Sequences in groups of the batch size, the last group smaller."""
-    sequences = read_sequences(shards.urls, spec)
-    while rows := list(itertools.islice(sequences, spec.batch_size)):
-        yield rows
+def _batches(shards: TokenShards, spec: BatchSpec) -> Iterator[Batch]:
+    """Batches in order, the last one smaller."""
+    sequences = read_sequences(shards.shards, spec)
+    while pairs := list(itertools.islice(sequences, spec.batch_size)):
+        yield make_batch([ids for _, ids in pairs], spec, origins=[origin for origin, _ in pairs])
+
+
+def bootstrap_interval(values: F64Array, intervals: Intervals, seed: int = 0) -> tuple[float, float]:
+    """The 2.5th and 97.5th percentile of the means of resamples of the values."""
+    draws = np.random.default_rng(seed)
+    size = len(values) if intervals.max_population is None else min(len(values), intervals.max_population)
+    means: list[F64Array] = []
+    at_once = max(1, _RESAMPLES_AT_ONCE // size)
+    for start in range(0, intervals.resamples, at_once):
+        count = min(at_once, intervals.resamples - start)
+        means.append(values[draws.integers(0, len(values), (count, size))].mean(axis=1))
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def result_object(
-    found: ValidationLoss, shards: TokenShards, *, model: str, ranks: Ranks, train_tokens: int
-) -> dict[str, Any]:
+    found: ValidationLoss, shards: TokenShards, *, model: str, ranks: Ranks, train_tokens: int | None,
+    checkpoint: str | None = None, intervals: Intervals | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The object of `results.jsonl`; `samples_per_second` are tokens per second, as OpenLM has it."""
     batches = max(1, found.batches)
     rate = found.tokens / max(found.total_seconds, 1e-9)
-    return {
+    asked = intervals or Intervals()
+    unknown = (NOT_ASKED, NOT_ASKED)
+    by_sequence = bootstrap_interval(found.sequence_losses, asked) if asked.sequences else unknown
+    by_token = bootstrap_interval(found.token_losses, asked) if asked.tokens else unknown
+    result: dict[str, Any] = {
         "loss": found.loss,
         "data_time": found.data_seconds * ranks.world_size / batches,
         "batch_time": found.total_seconds * ranks.world_size / batches,
         "samples_per_second": rate,
         "samples_per_second_per_gpu": rate / ranks.world_size,
-        "loss_sequences_lower_95": NOT_ASKED,
-        "loss_sequences_upper_95": NOT_ASKED,
-        "loss_tokens_lower_95": NOT_ASKED,
-        "loss_tokens_upper_95": NOT_ASKED,
+        "loss_sequences_lower_95": by_sequence[0],
+        "loss_sequences_upper_95": by_sequence[1],
+        "loss_tokens_lower_95": by_token[0],
+        "loss_tokens_upper_95": by_token[1],
         "sequences": found.sequences,
         "tokens": found.tokens,
-        "train_tokens": train_tokens,
-        "checkpoint_path": None,
-        "val_data": [shards.path],
-        "model": model,
     }
+    if train_tokens is not None:
+        result["train_tokens"] = train_tokens
+    result |= {"checkpoint_path": checkpoint, "val_data": [shards.path], "model": model}
+    if found.by_domain:
+        result["loss_by_domain"] = found.by_domain
+    return result
 
 
-def count_training_tokens(sequences: Iterable[Sequence[int]], vocab_size: int, limit: int = UNIGRAM_TOKENS) -> F64Array:
+def count_training_tokens(sequences: Iterable[Ids], vocab_size: int, limit: int = UNIGRAM_TOKENS) -> F64Array:
     """How often each id occurs in the first `limit` tokens (whole sequences), shape (V,)."""
     counts = np.zeros(vocab_size)
     seen = 0

@@ -6,6 +6,7 @@ of strings instead of importing every module, in loading a user's file once, and
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -14,16 +15,19 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from baselines.core.factory_utils import initialize_mapper, is_factory
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
 from corpusmith.errors import did_you_mean
 
 IGNORED_KEYS = ("module", "func")
+_BESIDE: ContextVar[str | None] = ContextVar("folder of the YAML", default=None)
 
 
 @dataclass
@@ -41,7 +45,8 @@ def get_mapper(func: str, _profile: bool = False, _safe: bool = False, **kwargs:
     """Return the mapper that a YAML step names, ready to be called with a page.
 
     Args:
-        func: name of a built-in mapper, or the dotted path of a custom one relative to the working directory.
+        func: name of a built-in mapper, or the dotted path of a custom one relative to the working directory (or to the
+            folder of `looking_beside`).
         _profile: calls return (result, ProfilingData).
         _safe: calls return `repr(error)` instead of raising.
         kwargs: the other keys of the step; `module`, `func` and names that start with `_` are left out.
@@ -58,6 +63,23 @@ def get_mapper(func: str, _profile: bool = False, _safe: bool = False, **kwargs:
     if _profile:
         mapper = _measure_time(mapper)
     return mapper
+
+
+class BatchMapper(Protocol):
+    """A mapper, made by a factory, that handles several pages better than one by one: models do."""
+
+    batch_size: int
+
+    def __call__(self, page: dict[str, Any]) -> list[dict[str, Any]]: ...
+
+    def apply_batch(self, pages: list[dict[str, Any]]) -> None:
+        """Change all pages in place, as calls with each would, and keep them all; nothing is changed if it raises."""
+
+
+def batch_mapper(mapper: Callable[..., Any]) -> BatchMapper | None:
+    """Return the mapper of `get_mapper` as what handles several pages at once, if it is one."""
+    made = mapper.args[0] if isinstance(mapper, functools.partial) and mapper.args else None
+    return made if hasattr(made, "apply_batch") else None
 
 
 def get_aggregator(func: str, **kwargs: Any) -> Callable[..., Any]:
@@ -145,12 +167,53 @@ def _find_built_in(name: str, default_modules: Mapping[str, str]) -> Callable[..
     raise ValueError(f"Function {name} not found in modules {', '.join(module_names)}{hint}")
 
 
+@contextlib.contextmanager
+def looking_beside(folder: str | None) -> Iterator[None]:
+    """Within the block, users' files that are not below the working directory are looked for in `folder` too."""
+    token = _BESIDE.set(folder)
+    try:
+        yield
+    finally:
+        _BESIDE.reset(token)
+
+
+def custom_path(func: str) -> str:
+    """The file of a user's function: below the working directory, as it is now, else beside the YAML."""
+    relative = func.rpartition(".")[0].replace(".", os.sep) + ".py"
+    path = os.path.join(os.getcwd(), relative)
+    beside = _BESIDE.get()
+    if beside is not None and not os.path.isfile(path) and os.path.isfile(os.path.join(beside, relative)):
+        return os.path.join(beside, relative)
+    return path
+
+
+def error_text(error: Exception, func: str, folder: str | None = None) -> str:
+    """An error of a step's function in one line; of a user's own function with its file and line.
+
+    Args:
+        error: what the function raised.
+        func: its name in the YAML.
+        folder: the folder of the YAML.
+    """
+    text = f"{type(error).__name__}: {error}"
+    if "." not in func:
+        return text
+    with looking_beside(folder):
+        return text + _line_in(custom_path(func), error)
+
+
+def _line_in(path: str, error: Exception) -> str:
+    """Where in a user's file an error came up: ` (mine.py:5)`."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
+    return f" ({os.path.basename(path)}:{lines[-1]})" if lines else ""
+
+
 def _find_custom(func: str) -> Callable[..., Any]:
-    """Return the function of a user's file; the working directory is read now."""
+    """Return the function of a user's file."""
     if func.startswith("."):
         raise ValueError(f"{func}: relative imports are not supported; give the path from the working directory")
-    module_path, _, attribute = func.rpartition(".")
-    path = os.path.join(os.getcwd(), module_path.replace(".", os.sep) + ".py")
+    attribute = func.rpartition(".")[2]
+    path = custom_path(func)
     module = _load_file(path)
     if not hasattr(module, attribute):
         raise AssertionError(f"Function {attribute} not found in {path}")
@@ -175,9 +238,8 @@ def _load_file(path: str) -> ModuleType:
             del sys.modules[name]
         else:
             sys.modules[name] = earlier
-        raise FileNotFoundError(
-            f"cannot load {path} (working directory {os.getcwd()}): {type(error).__name__}: {error}"
-        ) from error
+        reason = f"{type(error).__name__}: {error}{_line_in(path, error)}"
+        raise FileNotFoundError(f"cannot load {path} (working directory {os.getcwd()}): {reason}") from error
     return module
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
+
+from baselines.core.constants import CONTENT, Page
+from corpusmith.text.segment import view
 
 F = TypeVar("F", bound=Callable[..., Any])
 Mapper = Callable[..., Any]
@@ -29,6 +34,45 @@ def factory_function(func: F) -> F:
 def draws_random(func: F) -> F:
     """Mark a mapper that draws from Python's or numpy's global generator, so that drivers seed them for each page."""
     func.draws_random = True  # type: ignore[attr-defined]
+    return func
+
+
+def read_only(func: F) -> F:
+    """Mark a mapper that keeps a page as it is or removes it, by what is in the page alone.
+
+    Runs of such steps are compiled to one pass (`baselines.core.compiled`).
+    """
+    func.is_read_only = True  # type: ignore[attr-defined]
+    return func
+
+
+def text_filter(predicate: Callable[..., bool]) -> Callable[..., list[Page]]:
+    """Return the filter that a predicate on the view of a page's text makes: `page -> [page]` or `[]`.
+
+    The other arguments are the predicate's, which stays as the attribute `predicate` for compiled runs.
+    """
+
+    @functools.wraps(predicate)
+    def filter_by_text(page: Page, *args: Any, **kwargs: Any) -> list[Page]:
+        return [page] if predicate(view(page[CONTENT]), *args, **kwargs) else []
+
+    first, *others = inspect.signature(predicate).parameters.values()
+    hints = typing.get_type_hints(predicate)
+    shown = [first.replace(name="page", annotation="Page"), *others]
+    filter_by_text.__signature__ = inspect.Signature(shown, return_annotation="list[Page]")  # type: ignore[attr-defined]
+    hints = {name: hint for name, hint in hints.items() if name != first.name}
+    filter_by_text.__annotations__ = {**hints, "page": Page, "return": list[Page]}
+    del filter_by_text.__wrapped__
+    filter_by_text.predicate = predicate  # type: ignore[attr-defined]
+    return read_only(filter_by_text)
+
+
+def runs_on_actors(func: F) -> F:
+    """Mark a factory whose mapper holds a large model: Ray actors keep it from shard to shard, and may have a GPU.
+
+    Such a factory has the argument `device`; unless that is "cpu" an actor asks for a GPU where the cluster has any.
+    """
+    func.runs_on_actors = True  # type: ignore[attr-defined]
     return func
 
 

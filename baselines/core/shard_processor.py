@@ -7,17 +7,14 @@ input with step and reason, and randomness is seeded per page, so results do not
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
+from baselines.core.compiled import BuiltStep, FilterRun, LocalStep, build_steps, compile_steps
 from baselines.core.constants import CONTENT
-from baselines.core.factories import draws_random_numbers, get_aggregator, get_mapper, get_transform
-from corpusmith.errors import UserError
+from baselines.core.factories import error_text, get_aggregator, get_transform, looking_beside
+from baselines.core.profile import profile_of
 from corpusmith.io.shards import Page, Record, ShardRef, ShardWriter, dump_page, open_shard_writer, read_records
 from corpusmith.run.errors_file import READ_STEP, SetAside
 from corpusmith.run.ledger import Counts
@@ -31,35 +28,13 @@ SAMPLES_PER_STEP = 3
 SAMPLE_CHARACTERS = 300
 LENGTH_BUCKETS = 32
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LocalStep:
-    """A local step of a YAML: its index among all steps there, its function and arguments, and what it aggregates."""
-
-    index: int
-    func: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    aggregate: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """The step's name in books, errors and report: `03-word_length_filter`."""
-        return f"{self.index:02d}-{self.func.rsplit('.', 1)[-1]}"
-
-    @property
-    def reason(self) -> str:
-        """Why a page that this step removes is gone: the function and its arguments."""
-        shown = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
-        return f"{self.func}({shown if len(shown) <= 160 else shown[:157] + '...'})"
-
-    def to_json(self) -> dict[str, Any]:
-        """What of the step decides the result."""
-        return {"index": self.index, "func": self.func, **self.arguments, "_aggregate": self.aggregate}
+# A record with the pages that it has become.
+_Item = tuple[Record, list[Page]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalTask:
-    """One shard and the steps to run over it; small and picklable."""
+    """One shard and the steps to run over it; small and picklable. `profile`: measure the I/O floor as well."""
 
     place: StagePlace
     shard: ShardRef
@@ -67,19 +42,7 @@ class LocalTask:
     output: str
     steps: tuple[LocalStep, ...]
     seed: int
-
-
-Mapper = Callable[[Page], list[Page]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Built:
-    """A step with its mapper, loaded once per worker."""
-
-    key: str
-    step: LocalStep
-    mapper: Mapper
-    seeded: bool
+    profile: bool = False
 
 
 @dataclass(kw_only=True, slots=True)
@@ -97,37 +60,14 @@ class _Tally:
     values: dict[str, list[Any]] = field(default_factory=dict)
 
 
-@functools.lru_cache(maxsize=4)
-def _build(steps_json: bytes) -> tuple[_Built, ...]:
-    built = []
-    for document in orjson.loads(steps_json):
-        step = LocalStep(**document)
-        try:
-            mapper = get_mapper(step.func, **step.arguments)
-        except Exception as error:
-            raise UserError(f"step {step.key}: cannot be set up: {type(error).__name__}: {error}") from error
-        built.append(_Built(key=step.key, step=step, mapper=mapper, seeded=draws_random_numbers(step.func)))
-    return tuple(built)
-
-
-def build_steps(steps: tuple[LocalStep, ...]) -> tuple[_Built, ...]:
-    """The steps with their mappers; built once per worker and kept for its next shards.
-
-    Raises UserError naming the step whose factory fails.
-    """
-    documents = [
-        {"index": step.index, "func": step.func, "arguments": step.arguments, "aggregate": step.aggregate}
-        for step in steps
-    ]
-    return _build(orjson.dumps(documents))
-
-
 class ShardProcessor:
     """Runs the steps over the records of one shard and keeps its books."""
 
-    def __init__(self, task: LocalTask, built: tuple[_Built, ...], writer: ShardWriter, aside: SetAside) -> None:
+    def __init__(self, task: LocalTask, built: tuple[BuiltStep, ...], writer: ShardWriter, aside: SetAside) -> None:
         self._task = task
         self._built = built
+        self._plan = compile_steps(built)
+        self._waiting: list[list[_Item]] = [[] for _ in self._plan]
         self._writer = writer
         self._aside = aside
         self.counts = Counts()
@@ -138,7 +78,7 @@ class ShardProcessor:
         self.lengths_out = [0] * LENGTH_BUCKETS
 
     def process(self, record: Record) -> None:
-        """Take one record through all steps."""
+        """Take one record through all steps; it may wait for others where a step works on batches (`finish`)."""
         self.counts.read += 1
         if record.page is None:
             self.counts.set_aside(READ_STEP)
@@ -147,16 +87,53 @@ class ShardProcessor:
         tokens = count_content_tokens(record.page.get(CONTENT))
         self.tokens_in += tokens
         self.lengths_in[_bucket(tokens)] += 1
-        pages = [record.page]
-        for position in range(len(self._built)):
-            pages = self._step(position, pages, record)
-            if not pages:
-                return
-        for piece, page in enumerate(pages):
-            self._write(page, piece, record)
+        self._advance([(record, [record.page])], 0)
 
-    def _step(self, position: int, pages: list[Page], record: Record) -> list[Page]:
-        built, tally = self._built[position], self.tallies[position]
+    def finish(self) -> None:
+        """Take the records that wait through the rest of their steps."""
+        for position, waiting in enumerate(self._waiting):
+            if waiting:
+                self._advance([], position, full=False)
+
+    def _advance(self, items: list[_Item], position: int, full: bool = True) -> None:
+        """Take records through the parts of the plan from `position` on; with `full`, only full batches go."""
+        for index in range(position, len(self._plan)):
+            part = self._plan[index]
+            if isinstance(part, FilterRun):
+                items = [item for item in items if self._filter(part, item)]
+            elif part.batch is None:
+                items = [(record, pages) for record, old in items if (pages := self._step(part, old, record))]
+            else:
+                self._waiting[index].extend(items)
+                if full and sum(len(pages) for _, pages in self._waiting[index]) < part.batch.batch_size:
+                    return
+                items = self._batch(part, self._waiting[index])
+                self._waiting[index] = []
+            if not items:
+                return
+            full = True
+        for record, pages in items:
+            for piece, page in enumerate(pages):
+                self._write(page, piece, record)
+
+    def _filter(self, run: FilterRun, item: _Item) -> bool:
+        """Take a record's pages through a run of filters; False if none is left."""
+        record, pages = item
+        kept = 0
+        for piece, page in enumerate(pages):
+            position, problem = run.decide(page)
+            if position < 0:
+                pages[kept] = page
+                kept += 1
+            elif problem is not None:
+                self._fail(run.steps[position], record, problem, piece)
+            else:
+                self._removed(run.steps[position], self.tallies[run.first + position], page, record.index)
+        del pages[kept:]
+        return kept > 0
+
+    def _step(self, built: BuiltStep, pages: list[Page], record: Record) -> list[Page]:
+        tally = self.tallies[built.position]
         following: list[Page] = []
         for piece, page in enumerate(pages):
             if built.seeded:
@@ -167,18 +144,39 @@ class ShardProcessor:
                 result = built.mapper(page)
                 problem = _misreturned(result)
             except Exception as error:  # noqa: BLE001 - the page boundary: the shard goes on, the page is kept aside
-                result, problem = [], f"{type(error).__name__}: {error}"
+                result, problem = [], error_text(error, built.step.func, built.step.folder)
             tally.seconds += time.perf_counter() - started
             if problem is not None:
                 tally.errors += 1
-                self.counts.set_aside(built.key)
-                self._aside.add(built.key, record, problem, piece=piece)
+                self._fail(built, record, problem, piece)
             elif result:
                 self._keep(built.step, tally, result)
                 following.extend(result)
             else:
-                self._remove(built, tally, page, record.index)
+                tally.removed += 1
+                self._removed(built, tally, page, record.index)
         return following
+
+    def _batch(self, built: BuiltStep, items: list[_Item]) -> list[_Item]:
+        """Take the pages of several records through a step at once; one by one where that raises."""
+        tally = self.tallies[built.position]
+        started = time.perf_counter()
+        try:
+            if built.batch is not None:
+                built.batch.apply_batch([page for _, pages in items for page in pages])
+        except Exception:  # noqa: BLE001 - one of the pages is to blame; it is found by trying each
+            return [(record, pages) for record, old in items if (pages := self._step(built, old, record))]
+        finally:
+            tally.seconds += time.perf_counter() - started
+        for _, pages in items:
+            for page in pages:
+                tally.pages_in += 1
+                self._keep(built.step, tally, [page])
+        return items
+
+    def _fail(self, built: BuiltStep, record: Record, problem: str, piece: int) -> None:
+        self.counts.set_aside(built.key)
+        self._aside.add(built.key, record, problem, piece=piece)
 
     def _keep(self, step: LocalStep, tally: _Tally, result: list[Page]) -> None:
         pages = len(result)
@@ -191,13 +189,12 @@ class ShardProcessor:
         for key in step.aggregate:
             tally.values.setdefault(key, []).extend(kept[key] for kept in result if key in kept)
 
-    def _remove(self, built: _Built, tally: _Tally, page: Page, index: int) -> None:
-        tally.removed += 1
+    def _removed(self, built: BuiltStep, tally: _Tally, page: Page, index: int) -> None:
         tally.tokens_removed += count_content_tokens(page.get(CONTENT))
         self.counts.remove(built.key)
         self._sample(built, page, index)
 
-    def _sample(self, built: _Built, page: Page, index: int) -> None:
+    def _sample(self, built: BuiltStep, page: Page, index: int) -> None:
         shown = self.samples.setdefault(built.key, [])
         if len(shown) < SAMPLES_PER_STEP:
             text, url = page.get(CONTENT), page.get("url")
@@ -224,6 +221,9 @@ class ShardProcessor:
 
     def details(self) -> dict[str, Any]:
         """What the report and DCLM's views show of this shard."""
+        for part in self._plan:
+            if isinstance(part, FilterRun):
+                _tell_run(part, self.tallies)
         pairs = list(zip(self._built, self.tallies, strict=True))
         return {
             "steps": [_step_row(built.step, tally) for built, tally in pairs],
@@ -233,11 +233,20 @@ class ShardProcessor:
             "tokens_out": self.tokens_out,
             "histograms": {"tokens_in": _trimmed(self.lengths_in), "tokens_out": _trimmed(self.lengths_out)},
             "aggregates": {
-                built.key: _aggregates(built.step.aggregate, tally.values)
-                for built, tally in pairs
-                if built.step.aggregate
+                built.key: _aggregates(built.step, tally.values) for built, tally in pairs if built.step.aggregate
             },
         }
+
+
+def _tell_run(run: FilterRun, tallies: list[_Tally]) -> None:
+    """Write what became of the pages of a run into the tallies of its steps."""
+    pages = run.pages
+    for position, seconds in enumerate(run.apportioned_seconds()):
+        tally = tallies[run.first + position]
+        tally.pages_in = pages
+        tally.removed, tally.errors, tally.seconds = run.stopped[position], run.failed[position], seconds
+        pages -= tally.removed + tally.errors
+        tally.pages_out = tally.kept = pages
 
 
 def _step_row(step: LocalStep, tally: _Tally) -> dict[str, Any]:
@@ -256,16 +265,17 @@ def _step_row(step: LocalStep, tally: _Tally) -> dict[str, Any]:
     }
 
 
-def _aggregates(wanted: dict[str, Any], values: dict[str, list[Any]]) -> dict[str, Any]:
+def _aggregates(step: LocalStep, values: dict[str, list[Any]]) -> dict[str, Any]:
     """Aggregated values by page key; a key that no page has is left out."""
     result = {}
-    for key, how in wanted.items():
+    for key, how in step.aggregate.items():
         options = {"type": how} if isinstance(how, str) else dict(how)
-        aggregator = get_aggregator(options.pop("type"))
-        transform = options.pop("transform", None)
+        with looking_beside(step.folder):
+            aggregator = get_aggregator(options.pop("type"))
+            transform = options.pop("transform", None)
+            function = None if transform is None else get_transform(transform, **options)
         found = values.get(key, [])
-        if transform is not None:
-            function = get_transform(transform, **options)
+        if function is not None:
             found = [function(value) for value in found]
         if found:
             result[key] = {str(name): value for name, value in aggregator(found).items()}
@@ -293,7 +303,7 @@ def _trimmed(buckets: list[int]) -> list[int]:
 
 def process_shard(task: LocalTask) -> None:
     """Run the task's steps over its shard: writes the output shard, the pages set aside, and then the record."""
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     built = build_steps(task.steps)
     url = task.place.output_url(task.output)
     keys = [*(step.key for step in task.steps), WRITE_STEP]
@@ -301,9 +311,13 @@ def process_shard(task: LocalTask) -> None:
         processor = ShardProcessor(task, built, writer, aside)
         for record in read_records(task.shard.url):
             processor.process(record)
+        processor.finish()
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     details = processor.details()
     details["bytes_in"] = task.shard.bytes
-    details["seconds"] = time.perf_counter() - started
+    details["seconds"] = seconds
+    if task.profile:
+        details["profile"] = profile_of(task.shard.url, seconds, cpu_seconds)
     output = OutputFile(name=task.output, bytes=writer.bytes, checksum=writer.checksum, records=writer.records)
     task.place.write_record(
         ShardRecord(

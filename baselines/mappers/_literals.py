@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from corpusmith.text.segment import view
+
 __all__ = ["LiteralFinder", "Possible", "is_literal"]
 
 # A run records the VERSION of content_filters, metadata_filters and line_modifiers: raise it there too.
@@ -18,8 +20,6 @@ MIN_AUTOMATON_ITEMS = 17
 METACHARACTERS = frozenset(".^$*+?{}[]\\|()")
 QUANTIFIERS = frozenset("*+?{")
 UNSEARCHABLE_RE = re.compile("[\ud800-\udfff\uffff]")
-# the one character whose lower case is longer than itself
-DOTTED_I = "\u0130"
 # stands for a lone surrogate, which the automaton does not take; a code point that is never a character
 NONCHARACTER = "\uffff"
 # Lower-case characters that `re.IGNORECASE` takes for the same, because they share their upper case.
@@ -75,23 +75,24 @@ class Possible:
 
     def __init__(self, expressions: Iterable[str], *, ignore_case: bool) -> None:
         """Find what each of the expressions must begin with; with `ignore_case` they must be lower-cased already."""
-        self._literals = [_required_literal(expression) for expression in expressions]
+        literals = [_required_literal(expression) for expression in expressions]
+        self._literals = literals
+        self._folded = [literal.encode("utf-8", "surrogatepass") for literal in literals]
         # beyond ASCII a letter may match several whose lower cases differ; such expressions are always tried
-        unsure = ignore_case and not all(map(str.isascii, self._literals))
-        self._always = not self._literals or "" in self._literals or unsure
+        unsure = ignore_case and not all(map(str.isascii, literals))
+        self._always = not literals or "" in literals or unsure
         self._ignore_case = ignore_case
-        # characters of a text that match an ASCII letter though their lower case differs
-        self._doubtful = {DOTTED_I, *(other for group in SAME_CASE if group[0].isascii() for other in group[1:])}
 
     def __call__(self, text: str) -> bool:
         """Whether a match is possible."""
         if self._always:
             return True
-        if self._ignore_case:
-            if not text.isascii() and any(character in text for character in self._doubtful):
-                return True
-            text = text.lower()
-        return any(literal in text for literal in self._literals)
+        if not self._ignore_case:
+            return any(literal in text for literal in self._literals)
+        folded = view(text).folded
+        if any(literal in folded for literal in self._folded):
+            return True
+        return not text.isascii() and bool(view(text).line_table.case_twins.any())
 
 
 class LiteralFinder:

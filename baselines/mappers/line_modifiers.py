@@ -6,22 +6,23 @@ it in counting the characters of all lines at once, as arrays.
 
 from __future__ import annotations
 
-import functools
 import re
-import string
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function, forwards_keywords
-from baselines.mappers._lines import join_kept, replace_text
+from baselines.mappers._lines import join_kept, keep_lines, replace_text
 from baselines.mappers._literals import Possible
 from baselines.mappers.core_utils import split_words
 from corpusmith.text.segment import view
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+    from corpusmith.text.segment import LineTable
 
 __all__ = [
     "citation_removal_modifier",
@@ -39,9 +40,6 @@ COUNTER_RE = re.compile(
     r"^\W*\d(?:,|\.|\d)*(?:K|k|M|m|B|b)?\s+"
     r"(?:likes|shares|comments|retweets|reposts|quotes|bookmarks|upvotes|downvotes|downloads|views|followers)\W*$"
 )
-# how such a line begins, in any case of its letters; most lines don't
-COUNTER_START_RE = re.compile(r"\W*\d")
-ASCII_CHARACTERS = {"isupper": string.ascii_uppercase.encode("ascii"), "isdigit": string.digits.encode("ascii")}
 CITATION_RE = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 
 
@@ -65,54 +63,24 @@ def word_length_modifier(page: Page, max_length: float = 1000, **kwargs: Any) ->
     return replace_text(page, join_kept(text, lines, kept))
 
 
-@functools.cache
-def _characters_that(method: Literal["isupper", "isdigit"]) -> NDArray[np.int8]:
-    """Return 1 for each code point of which the method of `str` holds, else 0 (I8, 0x110000 entries)."""
-    import numpy as np
-
-    characters = np.arange(0x110000, dtype=np.uint32).view("U1")
-    return getattr(np.strings, method)(characters).astype(np.int8)  # type: ignore[no-any-return]
-
-
-def _keep_lines_by_ratio(page: Page, method: Literal["isupper", "isdigit"], max_ratio: float) -> list[Page]:
-    """Keep empty lines, and those of whose characters at most this share are of the kind; strip the text."""
+def _keep_by_ratio(page: Page, count: Callable[[LineTable], NDArray[np.int32]], max_ratio: float) -> list[Page]:
+    """Keep empty lines, and those of whose characters at most this share are counted; strip the text."""
     text = page[CONTENT]
-    lines = text.split("\n")
-    if text.isascii():
-        # what is left of each line without the characters
-        rests = text.encode("ascii").translate(None, ASCII_CHARACTERS[method]).split(b"\n")
-        kept = [
-            line
-            for line, rest in zip(lines, rests, strict=True)
-            if line == "" or (len(line) - len(rest)) / len(line) <= max_ratio
-        ]
-    else:
-        kept = [lines[index] for index in _lines_within_ratio(text, method, max_ratio)]
-    return replace_text(page, join_kept(text, lines, kept).strip())
-
-
-def _lines_within_ratio(text: str, method: Literal["isupper", "isdigit"], max_ratio: float) -> list[int]:
-    """Return the indexes of the lines to keep, all characters counted at once."""
-    import numpy as np
-
-    points = view(text).points
-    starts = np.concatenate(([0], np.flatnonzero(points == ord("\n")) + 1))
-    # one more, so that an empty last line has an element; line feeds count nothing
-    hits = np.zeros(len(points) + 1, dtype=np.int8)
-    np.take(_characters_that(method), points, out=hits[:-1], mode="clip")
-    counts = np.add.reduceat(hits, starts, dtype=np.int64)
-    lengths = np.diff(starts, append=len(hits)) - 1
-    return np.flatnonzero((lengths == 0) | (counts / np.maximum(lengths, 1) <= max_ratio)).tolist()
+    table = view(text).line_table
+    lengths = table.ends - table.starts
+    # an empty line counts nothing
+    kept = (count(table) / np.maximum(lengths, 1) <= max_ratio) | (lengths == 0)
+    return replace_text(page, keep_lines(text, table, kept).strip())
 
 
 def uppercase_ratio_line_modifier(page: Page, max_ratio: float = 0.5) -> list[Page]:
     """Drop lines of whose characters more than this share are upper-case; strip the text."""
-    return _keep_lines_by_ratio(page, "isupper", max_ratio)
+    return _keep_by_ratio(page, lambda table: table.upper, max_ratio)
 
 
 def numeric_ratio_line_modifier(page: Page, max_ratio: float = 1.0) -> list[Page]:
     """Drop lines of whose characters more than this share are digits (of any script); strip the text."""
-    return _keep_lines_by_ratio(page, "isdigit", max_ratio)
+    return _keep_by_ratio(page, lambda table: table.digits, max_ratio)
 
 
 @factory_function
@@ -121,9 +89,11 @@ def counter_line_modifier() -> Callable[[Page], list[Page]]:
 
     def drop_counters(page: Page) -> list[Page]:
         text = page[CONTENT]
-        lines = text.split("\n")
-        kept = [line for line in lines if not (COUNTER_START_RE.match(line) and COUNTER_RE.match(line.lower()))]
-        return replace_text(page, join_kept(text, lines, kept).strip())
+        table = view(text).line_table
+        kept = table.starts_with_number == 0
+        for index in np.flatnonzero(table.starts_with_number).tolist():
+            kept[index] = COUNTER_RE.match(text[table.starts[index] : table.ends[index]].lower()) is None
+        return replace_text(page, keep_lines(text, table, kept).strip())
 
     return drop_counters
 
@@ -181,11 +151,10 @@ def substring_line_modifier(
         if possible(text):
             kept = [changed for line in text.split("\n") if (changed := change(line)) is not None]
             return replace_text(page, "\n".join(kept).strip())
-        if remove_substring_only:
+        if remove_substring_only and (max_length is None or max_length >= 0):
             # lines of white space alone go even so
-            lines = text.split("\n")
-            kept = [line for line in lines if line == "" or not line.isspace() or change(line) is not None]
-            text = join_kept(text, lines, kept)
+            table = view(text).line_table
+            text = keep_lines(text, table, (table.words > 0) | (table.starts == table.ends))
         return replace_text(page, text.strip())
 
     return change_lines

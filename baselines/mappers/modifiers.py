@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from baselines.core.constants import CONTENT, URL, Page
 from baselines.core.factory_utils import factory_function
-from baselines.mappers._lines import join_kept, replace_text
+from baselines.mappers._lines import join_kept, keep_lines, replace_text
 from baselines.mappers.arxiv_modifiers import (
     arxiv_appendix_modifier,
     arxiv_comment_modifier,
@@ -43,6 +43,7 @@ from baselines.mappers.line_modifiers import (
 from baselines.mappers.url_modifiers import (
     url_removal_modifier,
 )
+from corpusmith.text.segment import view
 
 __all__ = [
     "arxiv_appendix_modifier",
@@ -111,9 +112,9 @@ def key_name_modifier(
 def line_length_modifier(page: Page, min_length: float = 0, max_length: float = INFINITY) -> list[Page]:
     """Keep empty lines, and lines of so many words (of `str.split`), both bounds included."""
     text = page[CONTENT]
-    lines = text.split("\n")
-    kept = [line for line in lines if line == "" or min_length <= len(line.split()) <= max_length]
-    return replace_text(page, join_kept(text, lines, kept))
+    table = view(text).line_table
+    kept = ((table.words >= min_length) & (table.words <= max_length)) | (table.starts == table.ends)
+    return replace_text(page, keep_lines(text, table, kept))
 
 
 @factory_function

@@ -7,22 +7,47 @@ read as one range. No file per (task, cell), nothing appended: every task may ru
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
 from corpusmith.io import storage
 
 COUNTS_KEY = b"rows_per_cell"
+CELLS_KEY = b"cells"
+SOURCE_KEY = b"source"
 
 
-def write_spill(url: str, cells: Sequence[pa.RecordBatch]) -> None:
-    """Write one record batch per cell (all of one schema; empty ones too) atomically."""
+def write_spill(url: str, cells: Sequence[pa.RecordBatch], source: str = "") -> None:
+    """Write one record batch per cell (all of one schema; empty ones too) atomically; `source` names their origin."""
     counts = ",".join(str(batch.num_rows) for batch in cells).encode()
-    schema = cells[0].schema.with_metadata({COUNTS_KEY: counts})
+    metadata = {COUNTS_KEY: counts, SOURCE_KEY: source.encode("utf-8", "surrogatepass")}
+    schema = cells[0].schema.with_metadata(metadata)
     with storage.atomic_write(url) as file, pa.ipc.new_file(file, schema) as writer:
         for batch in cells:
             writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+
+
+@contextlib.contextmanager
+def open_spill(url: str, schema: pa.Schema, cells: int) -> Iterator[Callable[[pa.RecordBatch, pa.Array], None]]:
+    """A function that adds rows and the cell of each; for what is too large to be grouped at once.
+
+    The file has one record batch per cell and call, and appears whole when the block ends.
+    """
+    schema = schema.with_metadata({CELLS_KEY: str(cells).encode()})
+    with storage.atomic_write(url) as file, pa.ipc.new_file(file, schema) as writer:
+        written = False
+
+        def add(batch: pa.RecordBatch, numbers: pa.Array) -> None:
+            nonlocal written
+            written = True
+            for part in group_by_cell(batch, numbers, cells):
+                writer.write_batch(part.replace_schema_metadata(schema.metadata))
+
+        yield add
+        if not written:
+            add(pa.RecordBatch.from_pylist([], schema=schema), pa.array([], pa.int64()))
 
 
 def group_by_cell(batch: pa.RecordBatch, cells: pa.Array, count: int) -> list[pa.RecordBatch]:
@@ -42,7 +67,16 @@ def group_by_cell(batch: pa.RecordBatch, cells: pa.Array, count: int) -> list[pa
 def read_spill_cell(url: str, cell: int) -> pa.RecordBatch:
     """The rows of one cell, in the order in which they were written."""
     with storage.open_read(url) as file, pa.ipc.open_file(file) as reader:
-        return reader.get_batch(cell)
+        batches = reader.num_record_batches
+        cells = int(reader.schema.metadata.get(CELLS_KEY, batches))
+        if batches == cells:
+            return reader.get_batch(cell)
+        return pa.concat_batches([reader.get_batch(index) for index in range(cell, batches, cells)])
+
+
+def spill_source(batch: pa.RecordBatch) -> str:
+    """The origin of a batch that `read_spill_cell` gave."""
+    return bytes(batch.schema.metadata[SOURCE_KEY]).decode("utf-8", "surrogatepass")
 
 
 def spill_rows(url: str) -> list[int]:

@@ -16,6 +16,7 @@ import functools
 import importlib
 import io
 import json
+import mmap
 import os
 import pathlib
 import shutil
@@ -28,6 +29,7 @@ from corpusmith.errors import InputError, StorageError
 from corpusmith.redact import redact_place
 
 TEMPORARY_PREFIX = ".partial-"
+COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,7 +205,7 @@ def exists(url: str) -> bool:
     backend, path = _backend(url)
     try:
         backend.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise StorageError(f"{redact_place(url)}: {redact_place(error.strerror or str(error))}") from error
@@ -252,6 +254,17 @@ def read_range(url: str, start: int, length: int) -> bytes:
         return backend.read_range(path, start, length)
 
 
+def map_bytes(url: str) -> memoryview:
+    """The content as memory: a local file is mapped, an object is read as a whole."""
+    backend, path = _backend(url)
+    if backend is not _LOCAL:
+        return memoryview(read_bytes(url))
+    with _storage_errors(url), open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return memoryview(b"")  # an empty file cannot be mapped
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
 @contextlib.contextmanager
 def atomic_write(url: str) -> Iterator[BinaryIO]:
     """A file that appears under `url` when the block ends, and not at all if it raises; makes parent folders."""
@@ -282,6 +295,17 @@ def write_bytes(url: str, data: bytes) -> None:
     """Write a whole file atomically."""
     with atomic_write(url) as file:
         file.write(data)
+
+
+def copy_file(source: str, target: str) -> None:
+    """Copy a file to another URL piece by piece; the copy appears whole or not at all."""
+    with open_read(source) as reader, atomic_write(target) as writer:
+        while True:
+            with _storage_errors(source):
+                piece = reader.read(COPY_BYTES)
+            if not piece:
+                return
+            writer.write(piece)
 
 
 def append_bytes(url: str, data: bytes) -> None:

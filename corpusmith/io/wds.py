@@ -15,18 +15,19 @@ import json
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import orjson
-import xxhash
 
 from corpusmith.errors import InputError, ShardError
 from corpusmith.io import storage
+from corpusmith.io.token_rows import ShardEntry, TokenRow, TokenRows, WrittenFile, entry_of, widen, write_pieces
 
+#: a line of the manifest: the tar's name without `.tar`, and how many sequences it holds
+ManifestEntry = ShardEntry
 U32Array = npt.NDArray[np.uint32]
 
 VERSION = 1
@@ -37,7 +38,9 @@ SHARD_DIGITS = 8
 MAX_MEMBER_BYTES = 256 << 20
 
 _KEY_DIGITS = 8
+_META_SUFFIX = ".meta.json"
 _DEFLATE_LEVEL = 1
+_MOST_ROWS = 1 << 62
 _BLOCK = 512
 _WITHOUT_CONTENT = (
     tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE
@@ -48,49 +51,34 @@ _WRITE_BYTES = 1 << 20
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WdsShard:
-    """A tar that was written: its size in bytes, checksum (`xxh3_128:<hex>`) and number of sequences."""
-
-    bytes: int
-    checksum: str
-    num_sequences: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ManifestEntry:
-    """A line of the manifest: the tar's name without `.tar`, and how many sequences it holds."""
-
-    shard: str
-    num_sequences: int
-
-
 def shard_name(number: int) -> str:
     """The name, without `.tar`, of the tar with this number (tars are counted from 1)."""
     return f"{number:0{SHARD_DIGITS}d}"
 
 
-def write_wds_shard(url: str, tokens_SL: U32Array) -> WdsShard:
-    """Write one tar atomically, a member per row of `tokens_SL`; equal tokens give equal bytes."""
-    hasher = xxhash.xxh3_128()
-    size = 0
-    with storage.atomic_write(url) as file:
-        for piece in _pieces(_tar_blocks(tokens_SL)):
-            file.write(piece)
-            hasher.update(piece)
-            size += len(piece)
-    return WdsShard(bytes=size, checksum=f"xxh3_128:{hasher.hexdigest()}", num_sequences=len(tokens_SL))
+def write_wds_shard(url: str, rows: TokenRows | U32Array) -> WrittenFile:
+    """Write one tar atomically, a member per row; equal rows give equal bytes.
+
+    A row's meta, where there is one, follows it as `<key>.meta.json`. An array of shape (S, L) is S rows.
+    """
+    if not isinstance(rows, TokenRows):
+        rows = TokenRows.of(rows)
+    return write_pieces(url, _pieces(_tar_blocks(rows)))
 
 
-def _tar_blocks(tokens_SL: U32Array) -> Iterator[bytes]:
+def _tar_blocks(rows: TokenRows) -> Iterator[bytes]:
     """The parts of the tar in order: header, content and padding per member, then the end marks."""
     total = 0
-    for index, sequence_L in enumerate(np.ascontiguousarray(tokens_SL, dtype=np.uint32)):
-        content = _gzip(orjson.dumps(sequence_L, option=orjson.OPT_SERIALIZE_NUMPY))
-        padded = content + bytes(-len(content) % _BLOCK)
-        yield _tar_header(f"{index:0{_KEY_DIGITS}d}.json.gz", len(content))
-        yield padded
-        total += _BLOCK + len(padded)
+    for index, tokens in enumerate(rows.rows()):
+        key = f"{index:0{_KEY_DIGITS}d}"
+        members = [(f"{key}.json.gz", _gzip(orjson.dumps(tokens, option=orjson.OPT_SERIALIZE_NUMPY)))]
+        if rows.metas is not None:
+            members.append((f"{key}{_META_SUFFIX}", orjson.dumps(rows.metas[index], option=orjson.OPT_SORT_KEYS)))
+        for name, content in members:
+            padded = content + bytes(-len(content) % _BLOCK)
+            yield _tar_header(name, len(content))
+            yield padded
+            total += _BLOCK + len(padded)
     end = 2 * _BLOCK
     yield bytes(end + -(total + end) % _TAR_RECORD)
 
@@ -131,17 +119,53 @@ def read_wds_shard(url: str, data_key: str = "json.gz") -> Iterator[list[int]]:
     `data_key` is `json.gz` or `json` (a JSON list) or `txt` (a Python list literal). Ids are given as they stand.
     Raises InputError for another data key or a missing file, ShardError where the tar or a member is damaged.
     """
+    return (sequence for _, sequence, _ in read_wds_rows(url, data_key))
+
+
+def read_wds_rows(
+    url: str, data_key: str = "json.gz", rows: Container[int] | None = None
+) -> Iterator[tuple[int, list[int], dict[str, Any]]]:
+    """The number of each row of a tar, its sequence as it stands, and its meta (empty where none follows it).
+
+    Only the numbers in `rows` are decoded and given (None: all). Raises as `read_wds_shard` does.
+    """
     if data_key not in DATA_KEYS:
         raise InputError(f"unknown data key {data_key!r}; it must be one of {', '.join(DATA_KEYS)}")
+    number = -1
+    held: tuple[str, list[int]] | None = None
     for offset, name, content in _members(url):
-        if storage.basename(name).partition(".")[2] == data_key:
-            try:
-                sequence = _decode(content, data_key)
-            except (ValueError, SyntaxError, zlib.error, RecursionError, MemoryError) as error:
-                raise ShardError(url, offset, f"member {name}: {error}") from error
-            if not isinstance(sequence, list):
-                raise ShardError(url, offset, f"member {name}: expected a list of token ids")
-            yield sequence
+        key, _, extension = storage.basename(name).partition(".")
+        if extension == data_key:
+            if held is not None:
+                yield number, held[1], {}
+            number += 1
+            wanted = rows is None or number in rows
+            held = (key, _sequence(url, offset, name, content, data_key)) if wanted else None
+        elif held is not None and held[0] == key and f".{extension}" == _META_SUFFIX:
+            yield number, held[1], _meta(url, offset, name, content)
+            held = None
+    if held is not None:
+        yield number, held[1], {}
+
+
+def _sequence(url: str, offset: int, name: str, content: bytes, data_key: str) -> list[int]:
+    try:
+        sequence = _decode(content, data_key)
+    except (ValueError, SyntaxError, zlib.error, RecursionError, MemoryError) as error:
+        raise ShardError(url, offset, f"member {name}: {error}") from error
+    if not isinstance(sequence, list):
+        raise ShardError(url, offset, f"member {name}: expected a list of token ids")
+    return sequence
+
+
+def _meta(url: str, offset: int, name: str, content: bytes) -> dict[str, Any]:
+    try:
+        meta = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ShardError(url, offset, f"member {name}: {error}") from error
+    if not isinstance(meta, dict):
+        raise ShardError(url, offset, f"member {name}: expected a JSON object")
+    return meta
 
 
 def _members(url: str) -> Iterator[tuple[int, str, bytes]]:
@@ -204,8 +228,13 @@ def _decode(content: bytes, data_key: str) -> Any:
 
 
 def count_members(url: str) -> int:
-    """The number of files in a tar, which is its number of sequences."""
-    return sum(1 for _ in _members(url))
+    """The number of sequences in a tar: of files, those that share a key counted as one."""
+    count, last = 0, None
+    for _, name, _ in _members(url):
+        key = name.rpartition("/")[0], storage.basename(name).partition(".")[0]
+        count += key != last
+        last = key
+    return count
 
 
 def write_manifest(url: str, entries: Iterable[ManifestEntry]) -> None:
@@ -254,3 +283,32 @@ def make_manifest(data_dir: str, manifest_name: str = MANIFEST_NAME) -> list[Man
     ]
     write_manifest(storage.join(data_dir, manifest_name), entries)
     return entries
+
+
+class WdsTokens:
+    """A folder of tars with its manifest, as token shards of any format are read."""
+
+    format = "wds"
+
+    def __init__(self, folder: str, data_key: str = "json.gz") -> None:
+        """Raises InputError where there is no manifest (`corpusmith` writes one; `tools/make_wds_manifest.py` too)."""
+        self.folder = folder
+        self.data_key = data_key
+        self.entries = read_manifest(storage.join(folder, MANIFEST_NAME))
+
+    def read(self, shard: str, start: int = 0) -> Iterator[TokenRow]:
+        """The sequences of a tar in order, from `start` on; a tar is a stream, so those before are read too."""
+        entry_of(self.entries, shard, self.folder)
+        url = storage.join(self.folder, f"{shard}.tar")
+        rows = range(start, _MOST_ROWS) if start > 0 else None
+        for _, sequence, meta in read_wds_rows(url, self.data_key, rows):
+            yield TokenRow(tokens=_as_ids(sequence, url), meta=meta)
+
+
+def _as_ids(sequence: list[Any], url: str) -> npt.NDArray[Any]:
+    """A sequence as array; with negative ids, which OpenLM takes modulo the vocabulary, it stays one of int64."""
+    try:
+        ids = np.asarray(sequence) if sequence else np.empty(0, dtype=np.uint32)
+    except ValueError as error:
+        raise ShardError(url, 0, f"a sequence is no list of ids: {error}") from error
+    return ids if ids.dtype.kind == "i" and ids.min() < 0 else widen(ids, url)

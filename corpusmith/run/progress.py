@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from corpusmith.redact import redact
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 PLAIN_LINE_SECONDS = 10.0
 
@@ -24,36 +28,57 @@ class Tracker(Protocol):
 
     def advance(self, steps: int = 1) -> None: ...
 
+    def note(self, text: str) -> None:
+        """Show a few words beside the rate from now on."""
+
 
 class _Lines:
-    def __init__(self, label: str, total: int, unit: str) -> None:
+    def __init__(self, label: str, total: int, unit: str, within: Tracker | None = None) -> None:
         self._label, self._total, self._unit = label, total, unit
-        self._done = 0
+        self._within = within
+        self._done, self._note = 0, ""
         self._started = self._told = time.monotonic()
 
     def advance(self, steps: int = 1) -> None:
         self._done += steps
+        if self._within is not None:
+            self._within.advance(steps)
         now = time.monotonic()
         if now - self._told >= PLAIN_LINE_SECONDS:
             self._told = now
             self._tell(now)
 
+    def note(self, text: str) -> None:
+        self._note = f", {text}" if text else ""
+
     def _tell(self, now: float) -> None:
         seconds = max(now - self._started, 1e-9)
         rate = self._done / seconds
         left = (self._total - self._done) / rate if rate else 0.0
-        say(f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left")
+        say(f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s{self._note}, {left:.0f} s left")
 
     def finish(self) -> None:
         seconds = max(time.monotonic() - self._started, 1e-9)
-        say(f"{self._label}: {self._done} {self._unit} in {seconds:.1f} s ({self._done / seconds:.1f}/s)")
+        say(f"{self._label}: {self._done} {self._unit} in {seconds:.1f} s ({self._done / seconds:.1f}/s{self._note})")
 
 
 @contextlib.contextmanager
-def track(total: int, label: str, unit: str = "shards") -> Iterator[Tracker]:
-    """Show the progress of `total` units of work; call `.advance()` for each that is done."""
-    if not sys.stderr.isatty():
-        lines = _Lines(label, total, unit)
+def track(total: int, label: str, unit: str = "shards", within: Tracker | None = None) -> Iterator[Tracker]:
+    """Show the progress of `total` units of work; call `.advance()` for each that is done.
+
+    `within` is the tracker of a larger work of the same unit, of which this is a part: it advances too, and on a
+    terminal both bars are shown together. Plain lines where standard error is no terminal, or CORPUSMITH_PROGRESS says
+    `lines`.
+    """
+    if isinstance(within, _Bar):
+        bar = _Bar(within.progress, label, total, unit, within)
+        try:
+            yield bar
+        finally:
+            within.progress.remove_task(bar.task)
+        return
+    if not sys.stderr.isatty() or os.environ.get("CORPUSMITH_PROGRESS") == "lines":
+        lines = _Lines(label, total, unit, within)
         yield lines
         lines.finish()
         return
@@ -71,19 +96,31 @@ def track(total: int, label: str, unit: str = "shards") -> Iterator[Tracker]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[unit]}"),
+        TextColumn("{task.fields[rate]}{task.fields[note]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(label, total=total, rate="")
+        yield _Bar(progress, label, total, unit)
 
-        class _Bar:
-            def advance(self, steps: int = 1) -> None:
-                done = progress.tasks[0].completed + steps
-                rate = done / max(time.monotonic() - started, 1e-9)
-                progress.update(task, advance=steps, rate=f"{rate:.1f}/s")
 
-        yield _Bar()
+class _Bar:
+    """One bar of a display."""
+
+    def __init__(self, progress: Progress, label: str, total: int, unit: str, within: Tracker | None = None) -> None:
+        self.progress = progress
+        self.task = progress.add_task(label, total=total, rate="", note="", unit=unit)
+        self._within = within
+        self._started = time.monotonic()
+        self._done = 0
+
+    def advance(self, steps: int = 1) -> None:
+        self._done += steps
+        rate = self._done / max(time.monotonic() - self._started, 1e-9)
+        self.progress.update(self.task, advance=steps, rate=f"{rate:.1f}/s")
+        if self._within is not None:
+            self._within.advance(steps)
+
+    def note(self, text: str) -> None:
+        self.progress.update(self.task, note=f", {text}" if text else "")

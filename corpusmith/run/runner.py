@@ -27,12 +27,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from corpusmith import house
 from corpusmith.errors import InputError, missing_package
 from corpusmith.run import worker
 from corpusmith.run.attempts import Attempt, Poison, cause_of, plan_batches
+from corpusmith.run.hands import Actors, Tasks
 from corpusmith.run.progress import say, track
 
 T = TypeVar("T")
@@ -44,6 +45,20 @@ CONNECT_SECONDS = 5.0
 RESOURCES_SECONDS = 5.0
 CANCEL_SECONDS = 5.0
 NOTE_SECONDS = 20.0
+# what a working directory may hold besides code; Ray refuses more than some hundred MB
+NOT_SHIPPED = [
+    "tests/",
+    ".git/",
+    ".venv/",
+    "venv/",
+    ".peers/",
+    "*.zst",
+    "*.gz",
+    "*.tar",
+    "*.parquet",
+    "*.arrow",
+    "*.pt",
+]
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
@@ -55,7 +70,7 @@ class Execution:
     `cpus`: CPUs of the cluster of one (all of this machine by default), or how many are used at once in a joined one.
     `ray_address`: cluster to join. `max_retries`: how often a task is run again after its worker died.
     `task_cpus`: CPUs that Ray reserves for each task. `task_memory`: bytes of memory that it reserves (default: none,
-    so that only CPUs bound how many run at once).
+    so that only CPUs bound how many run at once). `ship_working_dir`: send the working directory to the workers.
     """
 
     cpus: int | None = None
@@ -63,6 +78,7 @@ class Execution:
     max_retries: int = 3
     task_cpus: int = 1
     task_memory: int | None = None
+    ship_working_dir: bool = False
 
 
 def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +88,11 @@ def add_execution_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num_cpus", type=int, help="CPUs to use on this machine (default: all)")
     group.add_argument("--ray_num_cpus", type=int, default=1, help="CPUs reserved for each task (default 1)")
     group.add_argument("--memory_per_task", help="memory reserved for each task, like 4GiB (default: none)")
+    group.add_argument(
+        "--ray_use_working_dir",
+        action="store_true",
+        help="send the working directory (code, YAML, mappers of your own; not tests/) to the nodes of the cluster",
+    )
 
 
 def execution_from(arguments: argparse.Namespace) -> Execution:
@@ -86,6 +107,7 @@ def execution_from(arguments: argparse.Namespace) -> Execution:
         ray_address=arguments.ray_address,
         task_cpus=arguments.ray_num_cpus,
         task_memory=None if memory is None else parse_bytes(memory, "--memory_per_task"),
+        ship_working_dir=arguments.ray_use_working_dir,
     )
 
 
@@ -98,6 +120,15 @@ def parse_bytes(text: str, where: str) -> int:
     if number < 1:
         raise InputError(f"{where} must be at least 1 byte, got {text!r}")
     return int(number)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """A node of the cluster: Ray's id of it, its CPUs, and the bytes of memory that Ray counts on it."""
+
+    id: str
+    cpus: int
+    memory: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +172,15 @@ class _Flight:
         known[poison.record] = poison.reason
         self.on_poison(poison)
         return True
+
+
+def _affinity(node: str | None) -> dict[str, Any]:
+    """What tells Ray to run a task on a node while that one is there."""
+    if node is None:
+        return {}
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=True)}
 
 
 def _check_reachable(address: str) -> None:
@@ -190,17 +230,22 @@ class Runner:
         unit: str = "shards",
         set_up: str | None = None,
         sizes: Sequence[int | None] | None = None,
+        nodes: Sequence[str | None] | None = None,
         record_seconds: float | None = None,
         avoid: Mapping[str, Mapping[int, str]] | None = None,
         on_poison: Callable[[Poison], None] | None = None,
+        actors: Literal["cpu", "gpu"] | None = None,
     ) -> Generator[Outcome[R], None, None]:
         """Run `function` once per task and yield outcomes as they arrive; their order means nothing.
 
         `function` is a module-level function; tasks and results are small. `set_up` (`"module:function"`) runs once
         per worker before its first task. `sizes`: bytes of each task's input, where known; small ones share a Ray
-        task. `record_seconds`: CPU time after which a record ends its worker and is poison; every try is watched then.
-        `avoid`: records known to be poison, and why; `on_poison` is told of each that is found. Closing the iterator,
-        or an interrupt, cancels what is under way (what had to be killed for that may leave temporary files:
+        task. `nodes`: the node on which each task should run, where that matters; another takes it only where that one
+        is gone, and such a task should be given a size that keeps it alone. `record_seconds`: CPU time after which a
+        record ends its worker and is poison; every try is watched then. `avoid`: records known to be poison, and why;
+        `on_poison` is told of each that is found. `actors`: run on Ray actors that keep what they have loaded from task
+        to task; with "gpu" each has a GPU where the cluster has any. Closing the iterator, or an interrupt, cancels
+        what is under way (what had to be killed for that may leave temporary files:
         `storage.remove_leftovers`).
         """
         if not tasks:
@@ -208,7 +253,7 @@ class Runner:
         self._start()
         import ray
 
-        run: Any = ray.remote(max_retries=0)(worker.run_batch)
+        hands: Tasks | Actors = Tasks() if actors is None else Actors(gpus=actors == "gpu")
         folder = os.getcwd()
         self._refresh_limit()
         planned = plan_batches(sizes or [None] * len(tasks), self._parallel)
@@ -217,19 +262,25 @@ class Runner:
         flight = _Flight(waiting=deque(planned), record_seconds=record_seconds)
         flight.avoid = {url: dict(records) for url, records in (avoid or {}).items()}
         flight.on_poison = on_poison or flight.on_poison
-        with track(len(tasks), label, unit) as progress, self._cancelling(flight):
+        with track(len(tasks), label, unit) as progress, self._cancelling(flight, hands):
             while flight.waiting or flight.flying:
                 self._refresh_limit()
-                while flight.waiting and len(flight.flying) < self._limit:
+                while flight.waiting and hands.room(len(flight.flying), self._limit, self._parallel):
                     attempt = flight.waiting.popleft()
                     batch = [tasks[index] for index in attempt.indices]
-                    remote = run.options(**self._resources(attempt))
-                    flight.flying[remote.remote(function, batch, set_up, folder, flight.watch(attempt))] = attempt
+                    node = nodes[attempt.indices[0]] if nodes is not None and len(attempt.indices) == 1 else None
+                    resources = {**self._resources(attempt), **_affinity(node)}
+                    reference = hands.give(resources, function, batch, set_up, folder, flight.watch(attempt))
+                    flight.flying[reference] = attempt
                 done, _ = ray.wait(list(flight.flying), num_returns=1, timeout=RESOURCES_SECONDS)
                 for reference in done:
-                    for outcome in self._landed(flight, reference, lambda index: name(tasks[index])):
+                    for outcome in self._landed(flight, hands, reference, lambda index: name(tasks[index])):
                         progress.advance()
                         yield outcome
+
+    def connect(self) -> None:
+        """Start or join the cluster now, for a caller that has actors of its own."""
+        self._start()
 
     # --- the cluster -----------------------------------------------------------------------------------------
 
@@ -256,6 +307,8 @@ class Runner:
 
         address = self._execution.ray_address or os.environ.get("RAY_ADDRESS")
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if self._execution.ship_working_dir:
+            common["runtime_env"] = {"working_dir": os.getcwd(), "excludes": NOT_SHIPPED}
         if address:
             _check_reachable(address)
             try:
@@ -270,6 +323,22 @@ class Runner:
             object_store_memory=OBJECT_STORE_BYTES,
             **common,
         )
+
+    def nodes(self) -> list[Node]:
+        """The nodes that are alive and have CPUs, this machine's first, then by id; starts or joins the cluster."""
+        self._start()
+        import ray
+
+        here = ray.get_runtime_context().get_node_id()
+        found = [
+            Node(
+                id=node["NodeID"],
+                cpus=int(node["Resources"].get("CPU", 0)),
+                memory=int(node["Resources"].get("memory", 0)),
+            )
+            for node in self._nodes()
+        ]
+        return sorted((node for node in found if node.cpus), key=lambda node: (node.id != here, node.id))
 
     def _nodes(self) -> list[dict[str, Any]]:
         """The nodes that are alive."""
@@ -316,7 +385,9 @@ class Runner:
 
     # --- what comes back -------------------------------------------------------------------------------------
 
-    def _landed(self, flight: _Flight, reference: Any, name: Callable[[int], str]) -> list[Outcome[Any]]:
+    def _landed(
+        self, flight: _Flight, hands: Tasks | Actors, reference: Any, name: Callable[[int], str]
+    ) -> list[Outcome[Any]]:
         """The outcomes of a finished attempt; where its worker died what follows waits instead."""
         import ray
 
@@ -324,6 +395,7 @@ class Runner:
         try:
             results = ray.get(reference)
         except ray.exceptions.RayError as failure:
+            hands.take_back(reference, alive=False)
             cause = cause_of(failure)
             note = self._take_note(attempt)
             poison = attempt.poison(cause, note)
@@ -337,6 +409,7 @@ class Runner:
             (index,) = attempt.indices
             error, death = attempt.explain(cause, says, note), attempt.death(says, note)
             return [Outcome(name=name(index), index=index, error=error, tries=attempt.tries, death=death)]
+        hands.take_back(reference, alive=True)
         return [
             Outcome(name=name(index), index=index, value=value, error=error, traceback=trace, tries=attempt.tries)
             for index, (value, error, trace) in zip(attempt.indices, results, strict=True)
@@ -373,16 +446,21 @@ class Runner:
     # --- the end before the end ------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _cancelling(self, flight: _Flight) -> Iterator[None]:
-        """Cancel what still flies when the block ends early: gently, so that writers remove their files, then hard."""
+    def _cancelling(self, flight: _Flight, hands: Tasks | Actors) -> Iterator[None]:
+        """Cancel what still flies when the block ends early: gently, so that writers remove their files, then hard.
+
+        Actors end with the block in any case; they cannot be cancelled gently.
+        """
         try:
             yield
         except BaseException:
             import ray
 
-            with contextlib.suppress(ray.exceptions.RayError):
-                self._cancel(flight)
+            if not hands.end():
+                with contextlib.suppress(ray.exceptions.RayError):
+                    self._cancel(flight)
             raise
+        hands.end()
 
     def _cancel(self, flight: _Flight) -> None:
         import ray

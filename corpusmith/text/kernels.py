@@ -26,11 +26,15 @@ I32Array = NDArray[np.int32]
 I64Array = NDArray[np.int64]
 
 # The numba types of one-dimensional contiguous arrays; read-only, so that both kinds of buffer are accepted.
+U8_IN = types.Array(types.uint8, 1, "C", readonly=True)
 U16_IN = types.Array(types.uint16, 1, "C", readonly=True)
 U32_IN = types.Array(types.uint32, 1, "C", readonly=True)
 U64_IN = types.Array(types.uint64, 1, "C", readonly=True)
 I32_IN = types.Array(types.int32, 1, "C", readonly=True)
 I64_IN = types.Array(types.int64, 1, "C", readonly=True)
+I32_2D_IN = types.Array(types.int32, 2, "C", readonly=True)
+# What a kernel fills for its caller.
+I64_OUT = types.Array(types.int64, 1, "C")
 
 BOUNDS_CHECKED = os.environ.get("NUMBA_BOUNDSCHECK", "") not in ("", "0")
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from corpusmith.text.character_table import ALNUM, character_table
+from corpusmith.text.character_table import ALNUM, character_table, flag_table, line_flag_table
 from corpusmith.text.word_break_table import UNICODE_VERSION
 
 if TYPE_CHECKING:
-    from corpusmith.text.kernels import I32Array, I64Array, U16Array, U32Array
+    from corpusmith.text.kernels import I32Array, I64Array, U32Array
 
 __all__ = [
     "UNICODE_VERSION",
@@ -41,7 +41,8 @@ VERSION = 1
 MAX_MEMO_BYTES = 64 * 1024 * 1024
 MAX_MEMO_TEXTS = 4
 # A view with all its arrays takes about this much for each character of its text (measured upper bound on prose).
-VIEW_BYTES_PER_CHARACTER = 24
+VIEW_BYTES_PER_CHARACTER = 28
+MAX_COUNT = 2**62
 WORD_MODELS = ("fasttext", "uniseg", "split")
 
 T = TypeVar("T")
@@ -55,12 +56,42 @@ class Spans(NamedTuple):
 
 
 class Repeats(NamedTuple):
-    """Segments that occur more than once (each occurrence counted), their characters, all segments, all characters."""
+    """Segments that occur more than once (each occurrence counted), their characters, all segments, all characters.
+
+    The `later` ones are those that occurred before: the repeated ones without the first occurrence of each.
+    """
 
     repeated_segments: int
     repeated_characters: int
     segments: int
     characters: int
+    later_segments: int
+    later_characters: int
+
+
+class NgramRepeats(NamedTuple):
+    """Characters in repeated n-grams of words, each a list by n (see `hashing.repeated_ngrams`)."""
+
+    most_common: list[int]
+    covered: list[int]
+    later: list[int]
+
+
+class LineTable(NamedTuple):
+    """Columns about the lines of `text.split("\n")`, one entry (I32) for each line.
+
+    `starts` and `ends`: offsets; `words`: of `str.split`; `upper` and `digits`: characters of which `isupper` and
+    `isdigit` hold; `starts_with_number`: 1 if the first alphanumeric character or underscore is a decimal digit;
+    `case_twins`: characters beyond ASCII that `re.IGNORECASE` takes for ASCII letters.
+    """
+
+    starts: I32Array
+    ends: I32Array
+    words: I32Array
+    upper: I32Array
+    digits: I32Array
+    starts_with_number: I32Array
+    case_twins: I32Array
 
 
 @cache
@@ -71,10 +102,40 @@ def _kernels() -> ModuleType:
 
 
 @cache
+def _survey_kernels() -> ModuleType:
+    from corpusmith.text import survey_kernels
+
+    return survey_kernels
+
+
+@cache
 def _hash_kernels() -> ModuleType:
     from corpusmith.text import hashing
 
     return hashing
+
+
+class Survey(NamedTuple):
+    """What one pass over a text counts.
+
+    Words are those of `str.split`, tokens those of fastText's reader, each line feed being one. `symbols`: `#`, `...`,
+    `. . .` and U+2026, each as `str.count` counts it. `lines` are those that are not blank, stripped: `bullet_lines`
+    start with ●, •, * or -; `ellipsis_lines` end with `...`, `. . .` or U+2026. `visible_tokens` are not white space
+    alone; the last two tell how many tokens have a first character that is alphanumeric, or white space.
+    """
+
+    words: int
+    word_characters: int
+    words_without_alpha: int
+    words_from_alnum: int
+    symbols: int
+    lines: int
+    bullet_lines: int
+    ellipsis_lines: int
+    tokens: int
+    visible_tokens: int
+    tokens_from_alnum: int
+    tokens_from_space: int
 
 
 class TextView:
@@ -97,40 +158,60 @@ class TextView:
         return value
 
     @cached_property
-    def table(self) -> U16Array:
-        """The character table (U16, one entry for each code point)."""
-        return character_table()
+    def folded(self) -> bytes:
+        """The text as UTF-8 (lone surrogates included) with its ASCII letters in lower case."""
+        return self.text.encode("utf-8", "surrogatepass").lower()
+
+    @cached_property
+    def _surveyed(self) -> tuple[Survey, I32Array]:
+        """The survey, and the lines with whether a new paragraph begins with them (I32, 3 × lines)."""
+        kernels = _survey_kernels()
+        totals = np.zeros(kernels.NUMBERS, dtype=np.int64)
+        lines: I32Array = kernels.survey(self.points, flag_table(), totals)
+        return Survey(*totals.tolist()), lines
+
+    @property
+    def survey(self) -> Survey:
+        """What one pass over the text counts."""
+        return self._surveyed[0]
 
     @cached_property
     def word_bounds(self) -> I32Array:
         """All UAX #29 word boundaries (I32), 0 and len(text) included; empty for an empty text."""
-        bounds: I32Array = _kernels().word_bounds(self.points, self.table)
+        bounds: I32Array = _kernels().word_bounds(self.points, character_table(), flag_table())
         return bounds
 
     @cached_property
     def words(self) -> Spans:
         """The words between the boundaries whose first character is alphanumeric."""
-        return Spans(*_kernels().alnum_words(self.points, self.table, self.word_bounds))
+        return Spans(*_kernels().alnum_words(self.points, character_table(), flag_table()))
 
     @cached_property
     def whitespace_words(self) -> Spans:
         """The words of `text.split()`."""
-        return Spans(*_kernels().whitespace_words(self.points, self.table))
+        return Spans(*_kernels().whitespace_words(self.points, character_table()))
 
     @cached_property
     def fasttext_tokens(self) -> Spans:
         """The tokens of fastText's reader; a line feed is a token of its own."""
-        return Spans(*_kernels().fasttext_tokens(self.points, self.table))
+        return Spans(*_kernels().fasttext_tokens(self.points, character_table()))
 
-    @cached_property
+    @property
     def lines(self) -> Spans:
         """The pieces between line feeds, stripped, without the empty ones."""
-        return Spans(*_kernels().stripped_pieces(self.points, self.table, 1))
+        lines = self._surveyed[1]
+        return Spans(lines[0], lines[1])
 
     @cached_property
     def paragraphs(self) -> Spans:
         """The pieces between pairs of line feeds, stripped, without the empty ones."""
-        return Spans(*_kernels().stripped_pieces(self.points, self.table, 2))
+        return Spans(*_survey_kernels().paragraph_spans(self._surveyed[1]))
+
+    @cached_property
+    def line_table(self) -> LineTable:
+        """What is known of each line of `text.split("\n")`."""
+        rows = _survey_kernels().line_table(self.points, line_flag_table(), self.text.count("\n") + 1)
+        return LineTable(*rows)
 
     @cached_property
     def word_ids(self) -> I32Array:
@@ -145,24 +226,9 @@ class TextView:
         return offsets
 
     @cached_property
-    def bullet_lines(self) -> int:
-        """How many of `lines` start with ●, •, * or -."""
-        return int(_kernels().count_bullets(self.points, self.lines.starts))
-
-    @cached_property
-    def ellipsis_lines(self) -> int:
-        """How many of `lines` end with `...`, `. . .` or U+2026."""
-        return int(_kernels().count_ellipses(self.points, *self.lines))
-
-    @cached_property
     def alnum_characters(self) -> int:
         """How many characters are alphanumeric."""
-        return int(_kernels().count_flagged(self.points, self.table, ALNUM))
-
-    @cached_property
-    def words_without_alpha(self) -> int:
-        """How many of `whitespace_words` have no alphabetic character."""
-        return int(_kernels().count_without_alpha(self.points, self.table, *self.whitespace_words))
+        return int(_kernels().count_flagged(self.points, character_table(), ALNUM))
 
     @cached_property
     def repeated_lines(self) -> Repeats:
@@ -174,19 +240,36 @@ class TextView:
         """What repeats among `paragraphs`."""
         return self._repeats(self.paragraphs)
 
-    def repeated_ngrams(self, longest: int) -> tuple[I64Array, I64Array]:
-        """Characters in repeated n-grams of `words`, for n from 1 to `longest` (see `hashing.repeated_ngrams`)."""
-        measure: Callable[..., tuple[I64Array, I64Array]] = _hash_kernels().repeated_ngrams
-        return self.derive(("repeated_ngrams", longest), lambda v: measure(v.word_ids, v.word_offsets, longest))
+    def repeated_ngrams(self, longest: int) -> NgramRepeats:
+        """Characters in repeated n-grams of `words`, for n from 1 to `longest`."""
+        return self.derive(("repeated_ngrams", longest), lambda v: v._repeated_ngrams(longest))
 
-    def count_listed(self, words: tuple[str, ...]) -> list[int]:
+    def _repeated_ngrams(self, longest: int) -> NgramRepeats:
+        amounts = np.zeros((3, longest + 1), dtype=np.int64)
+        _hash_kernels().repeated_ngrams(self.word_ids, self.word_offsets, longest, *amounts)
+        return NgramRepeats(*amounts.tolist())
+
+    @cached_property
+    def later_line_characters(self) -> int:
+        """Characters of the lines of `line_table` that are not blank and stood in the text before, unstripped."""
+        table = self.line_table
+        spans = Spans(*(column[table.words > 0] for column in (table.starts, table.ends)))
+        return self._repeats(spans).later_characters
+
+    def count_listed(self, words: tuple[str, ...], wanted: int = MAX_COUNT) -> list[int]:
         """How often each of the given words is a white-space word of the text, ASCII case ignored.
 
-        `words` are lower-case ASCII. Letters outside ASCII whose lower case is ASCII (the Kelvin sign) don't match.
+        Args:
+            words: up to four lower-case ASCII letters each. Letters outside ASCII whose lower case is ASCII (the
+                Kelvin sign) don't match.
+            wanted: stop when so many were found.
+
+        Raises:
+            ValueError: a longer word, or other characters.
         """
-        listed, bounds = _word_list(words)
-        counts: list[int] = _kernels().count_listed(self.points, *self.whitespace_words, listed, bounds).tolist()
-        return counts
+        counts = np.zeros(len(words), dtype=np.int64)
+        _survey_kernels().count_listed(self.points, character_table(), _packed(words), wanted, counts)
+        return counts.tolist()
 
     def count_words(
         self, model: str = "fasttext", ignore_punctuation: bool = False, ignore_whitespace: bool = True
@@ -222,25 +305,33 @@ class TextView:
 
     def _token_counts(self, model: str) -> tuple[int, int, int, int]:
         """Return (all, not all white space, first alnum, first alnum or white space) of the model's tokens."""
-        counts = _kernels().token_counts(self.points, self.table, *self._tokens(model)).tolist()
-        # a line feed of fastText is the word `</s>`: neither alphanumeric nor white space
-        feeds = self.text.count("\n") if model == "fasttext" else 0
-        return counts[0], counts[1] + feeds, counts[2], counts[3] - feeds
+        if model == "split":
+            words, from_alnum = self.survey.words, self.survey.words_from_alnum
+            return words, words, from_alnum, from_alnum
+        if model == "fasttext":
+            # a line feed is the word `</s>`: neither alphanumeric nor white space
+            seen = self.survey
+            alnum = seen.tokens_from_alnum
+            return seen.tokens, seen.visible_tokens, alnum, alnum + seen.tokens_from_space
+        counts = _kernels().token_counts(self.points, character_table(), *self._tokens(model)).tolist()
+        return counts[0], counts[1], counts[2], counts[3]
 
     def _repeats(self, spans: Spans) -> Repeats:
-        hashing = _hash_kernels()
-        ids = hashing.span_ids(self.points, *spans)
-        segments, repeated, characters = hashing.repeated_spans(ids, *spans).tolist()
-        return Repeats(segments, repeated, len(spans.starts), characters)
+        totals = np.zeros(5, dtype=np.int64)
+        _hash_kernels().repeated_spans(self.points, *spans, totals)
+        repeated, repeated_characters, characters, later, later_characters = totals.tolist()
+        return Repeats(repeated, repeated_characters, len(spans.starts), characters, later, later_characters)
 
 
 @cache
-def _word_list(words: tuple[str, ...]) -> tuple[U32Array, I32Array]:
-    """Return the words' characters, concatenated (U32), and where each begins and the last ends (I32)."""
-    characters = np.frombuffer("".join(words).encode("utf-32-le"), dtype=np.uint32)
-    bounds = np.zeros(len(words) + 1, dtype=np.int32)
-    np.cumsum([len(word) for word in words], out=bounds[1:])
-    return characters, bounds
+def _packed(words: tuple[str, ...]) -> U32Array:
+    """The words as `survey_kernels.count_listed` takes them."""
+    for word in words:
+        if not 0 < len(word) <= _survey_kernels().MAX_LISTED_LENGTH or not (
+            word.isascii() and word.isalpha() and word.islower()
+        ):
+            raise ValueError(f"only words of one to four lower-case ASCII letters can be listed, not {word!r}")
+    return np.array([int.from_bytes(word.encode("ascii"), "big") for word in words], dtype=np.uint32)
 
 
 # The views of the last texts, newest first; replaced as a whole, so that threads see a complete tuple.
@@ -270,7 +361,7 @@ def view(text: str) -> TextView:
 
 def count_whitespace_words(text: str) -> int:
     """Return `len(text.split())`, from the shared view."""
-    return len(view(text).whitespace_words.starts)
+    return view(text).survey.words
 
 
 def count_content_tokens(content: object) -> int:
@@ -290,10 +381,10 @@ def warm_kernels() -> None:
         sample.count_words(model)
     sample.count_listed(("the",))
     for computed in (
-        sample.bullet_lines,
-        sample.ellipsis_lines,
+        sample.whitespace_words,
+        sample.fasttext_tokens,
+        sample.line_table,
         sample.alnum_characters,
-        sample.words_without_alpha,
         sample.repeated_lines,
         sample.repeated_paragraphs,
         sample.repeated_ngrams(2),

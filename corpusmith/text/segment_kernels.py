@@ -12,7 +12,7 @@ import numpy as np
 from corpusmith.text.character_table import (
     ALETTER,
     ALNUM,
-    ALPHA,
+    ALNUM_BIT,
     CLASS_MASK,
     CR,
     DOUBLE_QUOTE,
@@ -22,6 +22,7 @@ from corpusmith.text.character_table import (
     FORMAT,
     HEBREW_LETTER,
     KATAKANA,
+    LETTER_BIT,
     LF,
     MIDLETTER,
     MIDNUM,
@@ -37,22 +38,31 @@ from corpusmith.text.character_table import (
 )
 from corpusmith.text.kernels import (
     I32_IN,
+    U8_IN,
     U16_IN,
     U32_IN,
     I32Array,
     I64Array,
+    U8Array,
     U16Array,
     U32Array,
     helper_kernel,
     kernel,
 )
+from corpusmith.text.mask_kernels import (
+    BLOCK,
+    ONE,
+    U64,
+    ZERO,
+    block_flags,
+    inside,
+    lowest,
+    mask_of,
+    popcount,
+)
 
 VERSION = 1
 LINE_FEED = 0x0A
-FULL_STOP = 0x2E
-ELLIPSIS = 0x2026
-# What starts a bulleted line: ● • * -
-BULLETS = (0x25CF, 0x2022, 0x2A, 0x2D)
 
 
 @helper_kernel
@@ -93,65 +103,90 @@ def joins(before: int, left: int, right: int, after: int, odd_flags: bool) -> bo
     return right == NUMERIC and left in (MIDNUM, MIDNUMLET, SINGLE_QUOTE) and before == NUMERIC  # WB11
 
 
-@kernel(U32_IN, U16_IN)
-def word_bounds(points: U32Array, table: U16Array) -> I32Array:
-    """Return every word boundary, 0 and len(text) included; nothing for an empty text."""
+@helper_kernel
+def fill_bounds(points: U32Array, table: U16Array, flags: U8Array, bounds: I32Array) -> int:
+    """Write every word boundary, 0 and len(text) included, and return their number; 0 for an empty text.
+
+    A letter after a letter never has one before it, so only the other characters are looked at.
+    """
     length = points.shape[0]
-    bounds = np.empty(length + 1, dtype=np.int32)
     if length == 0:
-        return bounds[:0]
+        return 0
+    eights = np.empty(8, dtype=np.uint64)
     bounds[0] = 0
     count = 1
     previous = table[points[0]] & CLASS_MASK
     # the last two classes that WB4 does not skip
     left = OTHER if EXTEND <= previous <= FORMAT else previous
     before = OTHER
-    flags = 1 if left == REGIONAL_INDICATOR else 0
-    for i in range(1, length):
-        entry = table[points[i]]
-        value = entry & CLASS_MASK
-        if value == ALETTER and previous == ALETTER:
-            before = left
-            continue
-        skipped = EXTEND <= value <= FORMAT
-        if previous == CR and value == LF:
-            joined = True  # WB3
-        elif (CR <= previous < EXTEND) or (CR <= value < EXTEND):
-            joined = False  # WB3a, WB3b
-        elif (previous == ZWJ and entry & PICTOGRAPHIC) or (previous == WSEGSPACE and value == WSEGSPACE) or skipped:
-            joined = True  # WB3c, WB3d, WB4
-        elif left in (OTHER, WSEGSPACE) or value in (OTHER, WSEGSPACE):
-            joined = False
-        else:
-            after = OTHER
-            if SINGLE_QUOTE <= value <= MIDNUM:
-                after = next_class(points, table, i + 1)
-            joined = joins(before, left, value, after, flags & 1 == 1)
-        if not joined:
-            bounds[count] = i
-            count += 1
-        if not skipped:
-            before = left
-            left = value
-            flags = flags + 1 if value == REGIONAL_INDICATOR else 0
-        previous = value
+    indicators = 1 if left == REGIONAL_INDICATOR else 0
+    carry = ZERO
+    last = 0
+    for base in range(0, length, BLOCK):
+        block_flags(points, flags, base, eights)
+        letters = mask_of(eights, LETTER_BIT)
+        found = ~(letters & ((letters << ONE) | carry)) & inside(base, length)
+        carry = letters >> U64(63)
+        if base == 0:
+            found &= ~ONE
+        while found:
+            bit = lowest(found)
+            found ^= bit
+            i = base + popcount(bit - ONE)
+            if i - last > 1:
+                previous = before = ALETTER
+            last = i
+            entry = table[points[i]]
+            value = entry & CLASS_MASK
+            skipped = EXTEND <= value <= FORMAT
+            if previous == CR and value == LF:
+                joined = True  # WB3
+            elif (CR <= previous < EXTEND) or (CR <= value < EXTEND):
+                joined = False  # WB3a, WB3b
+            elif (
+                (previous == ZWJ and entry & PICTOGRAPHIC) or (previous == WSEGSPACE and value == WSEGSPACE) or skipped
+            ):
+                joined = True  # WB3c, WB3d, WB4
+            elif left in (OTHER, WSEGSPACE) or value in (OTHER, WSEGSPACE):
+                joined = False
+            else:
+                after = OTHER
+                if SINGLE_QUOTE <= value <= MIDNUM:
+                    after = next_class(points, table, i + 1)
+                joined = joins(before, left, value, after, indicators & 1 == 1)
+            if not joined:
+                bounds[count] = i
+                count += 1
+            if not skipped:
+                before = left
+                left = value
+                indicators = indicators + 1 if value == REGIONAL_INDICATOR else 0
+            previous = value
     bounds[count] = length
-    return bounds[: count + 1].copy()
+    return count + 1
 
 
-@kernel(U32_IN, U16_IN, I32_IN)
-def alnum_words(points: U32Array, table: U16Array, bounds: I32Array) -> tuple[I32Array, I32Array]:
-    """Return the spans between boundaries whose first character is alphanumeric."""
-    pieces = max(bounds.shape[0] - 1, 0)
-    starts = np.empty(pieces, dtype=np.int32)
-    ends = np.empty(pieces, dtype=np.int32)
+@kernel(U32_IN, U16_IN, U8_IN)
+def word_bounds(points: U32Array, table: U16Array, flags: U8Array) -> I32Array:
+    """Return every word boundary, 0 and len(text) included; nothing for an empty text."""
+    bounds = np.empty(points.shape[0] + 1, dtype=np.int32)
+    count = fill_bounds(points, table, flags, bounds)
+    return bounds[:count].copy()
+
+
+@kernel(U32_IN, U16_IN, U8_IN)
+def alnum_words(points: U32Array, table: U16Array, flags: U8Array) -> I32Array:
+    """Return starts and ends (I32, 2 rows) of the pieces between boundaries whose first character is alphanumeric."""
+    bounds = np.empty(points.shape[0] + 1, dtype=np.int32)
+    pieces = max(fill_bounds(points, table, flags, bounds) - 1, 0)
+    spans = np.empty((2, pieces), dtype=np.int32)
     count = 0
     for i in range(pieces):
-        if table[points[bounds[i]]] & ALNUM:
-            starts[count] = bounds[i]
-            ends[count] = bounds[i + 1]
-            count += 1
-    return starts[:count].copy(), ends[:count].copy()
+        start = bounds[i]
+        spans[0, count] = start
+        spans[1, count] = bounds[i + 1]
+        count += (flags[points[start]] >> ALNUM_BIT) & 1
+    return spans[:, :count].copy()
 
 
 @kernel(U32_IN, U16_IN)
@@ -226,68 +261,6 @@ def token_counts(points: U32Array, table: U16Array, starts: I32Array, ends: I32A
     return counts
 
 
-@kernel(U32_IN, U16_IN, I32_IN.dtype)
-def stripped_pieces(points: U32Array, table: U16Array, feeds: int) -> tuple[I32Array, I32Array]:
-    """Return the pieces between separators of `feeds` line feeds, stripped of white space, empty ones left out."""
-    length = points.shape[0]
-    starts = np.empty((length + 1) // 2, dtype=np.int32)
-    ends = np.empty((length + 1) // 2, dtype=np.int32)
-    count = 0
-    first = -1  # first and last character of the piece that is not white space
-    last = -1
-    run = 0
-    for i in range(length):
-        run = run + 1 if points[i] == LINE_FEED else 0
-        if run == feeds:
-            if first >= 0:
-                starts[count] = first
-                ends[count] = last + 1
-                count += 1
-            first = -1
-            run = 0
-        elif not table[points[i]] & SPACE:
-            if first < 0:
-                first = i
-            last = i
-    if first >= 0:
-        starts[count] = first
-        ends[count] = last + 1
-        count += 1
-    return starts[:count].copy(), ends[:count].copy()
-
-
-@kernel(U32_IN, I32_IN)
-def count_bullets(points: U32Array, starts: I32Array) -> int:
-    """Return how many of the pieces start with a bullet."""
-    count = 0
-    for i in range(starts.shape[0]):
-        if points[starts[i]] in BULLETS:
-            count += 1
-    return count
-
-
-@kernel(U32_IN, I32_IN, I32_IN)
-def count_ellipses(points: U32Array, starts: I32Array, ends: I32Array) -> int:
-    """Return how many of the pieces end with `...`, `. . .` or U+2026."""
-    count = 0
-    for i in range(starts.shape[0]):
-        end = ends[i]
-        last = points[end - 1]
-        if last == ELLIPSIS:
-            count += 1
-        elif last == FULL_STOP:
-            length = end - starts[i]
-            if (length >= 3 and points[end - 2] == FULL_STOP and points[end - 3] == FULL_STOP) or (
-                length >= 5
-                and points[end - 2] == 0x20
-                and points[end - 3] == FULL_STOP
-                and points[end - 4] == 0x20
-                and points[end - 5] == FULL_STOP
-            ):
-                count += 1
-    return count
-
-
 @kernel(U32_IN, U16_IN, U16_IN.dtype)
 def count_flagged(points: U32Array, table: U16Array, flag: int) -> int:
     """Return how many characters have the flag of the character table."""
@@ -296,52 +269,3 @@ def count_flagged(points: U32Array, table: U16Array, flag: int) -> int:
         if table[points[i]] & flag:
             count += 1
     return count
-
-
-@kernel(U32_IN, U16_IN, I32_IN, I32_IN)
-def count_without_alpha(points: U32Array, table: U16Array, starts: I32Array, ends: I32Array) -> int:
-    """Return how many of the spans have no alphabetic character."""
-    count = 0
-    for i in range(starts.shape[0]):
-        found = False
-        for position in range(starts[i], ends[i]):
-            if table[points[position]] & ALPHA:
-                found = True
-                break
-        if not found:
-            count += 1
-    return count
-
-
-@kernel(U32_IN, I32_IN, I32_IN, U32_IN, I32_IN)
-def count_listed(
-    points: U32Array, starts: I32Array, ends: I32Array, listed: U32Array, listed_bounds: I32Array
-) -> I64Array:
-    """Return for each listed word (I64) how often a span equals it, upper-case ASCII letters taken as lower-case.
-
-    Listed words are lower-case ASCII, concatenated in `listed` and cut at `listed_bounds`.
-    """
-    words = listed_bounds.shape[0] - 1
-    counts = np.zeros(words, dtype=np.int64)
-    longest = 0
-    for word in range(words):
-        longest = max(longest, listed_bounds[word + 1] - listed_bounds[word])
-    for i in range(starts.shape[0]):
-        length = ends[i] - starts[i]
-        if length > longest:
-            continue
-        for word in range(words):
-            if listed_bounds[word + 1] - listed_bounds[word] != length:
-                continue
-            same = True
-            for k in range(length):
-                point = points[starts[i] + k]
-                if 0x41 <= point <= 0x5A:
-                    point += 0x20
-                if point != listed[listed_bounds[word] + k]:
-                    same = False
-                    break
-            if same:
-                counts[word] += 1
-                break
-    return counts

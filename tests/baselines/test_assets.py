@@ -6,10 +6,12 @@ import pathlib
 
 import pytest
 
-from baselines.assets import ASSETS, SAMPLE, find_asset, main, resolve_step
+from baselines.asset_table import ASSETS
+from baselines.assets import SAMPLE, find_asset, resolve_step
 from baselines.core import get_mapper
 from baselines.mapper_reference import document, mapper_names, summary
 from baselines.mapper_reference import main as mappers_main
+from corpusmith.assets import main
 from corpusmith.errors import InputError
 
 WORDS = ASSETS["ldnoobw.txt"]

@@ -10,7 +10,8 @@ import pytest
 
 from baselines.core import get_mapper
 from baselines.mappers.enrichers import language_id_enrichers as enrichers
-from baselines.mappers.enrichers.fasttext_models import file_sha256, local_copy
+from baselines.mappers.enrichers.fasttext_models import local_copy
+from corpusmith.assets import file_sha256
 from corpusmith.errors import InputError
 
 ENGLISH = "This is a sentence in English, and there is another one that follows it."
@@ -147,7 +148,7 @@ def test_a_model_behind_a_url_is_copied_once_and_held_to_its_checksum(
     digest = file_sha256(str(source))
     copy = local_copy(f"file://{source}", digest)
     assert copy.startswith(str(tmp_path / "cache"))
-    source.unlink()
-    assert local_copy(f"file://{source}", digest) == copy
     with pytest.raises(InputError, match="another SHA-256"):
         local_copy(f"file://{source}", "0" * 64)
+    source.unlink()
+    assert local_copy(f"file://{source}", digest) == copy

@@ -9,8 +9,10 @@ import pytest
 
 from baselines.core import get_mapper
 from baselines.mappers.enrichers import quality_prediction_enrichers_calc_fasttext as quality
+from baselines.mappers.enrichers.fasttext_models import local_copy
 from baselines.mappers.enrichers.quality_prediction_enrichers_kenlm_model import KenlmModel
 from baselines.train_fasttext_classifier import main
+from corpusmith.errors import InputError
 
 GOOD = ["careful reasoning about the measured evidence", "a clear and thorough explanation of the method"]
 BAD = ["click here to win big prizes now", "cheap deals buy now limited offer"]
@@ -109,3 +111,62 @@ def test_perplexity_is_per_piece_and_line_end() -> None:
     # five log10 units over 2 + 1 and 1 + 1 pieces
     assert model.get_perplexity("ab c") == 10.0
     assert model.pp(-2.0, 1) == 100.0
+
+
+ARPA = """\\data\\
+ngram 1=6
+ngram 2=1
+
+\\1-grams:
+-2.0\t<unk>\t0
+-99\t<s>\t0
+-0.5\t</s>\t0
+-0.5\t\u2581\t0
+-1.0\ta\t0
+-1.5\tb\t0
+
+\\2-grams:
+-0.25\ta b
+
+\\end\\
+"""
+
+
+def test_perplexity_under_a_real_model_is_what_its_table_says(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("kenlm")
+    sentencepiece = pytest.importorskip("sentencepiece")
+    (tmp_path / "lines.txt").write_text("ab ab\nba ab aab\n" * 20)
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "lines.txt"),
+        model_prefix=str(tmp_path / "en.sp"),
+        model_type="char",
+        vocab_size=6,
+        minloglevel=2,
+    )
+    (tmp_path / "en.arpa.bin").write_text(ARPA, encoding="utf-8")
+    mapper = get_mapper("ken_lm_perplexity_enricher", model_folder=str(tmp_path))
+    # \u2581ab\u2581ab and the end of the sentence: 2 x (0.5 + 1.0 + 0.25) + 0.5 log10 units over 6 pieces + 1
+    assert mapper({"text": "ab ab"})[0]["kenlm_perplexity"] == round(10 ** (4.0 / 7), 1) == 3.7
+    # \u2581z: 0.5 for the mark, 2 for the unknown, 0.5 for the end, over 3
+    assert mapper({"text": "z"})[0]["kenlm_perplexity"] == 10.0
+    with pytest.raises(AssertionError, match="kenlm_perplexity"):
+        mapper({"text": "a", "kenlm_perplexity": 1.0})
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "en.arpa.bin").write_bytes(b"no model")
+    with pytest.raises(InputError, match=r"en\.arpa\.bin: not a KenLM model"):
+        get_mapper("ken_lm_perplexity_enricher", model_folder=str(tmp_path / "broken"))
+
+
+def test_a_model_behind_a_url_is_copied_once_and_again_when_it_changed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORPUSMITH_ASSETS", str(tmp_path / "cache"))
+    source = tmp_path / "model.bin"
+    source.write_bytes(b"first")
+    first = pathlib.Path(local_copy(source.as_uri()))
+    assert first.read_bytes() == b"first"
+    assert local_copy(source.as_uri()) == str(first)
+    source.write_bytes(b"another")
+    assert pathlib.Path(local_copy(source.as_uri())).read_bytes() == b"another"
+    with pytest.raises(InputError, match="SHA-256"):
+        local_copy(source.as_uri(), "00" * 32)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pathlib
 import tempfile
+from collections import Counter
 from typing import Any
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,12 +16,16 @@ from hypothesis import strategies as st
 from corpusmith.config import build
 from corpusmith.errors import ConfigError, InputError
 from corpusmith.io.shards import dump_page, list_shards, read_shard
-from corpusmith.run.stage import ShardRecord, StagePlace
+from corpusmith.io.spill import spill_rows
+from corpusmith.run.stage import ShardRecord, Stage, StagePlace
 from corpusmith.text.normalize import DEDUP_NORMALIZERS
 from dedup.exact import plan_stage
-from dedup.exact_config import ExactConfig, Layout, prepare
+from dedup.exact_config import ExactConfig
 from dedup.exact_drop import DropTask, drop_from_shard
-from dedup.exact_groups import CellTask, HashTask, hash_shard, settle_cell
+from dedup.exact_units import HashTask, hash_shard
+from dedup.groups import CellTask, settle_cell
+from dedup.layout import Layout
+from dedup.phases import rewrite_tasks
 
 Pages = list[dict[str, Any]]
 Dataset = dict[str, list[bytes]]
@@ -36,28 +42,18 @@ def deduplicate(root: pathlib.Path, dataset: Dataset, config: ExactConfig, cells
         path = root / "input" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"".join(line + b"\n" for line in lines))
-    inputs = list_shards(str(root / "input"))
     place = StagePlace(
         name="00-exact_dedup", folder=str(root / "stage"), output=str(root / "output"), errors=str(root / "errors")
     )
-    layout = Layout(folder=f"{place.scratch}/identity", groups=f"{place.folder}/groups", cells=cells)
-    prepare(layout, place.scratch, inputs)
+    inputs = list_shards(str(root / "input"))
+    stage = Stage(place=place, inputs=inputs, units={shard.name: "x" for shard in inputs})
+    layout = Layout.of_stage(stage, lambda: {"cells": cells})
     for number, shard in enumerate(inputs):
         hash_shard(HashTask(layout=layout, config=config, shard=shard, number=number))
     for cell in range(cells):
         settle_cell(CellTask(layout=layout, cell=cell, reverse=config.selection_reverse))
-    for number, shard in enumerate(inputs):
-        drop_from_shard(
-            DropTask(
-                layout=layout,
-                config=config,
-                shard=shard,
-                number=number,
-                place=place,
-                identity="x",
-                step=STEP,
-            )
-        )
+    for task in rewrite_tasks(stage, layout, STEP, set(dataset)).values():
+        drop_from_shard(DropTask(config=config, rewrite=task))
     return place
 
 
@@ -71,6 +67,11 @@ def record_of(place: StagePlace, name: str) -> ShardRecord:
 
 def groups_of(place: StagePlace) -> list[dict[str, Any]]:
     return [group for shard in list_shards(f"{place.folder}/groups") for group in read_shard(shard.url)]
+
+
+def members_of(place: StagePlace, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(f"{place.folder}/members/{name}.parquet").to_pylist()
+    return rows
 
 
 Position = tuple[str, int, int]
@@ -142,10 +143,7 @@ def test_phases_equal_the_plain_twin(dataset: dict[str, Pages], config: ExactCon
         place = deduplicate(pathlib.Path(folder), raw, config, cells)
         expected, expected_groups = twin(dataset, config)
         assert outputs(place, list(dataset)) == expected
-        found = {
-            _position(group["kept"]): [_position(place) for place in group["removed"]] for group in groups_of(place)
-        }
-        assert found == expected_groups
+        _check_groups(place, list(dataset), expected_groups)
         for name, pages in dataset.items():
             counts = record_of(place, name).counts
             removed = {STEP: len(pages) - len(expected[name])} if len(pages) > len(expected[name]) else {}
@@ -157,8 +155,26 @@ def test_phases_equal_the_plain_twin(dataset: dict[str, Pages], config: ExactCon
             )
 
 
-def _position(place: dict[str, Any]) -> Position:
-    return place["shard"], place["page"], place["unit"]
+def _check_groups(place: StagePlace, names: list[str], expected: dict[Position, list[Position]]) -> None:
+    """Both what stands in groups/ and what stands in members/ tell of exactly these groups."""
+    kept: dict[str, Position] = {}
+    removed: dict[str, list[Position]] = {}
+    sizes: dict[str, int] = {}
+    for name in sorted(names):
+        for row in members_of(place, name):
+            position = (name, row["page"], row["unit"])
+            sizes[row["group"]] = row["size"]
+            if row["kept"]:
+                kept[row["group"]] = position
+            else:
+                removed.setdefault(row["group"], []).append(position)
+    assert {kept[group]: removed[group] for group in kept} == expected
+    assert sizes == {group: 1 + len(removed[group]) for group in kept}
+    lines = {line["group"]: line for line in groups_of(place)}
+    assert {group: line["size"] for group, line in lines.items()} == sizes
+    for group, line in lines.items():
+        assert tuple(line["kept"].values()) == kept[group]
+        assert line["shards"] == Counter(shard for shard, _, _ in (kept[group], *removed[group]))
 
 
 def test_first_copy_by_shard_page_and_unit_is_kept(tmp_path: pathlib.Path) -> None:
@@ -169,13 +185,8 @@ def test_first_copy_by_shard_page_and_unit_is_kept(tmp_path: pathlib.Path) -> No
     place = deduplicate(tmp_path, dataset, ExactConfig(), cells=3)
     expected = {"a.jsonl": [{"text": "x", "n": 2}, {"text": "same", "n": 3}], "b.jsonl": []}
     assert outputs(place, ["a.jsonl", "b.jsonl"]) == expected
-    assert groups_of(place) == [
-        {
-            "kept": {"shard": "a.jsonl", "page": 1, "unit": 0},
-            "removed": [{"shard": "a.jsonl", "page": 2, "unit": 0}, {"shard": "b.jsonl", "page": 0, "unit": 0}],
-            "removed_units": 2,
-        }
-    ]
+    kept = {"shard": "a.jsonl", "page": 1, "unit": 0}
+    assert groups_of(place) == [{"group": "a.jsonl#1", "size": 3, "kept": kept, "shards": {"a.jsonl": 2, "b.jsonl": 1}}]
     details = record_of(place, "b.jsonl").details
     assert details["samples"] == {STEP: [{"index": 0, "url": None, "text": "same", "reason": "duplicate of a.jsonl#1"}]}
     assert details["steps"][0] | {"seconds": 0, "arguments": {}} == {
@@ -275,17 +286,65 @@ def test_number_of_cells_does_not_change_the_output(tmp_path: pathlib.Path, cell
     many = deduplicate(tmp_path / "many", dataset, ExactConfig(), cells)
     for name in dataset:
         assert pathlib.Path(one.output_url(name)).read_bytes() == pathlib.Path(many.output_url(name)).read_bytes()
-    assert sum(group["removed_units"] for group in groups_of(many)) == 80 - 12
+    assert sum(group["size"] - 1 for group in groups_of(many)) == 80 - 12
 
 
 def test_other_input_never_meets_the_files_of_this_one(tmp_path: pathlib.Path) -> None:
     place = deduplicate(tmp_path, {"1.jsonl": lines_of([{"text": "a"}, {"text": "a"}])}, ExactConfig(), cells=3)
-    other = Layout(folder=f"{place.scratch}/other", groups=f"{place.folder}/groups", cells=1)
-    prepare(other, place.scratch, list_shards(str(tmp_path / "input")))
+    (tmp_path / "input" / "1.jsonl").write_bytes(b'{"text": "b"}\n')
+    stage = Stage(place=place, inputs=list_shards(str(tmp_path / "input")), units={"1.jsonl": "y"})
+    other = Layout.of_stage(stage, lambda: {"cells": 1})
     left = sorted(
         str(path.relative_to(place.folder)) for path in pathlib.Path(place.folder).rglob("*") if path.is_file()
     )
-    assert left == ["records/1.jsonl.json", "scratch/other/shards.json"]
+    expected = ["members/1.jsonl.parquet", "records/1.jsonl.json", other.names_url.removeprefix(f"{place.folder}/")]
+    assert left == expected
+
+
+def test_members_of_a_shard_that_is_gone_go_too(tmp_path: pathlib.Path) -> None:
+    place = deduplicate(tmp_path, {"1.jsonl": lines_of([{"text": "a"}])}, ExactConfig())
+    (tmp_path / "input" / "1.jsonl").rename(tmp_path / "input" / "2.jsonl")
+    Layout.of_stage(
+        Stage(place=place, inputs=list_shards(str(tmp_path / "input")), units={"2.jsonl": "y"}), lambda: {"cells": 1}
+    )
+    assert not pathlib.Path(place.folder, "members", "1.jsonl.parquet").exists()
+
+
+def test_a_unit_repeated_in_one_shard_is_one_row_of_its_cell(tmp_path: pathlib.Path) -> None:
+    dataset = {name: lines_of([{"text": ["same"] * 500}]) for name in ("1.jsonl", "2.jsonl")}
+    place = deduplicate(tmp_path, dataset, ExactConfig())
+    (url,) = pathlib.Path(place.scratch).glob("*/units/00000001.arrow")
+    assert spill_rows(str(url)) == [1]
+    assert groups_of(place)[0]["shards"] == {"1.jsonl": 500, "2.jsonl": 500}
+    assert outputs(place, list(dataset)) == {"1.jsonl": [{"text": "same"}], "2.jsonl": []}
+
+
+def test_the_longest_and_the_newest_copy_can_be_kept(tmp_path: pathlib.Path) -> None:
+    pages = [
+        {"text": "same", "body": "bb", "metadata": {"WARC-Date": "2020-01-01T00:00:00Z"}},
+        {"text": "same", "body": "b", "metadata": {"WARC-Date": "2024-01-01T00:00:00Z"}},
+    ]
+    dataset = {"1.jsonl": lines_of(pages)}
+    length = ExactConfig(selection_key="body", selection_normalize="length", selection_reverse=True)
+    longest = deduplicate(tmp_path / "longest", dataset, length)
+    assert outputs(longest, ["1.jsonl"])["1.jsonl"] == [pages[0]]
+    newest = ExactConfig(selection_key="metadata.WARC-Date", selection_reverse=True)
+    assert outputs(deduplicate(tmp_path / "newest", dataset, newest), ["1.jsonl"])["1.jsonl"] == [pages[1]]
+
+
+def test_the_report_is_told_of_domains_and_of_the_biggest_groups(tmp_path: pathlib.Path) -> None:
+    pages = [
+        {"text": text, "url": f"https://{host}/"} for text, host in (("a", "x.org"), ("b", "y.org"), ("a", "y.org"))
+    ]
+    place = deduplicate(tmp_path, {"1.jsonl": lines_of(pages[:2]), "2.jsonl": lines_of([pages[2]] * 5)}, ExactConfig())
+    first, second = (record_of(place, name).details["duplicates"][STEP] for name in ("1.jsonl", "2.jsonl"))
+    shown = {"group": "1.jsonl#0", "size": 6}
+    assert first == {
+        "domains": {},
+        "groups": [{**shown, "kept": True, "index": 0, "url": "https://x.org/", "text": "a"}],
+    }
+    assert second["domains"] == {"y.org": [5, 5]}
+    assert [(row["kept"], row["index"]) for row in second["groups"]] == [(False, 0), (False, 1), (False, 2)]
 
 
 def test_unknown_normalizer_is_refused_with_the_near_miss() -> None:

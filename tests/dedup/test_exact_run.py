@@ -6,6 +6,7 @@ import pathlib
 import shutil
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 
 from corpusmith.io.shards import list_shards, open_shard_writer, read_shard
@@ -30,7 +31,8 @@ def execute(root: pathlib.Path, source: pathlib.Path) -> RunResult:
 
 def contents(root: pathlib.Path) -> dict[str, bytes]:
     """Shards and groups of a finished run, by path."""
-    files = [*(root / "processed_data").rglob("*"), *(root / "run").rglob("groups/*")]
+    run = root / "run"
+    files = [*(root / "processed_data").rglob("*"), *run.rglob("groups/*"), *run.rglob("members/**/*")]
     return {str(path.relative_to(root)): path.read_bytes() for path in files if path.is_file()}
 
 
@@ -50,13 +52,12 @@ def test_removed_pages_of_the_sample_are_its_planted_copies(
     truth = (shared_data / "data" / "pages" / "truth.jsonl").read_bytes().splitlines()
     planted = [row["pages"] for row in map(orjson.loads, truth) if row["kind"] == "exact_dup"]
     expected = sorted(sorted((page["shard"], page["line"]) for page in pages) for pages in planted)
-    groups = [
-        group for shard in list_shards(f"{result.stages[0].place.folder}/groups") for group in read_shard(shard.url)
-    ]
-    found = sorted(
-        [(place["shard"], place["page"]) for place in (group["kept"], *group["removed"])] for group in groups
-    )
-    assert found == expected
+    found: dict[str, list[tuple[str, int]]] = {}
+    for shard in list_shards(str(sample)):
+        members = pq.read_table(f"{result.stages[0].place.folder}/members/{shard.name}.parquet")
+        for row in members.to_pylist():
+            found.setdefault(row["group"], []).append((shard.name, row["page"]))
+    assert sorted(found.values()) == expected
     copies = {place for group in expected for place in group[1:]}
     for shard in list_shards(str(sample)):
         left = [page for line, page in enumerate(read_shard(shard.url)) if (shard.name, line) not in copies]
@@ -101,8 +102,8 @@ RECORDS = "run/stages/*/records/part/*"
     [
         [RECORDS],
         [f"{SCRATCH}/units/*", RECORDS],
-        [f"{SCRATCH}/lost/*", f"{SCRATCH}/units/*", "processed_data/part/*"],
-        [f"{SCRATCH}/units/*", "run/stages/*/groups/*", RECORDS],
+        [f"{SCRATCH}/verdicts/*", f"{SCRATCH}/units/*", "processed_data/part/*"],
+        [f"{SCRATCH}/own_losers/*", "run/stages/*/groups/*", RECORDS],
         [f"{SCRATCH}/shards.json", RECORDS],
     ],
 )
@@ -111,7 +112,7 @@ def test_interrupted_stage_is_continued_to_the_same_bytes(
 ) -> None:
     do_work(tmp_path, small, runner)
     whole = contents(tmp_path)
-    assert len(whole) == 5
+    assert len(whole) == 9
     remove_half(tmp_path, removed)
     do_work(tmp_path, small, runner)
     assert contents(tmp_path) == whole
@@ -123,7 +124,7 @@ def test_what_stands_is_not_made_again(tmp_path: pathlib.Path, small: pathlib.Pa
     remove_half(tmp_path, [RECORDS])
     files = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"{SCRATCH}/*/*")}
     do_work(tmp_path, small, runner)
-    assert len(files) == 5
+    assert len(files) == 4 + 4 + 1 + 1
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"{SCRATCH}/*/*")} == files
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,14 @@ from corpusmith import expdb
 from corpusmith.errors import InputError
 from eval import eval_expdb, eval_openlm_ckpt
 from eval.checkpoints import evaluation_document, summary_lines
-from eval.database import Selection, choose_device, output_url, select_models
+from eval.database import Selection, Settings, output_url, select_models
+from tests.eval.making import SAMPLE, write_checkpoint, write_short_sample, write_tokenizer
 
-SAMPLE = Path(eval_expdb.__file__).with_name("sample.yaml")
 SAMPLE_LABELS = ["sample_language_modeling", "sample_multiple_choice", "sample_schema", "sample_generation"]
 
 
 def test_an_evaluation_has_the_keys_of_upstream() -> None:
-    document = evaluation_document({"copa": 0.75}, "heavy", "open_lm_1b", model_uuid="u")
+    document = evaluation_document({"icl": {"copa": 0.75}}, "heavy", "open_lm_1b", model_uuid="u")
     assert set(document) == {
         "uuid", "model", "creation_date", "name", "eval_metrics", "missing tasks",
         "aggregated_task_categories_centered", "aggregated_centered_results", "aggregated_results",
@@ -34,8 +33,10 @@ def test_an_evaluation_has_the_keys_of_upstream() -> None:
 
 
 def test_an_update_keeps_identity_and_replaces_the_metrics() -> None:
-    old = evaluation_document({"copa": 0.5, "piqa": 0.5}, "heavy", "m") | {"_filename": "exp_data/evals/x.json"}
-    new = evaluation_document({"copa": 0.75}, "heavy", "m", previous=old)
+    old = evaluation_document({"icl": {"copa": 0.5, "piqa": 0.5}}, "heavy", "m") | {
+        "_filename": "exp_data/evals/x.json"
+    }
+    new = evaluation_document({"icl": {"copa": 0.75}}, "heavy", "m", previous=old)
     assert (new["uuid"], new["creation_date"]) == (old["uuid"], old["creation_date"])
     assert new["eval_metrics"] == {"icl": {"copa": 0.75}}
     assert new["_filename"] == "exp_data/evals/x.json"
@@ -44,7 +45,7 @@ def test_an_update_keeps_identity_and_replaces_the_metrics() -> None:
 
 
 def test_the_summary_shows_each_task_and_core_in_percent() -> None:
-    lines = summary_lines(evaluation_document({"copa": 0.755}, "heavy", "m"))
+    lines = summary_lines(evaluation_document({"icl": {"copa": 0.755}}, "heavy", "m"))
     assert lines[0].split() == ["copa", "75.50", "%"]
     assert lines[1].strip().startswith("Core: N/A due to missing tasks")
 
@@ -86,52 +87,9 @@ def test_models_are_selected_by_filters_in_order_of_their_paths(tmp_path: Path) 
 
 
 def test_outputs_are_named_after_model_and_suite() -> None:
-    selection = Selection(output_dir="out", eval_yaml="eval/heavy.yaml")
-    assert output_url(selection, "m-lr=0p1") == "out/evaluation_m-lr=0p1_heavy.json"
-
-
-def test_no_gpu_means_the_cpu_and_several_are_refused() -> None:
-    assert choose_device(0) == "cpu"
-    with pytest.raises(InputError, match="num_gpus"):
-        choose_device(8)
-
-
-def write_tokenizer(path: Path) -> None:
-    tokenizers = pytest.importorskip("tokenizers")
-    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {"<|endoftext|>": 0, "<|padding|>": 1} | {
-        character: number for number, character in enumerate(alphabet, start=2)
-    }
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|endoftext|>", "<|padding|>"])
-    tokenizer.save(str(path))
-
-
-def write_checkpoint(folder: Path, config: Mapping[str, object]) -> Path:
-    """An untrained network of 16 dimensions, its parameters and its config."""
-    torch = pytest.importorskip("torch")
-    from training.model import Transformer
-    from training.model_config import model_config_from
-
-    torch.manual_seed(0)
-    network = Transformer(model_config_from(config, where="test"))
-    (folder / "checkpoints").mkdir(parents=True)
-    path = folder / "checkpoints" / "epoch_1.pt"
-    torch.save({"epoch": 1, "name": "m", "state_dict": network.state_dict()}, path)
-    (folder / "tiny.json").write_text(json.dumps(config))
-    (folder / "params.txt").write_text(f"model: {folder / 'tiny.json'}\n")
-    return path
-
-
-def write_short_sample(folder: Path) -> None:
-    """The sample suite with the first rows of each task."""
-    (folder / "sample.yaml").write_text(SAMPLE.read_text())
-    (folder / "sample_data").mkdir()
-    for path in SAMPLE.with_name("sample_data").glob("*.jsonl"):
-        rows = path.read_text().splitlines(keepends=True)[:6]
-        (folder / "sample_data" / path.name).write_text("".join(rows))
+    settings = Settings(output_dir="out", eval_yaml="eval/heavy.yaml")
+    assert output_url(settings, "m-lr=0p1") == "out/evaluation_m-lr=0p1_heavy.json"
+    assert output_url(settings, "m", "epoch_2.pt") == "out/evaluation_m_epoch_2_heavy.json"
 
 
 @pytest.fixture
@@ -203,7 +161,8 @@ def test_a_checkpoint_alone_gives_the_same_accuracies(experiment: Path) -> None:
 
 
 def test_a_checkpoints_scores_do_not_depend_on_what_shares_its_batch(experiment: Path) -> None:
-    from eval.inference import score_spans
+    from eval.batching import TokenBudget, units_of_row
+    from eval.inference import score_units
     from eval.models import OpenLMModel
     from eval.prompts import ScoredInput
     from training.checkpoint import load_model
@@ -211,8 +170,11 @@ def test_a_checkpoints_scores_do_not_depend_on_what_shares_its_batch(experiment:
     model = OpenLMModel(load_model(str(experiment / "logs" / "m" / "checkpoints" / "epoch_1.pt")))
     assert model.vocab_size == 260
     items = [ScoredInput(row=n, choice=0, tokens=list(range(2, 7 * n + 5)), span_start=n + 1) for n in range(12)]
-    alone = {score.row: score.mean_cross_entropy for score in score_spans(model, items, 1, 1)}
-    together = {score.row: score.mean_cross_entropy for score in score_spans(model, items, 16, 256)}
+    units = [unit for item in items for unit in units_of_row([item])]
+    alone, together = (
+        {score.row: score.mean_cross_entropy for score in score_units(model, units, TokenBudget(model, tokens))}
+        for tokens in (1, 4096)
+    )
     assert together == pytest.approx(alone, abs=1e-5)
 
 

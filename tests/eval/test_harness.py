@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpusmith.errors import CorpusmithError, InputError
-from eval.batching import MAX_BATCH_LOGITS, batch_token_limit, batches_by_length
+from eval.batching import TokenBudget, run_in_batches, units_of_row
 from eval.harness import evaluate
-from eval.inference import decode_generation, generate, score_spans
+from eval.inference import generate, score_units
 from eval.models import OpenLMModel, TableModel
 from eval.prompts import GenerationInput, ScoredInput
 from eval.scoring import choice_perplexity, predicted_choice
 from eval.tasks import Suite, Task
+from training.model_config import ModelConfig
 
 END, PAD = 0, 1
 
@@ -24,14 +25,17 @@ END, PAD = 0, 1
 class CharacterTokenizer:
     """Each character is its code point; nothing needs a prefix space."""
 
-    num_ids = vocab_size = 128
-    eot_id, pad_id = END, PAD
+    num_ids = 128
+    eot_id = END
+    content_hash = "characters"
 
-    def encode(self, text: str) -> list[int]:
-        return [ord(character) for character in text]
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[ord(character) for character in text] for text in texts]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return "".join(map(chr, ids))
+    encode_starts = encode_batch
+
+    def decode_new(self, ids: Sequence[int]) -> str:
+        return "".join(chr(token) for token in ids if token not in (END, PAD) and token < self.num_ids)
 
 
 def knows(*texts: str, others: Mapping[str, Mapping[str, float]] | None = None, vocab: int = 128) -> TableModel:
@@ -54,7 +58,7 @@ def one_task(folder: Path, kind: str, rows: Sequence[Mapping[str, object]], **ch
 
 
 def accuracy(model: TableModel, suite: Suite) -> float:
-    return evaluate(model, CharacterTokenizer(), suite)["t"]
+    return evaluate(model, CharacterTokenizer(), suite).icl["t"]
 
 
 def test_language_modeling_needs_every_token_of_the_continuation(tmp_path: Path) -> None:
@@ -132,7 +136,9 @@ def test_missing_tasks_are_named_and_a_suite_of_nothing_else_is_an_error(
     suite = one_task(tmp_path, "language_modeling", [{"context": "a", "continuation": "b"}])
     gone = Task(label="gone", data_url="gone.jsonl", task_type="schema", num_fewshot=(0,))
     both = Suite(name="s", tasks=suite.tasks, missing=(gone,))
-    assert list(evaluate(knows(), CharacterTokenizer(), both)) == ["t"]
+    evaluation = evaluate(knows(), CharacterTokenizer(), both)
+    assert list(evaluation.icl) == ["t"]
+    assert evaluation.missing == {"gone": "gone.jsonl"}
     assert "task gone is left out: no data file gone.jsonl" in capsys.readouterr().out
     with pytest.raises(InputError, match="none of its 1 tasks"):
         evaluate(knows(), CharacterTokenizer(), Suite(name="s", tasks=(), missing=(gone,)))
@@ -150,7 +156,8 @@ def test_perplexities_are_those_of_the_worked_check() -> None:
     first = ScoredInput(row=0, choice=0, tokens=[4, 0, 0, 1, 2], span_start=3)
     second = ScoredInput(row=0, choice=1, tokens=[4, 0, 4, 3], span_start=3)
     model = TableModel(5, {(4, 0, 0): {1: 2.0}, (4, 0, 0, 1): {2: -1.0}, (4, 0, 4): {3: 1.0}})
-    losses = {score.choice: score.mean_cross_entropy for score in score_spans(model, [first, second], 2, 8)}
+    units = units_of_row([first, second])
+    losses = {score.choice: score.mean_cross_entropy for score in score_units(model, units, TokenBudget(model))}
     assert float(choice_perplexity(losses[0])) == pytest.approx(4.277913, abs=1e-6)
     assert float(choice_perplexity(losses[1])) == pytest.approx(2.471518, abs=1e-6)
     assert predicted_choice([losses[0], losses[1]]) == 1
@@ -158,8 +165,8 @@ def test_perplexities_are_those_of_the_worked_check() -> None:
 
 def generated(model: TableModel, prompt: str, max_new_tokens: int, stops: Sequence[str] = ()) -> str:
     item = GenerationInput(row=0, tokens=list(map(ord, prompt)), max_new_tokens=max_new_tokens)
-    (result,) = generate(model, CharacterTokenizer(), [item], stops, 1, 64)
-    return CharacterTokenizer().decode(result.tokens)
+    (result,) = generate(model, CharacterTokenizer(), [item], stops, TokenBudget(model))
+    return CharacterTokenizer().decode_new(result.tokens)
 
 
 def test_generation_ends_at_the_end_token_the_limit_or_a_stop_string() -> None:
@@ -176,12 +183,8 @@ def test_prompts_of_one_batch_do_not_disturb_each_other() -> None:
     items = [
         GenerationInput(row=row, tokens=list(map(ord, text)), max_new_tokens=12) for row, text in enumerate(prompts)
     ]
-    together = {g.row: g.tokens for g in generate(model, CharacterTokenizer(), items, (), 16, 64)}
+    together = {g.row: g.tokens for g in generate(model, CharacterTokenizer(), items, (), TokenBudget(model))}
     assert ["".join(map(chr, together[row])) for row in range(3)] == ["one", "seventeen", "2"]
-
-
-def test_ids_that_are_special_or_unknown_are_not_decoded() -> None:
-    assert decode_generation(CharacterTokenizer(), [ord("a"), END, PAD, 500, ord("b")]) == "ab"
 
 
 @pytest.mark.parametrize("kind", ["language_modeling", "generation_task_with_answers"])
@@ -191,42 +194,73 @@ def test_logits_that_are_not_numbers_are_an_error_not_a_wrong_answer(tmp_path: P
         evaluate(knows(others={"a": {"x": float("nan")}}), CharacterTokenizer(), suite)
 
 
-@given(lengths=st.lists(st.integers(1, 50), max_size=60), max_tokens=st.integers(1, 200), window=st.integers(1, 30))
-def test_batches_hold_every_item_once_and_keep_the_limit(lengths: list[int], max_tokens: int, window: int) -> None:
-    items = list(enumerate(lengths))
-    batches = list(batches_by_length(items, lambda item: item[1], max_tokens, window))
-    assert sorted(item for batch in batches for item in batch) == items
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 50), st.integers(1, 9)), max_size=60),
+    max_tokens=st.integers(1, 200),
+    max_logits=st.integers(1, 30),
+)
+def test_batches_hold_every_item_once_and_keep_both_budgets(
+    sizes: list[tuple[int, int]], max_tokens: int, max_logits: int
+) -> None:
+    budget = TokenBudget(knows(), max_tokens)
+    budget.logits = max_logits
+    batches: list[list[tuple[int, tuple[int, int]]]] = []
+
+    def run(batch: list[tuple[int, tuple[int, int]]]) -> list[int]:
+        batches.append(batch)
+        return [index for index, _ in batch]
+
+    items = list(enumerate(sizes))
+    results = run_in_batches(items, lambda item: item[1][0], lambda item: item[1][1], budget, run)
+    assert sorted(results) == [index for index, _ in items]
     for batch in batches:
-        longest = max(length for _, length in batch)
-        assert len(batch) == 1 or len(batch) * longest <= max_tokens
+        longest, most = max(size[0] for _, size in batch), max(size[1] for _, size in batch)
+        assert len(batch) == 1 or (len(batch) * longest <= max_tokens and len(batch) * most <= max_logits)
 
 
-def test_a_batch_holds_the_given_number_of_full_sequences_while_its_logits_fit() -> None:
-    assert batch_token_limit(4, 256, 4096) == 1024
-    assert batch_token_limit(1024, 2048, 50432) == MAX_BATCH_LOGITS // 50432
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_when_memory_runs_out_the_budget_halves_and_nothing_is_lost(error: Exception) -> None:
+    budget = TokenBudget(knows(), 64)
+
+    def run(batch: list[int]) -> list[int]:
+        if len(batch) > 5:
+            raise error
+        return batch
+
+    assert sorted(run_in_batches(range(40), lambda _: 1, lambda _: 1, budget, run)) == list(range(40))
+    assert budget.tokens == 4
+    with pytest.raises(CorpusmithError, match="one sequence of 1 tokens"):
+        list(run_in_batches([9, 9], lambda _: 1, lambda _: 1, budget, lambda batch: run(batch * 9)))
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 16])
-def test_scores_do_not_depend_on_batch_size(batch_size: int) -> None:
-    items = [ScoredInput(row=row, choice=0, tokens=list(range(1, row + 3)), span_start=1) for row in range(9)]
-    model = TableModel(16, {(2,): {3: 1.0}, (2, 3): {4: -1.0}, (5,): {6: 0.5}})
-    reference = {s.row: s.mean_cross_entropy for s in score_spans(model, items, 1, 1)}
-    scores = {s.row: s.mean_cross_entropy for s in score_spans(model, items, batch_size, 12)}
-    assert scores == pytest.approx(reference, abs=1e-6)
+def test_another_error_of_torch_is_not_taken_for_lack_of_memory() -> None:
+    def run(batch: list[int]) -> list[int]:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(run_in_batches([1, 2], lambda _: 1, lambda _: 1, TokenBudget(knows()), run))
 
 
-def test_a_network_is_put_into_evaluation_mode_and_asked_for_its_vocabulary() -> None:
+def test_a_network_is_put_into_evaluation_mode() -> None:
     class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            self.config = ModelConfig(hidden_dim=5, n_layers=1, n_heads=1, seq_len=8, vocab_size=5)
             self.embedding = torch.nn.Embedding(7, 5, dtype=torch.bfloat16)
             self.dropout = torch.nn.Dropout(0.9)
 
-        def forward(self, ids_BT: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        def forward(self, ids_BT: torch.Tensor, **_: object) -> tuple[torch.Tensor, None, None]:
             return self.dropout(self.embedding(ids_BT)), None, None
 
     model = OpenLMModel(Network())
     assert model.vocab_size == 5
     ids_BT = torch.tensor([[1, 2]])
-    assert model.logits(ids_BT).dtype == torch.float32
-    assert torch.equal(model.logits(ids_BT), model.logits(ids_BT))
+    assert model.forward(ids_BT)[0].dtype == torch.float32
+    assert torch.equal(model.forward(ids_BT)[0], model.forward(ids_BT)[0])

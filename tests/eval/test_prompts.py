@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpusmith.errors import InputError
-from corpusmith.text.tokenizer import Tokenizer, load_tokenizer
 from eval import prompts
+from eval.prompt_tokenizers import load_prompt_tokenizer
+from eval.prompts import ALL_ROWS, PromptTokenizer, ScoredInput, Share
 from eval.tasks import (
     GenerationRow,
     LanguageModelingRow,
@@ -46,14 +48,23 @@ SUMS = [
 class CharacterTokenizer:
     """Each character is its code point; nothing needs a prefix space."""
 
-    num_ids = vocab_size = 128
-    eot_id = pad_id = 0
+    num_ids = 128
+    eot_id = 0
+    content_hash = "characters"
 
-    def encode(self, text: str) -> list[int]:
-        return [ord(character) for character in text]
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[ord(character) for character in text] for text in texts]
 
-    def decode(self, ids: object) -> str:
-        return "".join(map(chr, ids))  # type: ignore[call-overload]
+    encode_starts = encode_batch
+
+    def decode_new(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+
+def flat(
+    task: Task, rows: Sequence[Row], tokenizer: PromptTokenizer, shots: int, share: Share = ALL_ROWS
+) -> list[ScoredInput]:
+    return [item for row in prompts.scored_rows(task, rows, tokenizer, shots, share) for item in row]
 
 
 def task(kind: str, **changes: object) -> Task:
@@ -62,12 +73,12 @@ def task(kind: str, **changes: object) -> Task:
 
 
 @pytest.fixture(scope="module")
-def neox(shared_data: Path) -> Tokenizer:
+def neox(shared_data: Path) -> PromptTokenizer:
     path = shared_data / "tokenizers" / "EleutherAI_gpt-neox-20b.tokenizer.json"
     if not path.exists():
         pytest.skip("needs the tokenizer.json of GPT-NeoX in the sample data")
     pytest.importorskip("tokenizers")
-    return load_tokenizer(str(path))
+    return load_prompt_tokenizer(str(path))
 
 
 @pytest.mark.parametrize(
@@ -112,34 +123,34 @@ def test_a_row_is_never_shown_before_itself(size: int, shots: int, seed: int) ->
         assert all(0 <= other < size for other in shown)
 
 
-def test_multiple_choice_tokens_are_the_worked_example(neox: Tokenizer) -> None:
-    inputs = list(prompts.scored_inputs(task("multiple_choice", continuation_delimiter="\nAnswer: "), ANIMALS, neox, 1))
+def test_multiple_choice_tokens_are_the_worked_example(neox: PromptTokenizer) -> None:
+    inputs = flat(task("multiple_choice", continuation_delimiter="\nAnswer: "), ANIMALS, neox, 1)
     first = inputs[0]
     text = "Question: Which one swims?\nAnswer: a carp\nQuestion: Which one barks?\nAnswer: a dog"
-    assert neox.decode(first.tokens) == text
+    assert neox.decode_new(first.tokens) == text
     assert first.tokens == [
         23433, 27, 6758, 581, 10831, 84, 32, 187, 32869, 27, 247, 26918, 187, 23433, 27, 6758, 581, 2534, 661, 32, 187,
         32869, 27, 247, 4370,
     ]  # fmt: skip
     assert list(range(first.span_start, len(first.tokens))) == [23, 24]
     assert [(item.row, item.choice) for item in inputs] == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
-    assert all(neox.decode(item.tokens).startswith("Question: Which one barks?") for item in inputs[2:])
+    assert all(neox.decode_new(item.tokens).startswith("Question: Which one barks?") for item in inputs[2:])
 
 
-def test_language_modeling_tokens_are_the_worked_example(neox: Tokenizer) -> None:
-    first = next(prompts.scored_inputs(task("language_modeling"), LINES, neox, 1))
-    assert neox.decode(first.tokens) == "Two and two make four\nThe sun rises in the east"
+def test_language_modeling_tokens_are_the_worked_example(neox: PromptTokenizer) -> None:
+    first = flat(task("language_modeling"), LINES, neox, 1)[0]
+    assert neox.decode_new(first.tokens) == "Two and two make four\nThe sun rises in the east"
     assert first.tokens == [7910, 285, 767, 1056, 1740, 187, 510, 5101, 22844, 275, 253, 9268]
     assert first.span_start == 11
 
 
-def test_schema_texts_are_the_worked_example(neox: Tokenizer) -> None:
-    one_shot = next(prompts.scored_inputs(task("schema"), SCHEMAS, neox, 1))
-    assert neox.decode(one_shot.tokens) == (
+def test_schema_texts_are_the_worked_example(neox: PromptTokenizer) -> None:
+    one_shot = flat(task("schema"), SCHEMAS, neox, 1)[0]
+    assert neox.decode_new(one_shot.tokens) == (
         "The cup fell off the tray since the tray was tilted.\nAnn beat Bea because Ann was faster."
     )
-    no_shot = next(prompts.scored_inputs(task("schema"), SCHEMAS, neox, 0))
-    assert neox.decode(no_shot.tokens) == "Ann beat Bea because Ann was faster."
+    no_shot = flat(task("schema"), SCHEMAS, neox, 0)[0]
+    assert neox.decode_new(no_shot.tokens) == "Ann beat Bea because Ann was faster."
     assert list(range(no_shot.span_start, len(no_shot.tokens))) == [5, 6, 7]
 
 
@@ -149,7 +160,7 @@ COT = {"prelimiter": "Q: ", "continuation_delimiter": "\nA: Let's think step by 
 def test_generation_prompt_with_chain_of_thought_is_the_worked_example() -> None:
     kind = task("generation_task_with_answers", **COT)
     first = next(prompts.generation_inputs(kind, SUMS, CharacterTokenizer(), 1))
-    assert CharacterTokenizer().decode(first.tokens) == (
+    assert CharacterTokenizer().decode_new(first.tokens) == (
         "Q: Half of 8?\nA: Let's think step by step. 8/2 = 4. #### 4\n"
         "Q: Tom has 2 pens and buys 3. How many?\nA: Let's think step by step."
     )
@@ -165,57 +176,87 @@ def test_longest_answer_counts_thought_delimiter_and_ten_more() -> None:
 
 def test_prompt_string_comes_first_and_is_followed_by_the_example_delimiter() -> None:
     kind = task("language_modeling", prompt_string="Go:", example_delimiter="|", prelimiter="> ")
-    first = next(prompts.scored_inputs(kind, LINES, CharacterTokenizer(), 1))
-    text = CharacterTokenizer().decode(first.tokens)
+    first = flat(kind, LINES, CharacterTokenizer(), 1)[0]
+    text = CharacterTokenizer().decode_new(first.tokens)
     assert text == "Go:|> Two and two make four|> The sun rises in theeast"  # this tokenizer wants no prefix space
 
 
-def test_a_choice_that_begins_with_a_space_gets_no_second_one(neox: Tokenizer) -> None:
+def test_a_choice_that_begins_with_a_space_gets_no_second_one(neox: PromptTokenizer) -> None:
     rows: list[Row] = [MultipleChoiceRow("Pick", (" x", "x"), 0)]
-    with_space, without = prompts.scored_inputs(task("multiple_choice"), rows, neox, 0)
-    assert with_space.tokens == without.tokens == neox.encode("Pick") + neox.encode(" x")
+    with_space, without = flat(task("multiple_choice"), rows, neox, 0)
+    query, answer = neox.encode_batch(["Pick", " x"])
+    assert with_space.tokens == without.tokens == query + answer
 
 
 def test_long_contexts_lose_their_beginning() -> None:
     rows: list[Row] = [LanguageModelingRow("abcdefgh", "yz")]
-    first = next(prompts.scored_inputs(task("language_modeling", max_seq_len=5), rows, CharacterTokenizer(), 0))
-    assert CharacterTokenizer().decode(first.tokens) == "fghyz"
+    first = flat(task("language_modeling", max_seq_len=5), rows, CharacterTokenizer(), 0)[0]
+    assert CharacterTokenizer().decode_new(first.tokens) == "fghyz"
     assert first.span_start == 3
 
 
 def test_an_answer_longer_than_the_context_window_is_an_error() -> None:
     rows: list[Row] = [LanguageModelingRow("ab", "vwxyz")]
     with pytest.raises(InputError, match="row 1: the answer has 5 tokens"):
-        list(prompts.scored_inputs(task("language_modeling", max_seq_len=4), rows, CharacterTokenizer(), 0))
+        flat(task("language_modeling", max_seq_len=4), rows, CharacterTokenizer(), 0)
 
 
 def test_generation_prompts_leave_room_for_the_longest_answer() -> None:
     rows = [GenerationRow("abcdefgh", "xyz")]
     kind = task("generation_task_with_answers", max_seq_len=8)
     first = next(prompts.generation_inputs(kind, rows, CharacterTokenizer(), 0))
-    assert CharacterTokenizer().decode(first.tokens) == "defgh"
+    assert CharacterTokenizer().decode_new(first.tokens) == "defgh"
     assert first.max_new_tokens == 3
 
 
 @pytest.mark.parametrize(
     ("label", "at_the_limit", "inputs"),
     [
-        ("agi_eval_sat_en", 824, 824),
         ("bigbench_understanding_fables", 500, 756),
+        pytest.param("agi_eval_sat_en", 824, 824, marks=pytest.mark.all),
+        pytest.param("bigbench_language_identification", 2920, 40000, marks=pytest.mark.all),
+        pytest.param("bigbench_logical_deduction", 250, 6000, marks=pytest.mark.all),
+        pytest.param("logi_qa", 2204, 2604, marks=pytest.mark.all),
+        pytest.param("pubmed_qa_labeled", 1000, 1000, marks=pytest.mark.all),
+        pytest.param("agi_eval_lsat_rc", 1072, 1072, marks=pytest.mark.all),
+        pytest.param("boolq", 218, 6540, marks=pytest.mark.all),
+        pytest.param("enterprise_pii_classification", 94, 6790, marks=pytest.mark.all),
     ],
 )
 def test_truncation_on_the_real_files_is_as_measured_upstream(
-    shared_data: Path, neox: Tokenizer, label: str, at_the_limit: int, inputs: int
+    shared_data: Path, neox: PromptTokenizer, label: str, at_the_limit: int, inputs: int
 ) -> None:
     suite = load_suite(str(Path(prompts.__file__).with_name("heavy.yaml")), [str(shared_data / "eval_data")])
     real = next(task for task in suite.tasks if task.label == label)
-    lengths = [len(item.tokens) for item in prompts.scored_inputs(real, read_rows(real), neox, real.num_fewshot[-1])]
-    assert (sum(length == 2048 for length in lengths), len(lengths)) == (at_the_limit, inputs)
+    count = full = cut = 0
+    for row in prompts.scored_rows(real, read_rows(real), neox, real.num_fewshot[-1]):
+        count += len(row)
+        full += sum(len(item.tokens) == 2048 for item in row)
+        cut += sum(item.cut for item in row)
+    assert (full, count) == (at_the_limit, inputs)
+    assert cut <= full
 
 
-@pytest.mark.parametrize(("label", "length"), [("svamp_cot", 31), ("aqua_cot", 290), ("agi_eval_sat_math_cot", 616)])
+def test_prompts_are_cut_on_the_real_files_as_measured_upstream(shared_data: Path, neox: PromptTokenizer) -> None:
+    suite = load_suite(str(Path(prompts.__file__).with_name("heavy.yaml")), [str(shared_data / "eval_data")])
+    real = next(task for task in suite.tasks if task.label == "agi_eval_sat_math_cot")
+    rows = [row for row in read_rows(real) if isinstance(row, GenerationRow)]
+    inputs = list(prompts.generation_inputs(real, rows, neox, real.num_fewshot[-1]))
+    assert (sum(len(item.tokens) == 2048 - 616 for item in inputs), len(inputs)) == (6, 220)
+
+
+@pytest.mark.parametrize(
+    ("label", "length"),
+    [
+        ("svamp_cot", 31),
+        ("aqua_cot", 290),
+        ("agi_eval_sat_math_cot", 616),
+        ("triviaqa_sm_sub", 11),
+        ("gsm8k_cot", 314),
+    ],
+)
 def test_answer_lengths_on_the_real_files_are_as_measured_upstream(
-    shared_data: Path, neox: Tokenizer, label: str, length: int
+    shared_data: Path, neox: PromptTokenizer, label: str, length: int
 ) -> None:
     suite = load_suite(str(Path(prompts.__file__).with_name("heavy.yaml")), [str(shared_data / "eval_data")])
     real = next(task for task in suite.tasks if task.label == label)

@@ -1,5 +1,6 @@
 """Suites and rows: what is read, and errors that name file, line and key."""
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +81,12 @@ def test_question_prelimiter_is_the_old_name_of_prelimiter(tmp_path: Path) -> No
         load_suite(suite_file(tmp_path, entry(question_prelimiter="'Q: '", prelimiter="'Q: '")))
 
 
+def test_question_answering_is_the_old_name_of_generation_with_answers(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text("{}\n")
+    (task,) = load_suite(suite_file(tmp_path, entry(icl_task_type="question_answering"))).tasks
+    assert task.task_type == "generation_task_with_answers"
+
+
 def test_tasks_without_their_data_are_listed_as_missing(tmp_path: Path) -> None:
     (tmp_path / "there.jsonl").write_text("{}\n")
     body = entry(dataset_uri="local_data/there.jsonl") + entry(label="u", dataset_uri="gone.jsonl")
@@ -96,7 +103,7 @@ def test_tasks_without_their_data_are_listed_as_missing(tmp_path: Path) -> None:
         ({"num_fewshot": "[-1]"}, "", r"num_fewshot"),
         ({"num_fewshot": "[]"}, "", r"num_fewshot"),
         ({"icl_task_type": "multiple_choices"}, "", r"suite\.yaml:5: .*did you mean 'multiple_choice'"),
-        ({"icl_task_type": "question_answering"}, "", r"unsupported task type 'question_answering'"),
+        ({"icl_task_type": "code_evaluation"}, "", r"unsupported task type 'code_evaluation'"),
         ({"dataset_uri": ""}, "", r"dataset_uri"),
         ({"early_stopping_criteria": '["("]'}, "", r"early_stopping_criteria.*regular expression"),
         ({}, "max_seq_length: 3\n", r"suite\.yaml:1: max_seq_length: unknown key.*'max_seq_len'"),
@@ -172,12 +179,32 @@ def test_heavy_lists_the_53_tasks_of_the_metadata_in_order(tmp_path: Path) -> No
     assert [task.label for task in suite.missing] == [task.label for task in load_facts().tasks]
 
 
-@pytest.mark.parametrize(("name", "size"), [("light", 2), ("medium", 12), ("mmlu_and_lowvar", 23)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("light", 2), ("medium", 12), ("mmlu_and_lowvar", 23), ("cot_fix_plus_gpq", 6), ("cot_fix_plus_gpq_triviaqa", 7)],
+)
 def test_smaller_suites_are_parts_of_heavy(tmp_path: Path, name: str, size: int) -> None:
     heavy = {task.label: task for task in load_suite(str(EVAL_FOLDER / "heavy.yaml"), [str(tmp_path)]).missing}
     suite = load_suite(str(EVAL_FOLDER / f"{name}.yaml"), [str(tmp_path)])
     assert len(suite.missing) == size
     assert all(heavy[task.label] == task for task in suite.missing)
+
+
+def test_heavy_says_of_each_task_what_the_table_beside_the_data_says(shared_data: Path, tmp_path: Path) -> None:
+    with (shared_data / "eval_data" / "tasks.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    tasks_found = load_suite(str(EVAL_FOLDER / "heavy.yaml"), [str(tmp_path)]).missing
+    assert len(table) == 53
+    for row, found in zip(table, tasks_found, strict=True):
+        assert found.label == row["label"]
+        assert found.task_type == row["type"]
+        assert found.num_fewshot == (int(row["num_fewshot"]),)
+        assert found.data_url.removeprefix("local_data/") == row["data_file"]
+    facts = {task.label: (task.category, task.baseline_v1, task.baseline_v2) for task in load_facts().tasks}
+    assert facts == {
+        row["label"]: (row["category"], float(row["random_baseline_v1"]), float(row["random_baseline_v2"]))
+        for row in table
+    }
 
 
 def test_every_task_of_the_sample_data_is_read(shared_data: Path) -> None:

@@ -15,7 +15,8 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.core.shard_processor import LocalStep, LocalTask, process_shard
+from baselines.core.compiled import LocalStep
+from baselines.core.shard_processor import LocalTask, process_shard
 from corpusmith.io import compression, shards, storage
 from corpusmith.io.compression import Content, Damage
 from corpusmith.io.shards import Record, ShardRef, dump_page, read_records, read_shard

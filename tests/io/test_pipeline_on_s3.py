@@ -1,4 +1,4 @@
-"""The demo's pipeline with input and output on S3 gives the same bytes as on local disk."""
+"""On S3 the demo's pipeline gives the same bytes as on local disk, and every path of a command may lie there."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
+from baselines.train_fasttext_classifier import main as train_classifier
+from corpusmith.cli import main
 from corpusmith.io import storage
 from corpusmith.io.s3 import forget_connection
-from corpusmith.io.shards import open_shard_writer
+from corpusmith.io.shards import open_shard_writer, read_shard
 from tests.io.swift_server import KEY_ID, SECRET, missing_commands, swift_endpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -111,3 +113,80 @@ def test_the_pipeline_on_s3_gives_the_bytes_of_the_local_one(tmp_path: pathlib.P
     before = {info.url: info.etag for info in storage.list_files(storage.join(remote, "out"))}
     process(storage.join(remote, "pages"), storage.join(remote, "out"), tmp_path)
     assert before == {info.url: info.etag for info in storage.list_files(storage.join(remote, "out"))}
+
+
+LISTED = """
+- source: cc
+  steps:
+    - {func: substring_filter, banlist_from_fname: baselines/mappers/banlists/ldnoobw.txt, exact_word: true}
+    - {func: classify_fasttext_hq_prob_enricher, model_filename: quality.bin, key: quality}
+"""
+
+
+@pytest.mark.usefixtures("environment")
+def test_configs_lists_models_and_shard_lists_may_lie_on_s3(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("fasttext")
+    monkeypatch.setenv("CORPUSMITH_ASSETS", str(tmp_path / "cache"))
+    root = f"s3://{BUCKET}/paths"
+    assets = storage.join(root, "assets")
+    labelled = "\n".join(["__label__hq a page about the long history", "__label__cc tiny"] * 50)
+    storage.write_bytes(storage.join(root, "source/en"), b"line2\n")
+    storage.write_bytes(storage.join(root, "labelled.txt"), labelled.encode())
+    storage.write_bytes(storage.join(root, "config.yaml"), LISTED.encode())
+    storage.write_bytes(storage.join(root, "shards.txt"), b"part/s1.jsonl.zst\n")
+    write_pages(storage.join(root, "pages"))
+
+    assert main(["assets", "fetch", "ldnoobw.txt", "--from", storage.join(root, "source"), "--folder", assets]) == 0
+    assert main(["assets", "verify", "ldnoobw.txt", "--folder", assets]) == 0
+    models = storage.join(assets, "enrichers/quality_prediction_enrichment_models")
+    settings = ["--dim", "4", "--thread", "1", "--valid_frac", "0.1"]
+    training = ["--input", storage.join(root, "labelled.txt"), "--output_dir", models, "--name", "quality", *settings]
+    assert train_classifier(training) == 0
+
+    places = ["--config_path", storage.join(root, "config.yaml"), "--assets", assets]
+    command = ["--output_dir", storage.join(root, "out"), "--readable_name", "s3", "--num_cpus", "1"]
+    command += ["--raw_data_dirpath", storage.join(root, "pages"), "--exp-data-dir", storage.join(root, "db")]
+    code = ["-m", "corpusmith", "process", *command, *places, "--shard_list_file", storage.join(root, "shards.txt")]
+    subprocess.run([sys.executable, *code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    written = storage.join(root, "out/config/processed_data/part/s1_processed.jsonl.zst")
+    pages = list(read_shard(written))
+    assert [info.url for info in storage.list_files(storage.parent(written))] == [written]
+    # every page but the tiny ones has the banned word
+    assert [page["text"] for page in pages] == ["tiny"] * 9
+    assert all(0 <= page["quality"] <= 1 for page in pages)
+
+    capsys.readouterr()
+    shard = storage.join(root, "pages/part/s1.jsonl.zst")
+    assert main(["explain", shard, "--config", places[1], "--assets", assets, "--page", "7", "--page", "8"]) == 0
+    assert "+quality=" in capsys.readouterr().out
+    report = storage.join(root, "again.html")
+    assert main(["report", storage.join(root, "out/config"), "--output", report]) == 0
+    assert storage.read_bytes(report).startswith(b"<!DOCTYPE html>")
+
+
+@pytest.mark.all
+@pytest.mark.usefixtures("environment")
+def test_the_whole_demo_runs_on_s3_to_the_same_data(tmp_path: pathlib.Path) -> None:
+    roots = str(tmp_path / "demo"), f"s3://{BUCKET}/demo"
+    for root in roots:
+        path = os.pathsep.join([str(pathlib.Path(sys.executable).parent), os.environ["PATH"]])
+        subprocess.run(
+            ["bash", str(ROOT / "tools" / "demo.sh"), root],
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+    def content(root: str) -> dict[str, bytes]:
+        folders = ("crawl", "pages/processed_data", "filtered/demo/processed_data", "filtered/demo/tokenized")
+        found = [info.url for folder in folders for info in storage.list_files(storage.join(root, folder))]
+        return {storage.relative(url, root): storage.read_bytes(url) for url in found if url.endswith((".zst", ".tar"))}
+
+    local, remote = map(content, roots)
+    assert len(local) > 10
+    assert remote == local
+    checkpoints = [info.url for info in storage.list_files(storage.join(roots[1], "logs")) if "/epoch_" in info.url]
+    assert checkpoints, "the checkpoints lie on S3 too"
+    assert storage.list_files(storage.join(roots[1], "exp_data/evals"))

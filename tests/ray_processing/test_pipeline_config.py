@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from baselines.core.shard_processor import LocalStep
+from baselines.core.compiled import LocalStep
 from corpusmith.errors import ConfigError
 from ray_processing.pipeline_config import Commit, GlobalCall, load_pipeline
 

@@ -179,9 +179,59 @@ def test_a_page_that_raises_is_set_aside_with_step_and_reason_and_the_shard_goes
     assert total["kept"] == SHARDS * (PAGES - 2 + 1)
     file = tmp_path / "out/cfg/errors/00-troubled/part0/s0.jsonl.zst.errors.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [row["error"] for row in rows] == ["ValueError: thirteen", "returned NoneType instead of a list of pages"]
+    assert [row["error"] for row in rows] == [
+        "ValueError: thirteen (mine.py:5)",
+        "returned NoneType instead of a list of pages",
+    ]
     assert json.loads(rows[0]["raw"])["number"] == 13
     assert (rows[0]["step"], rows[0]["index"], rows[0]["piece"]) == ("00-troubled", 13, 0)
+
+
+BESIDE = """
+def mark(page, word):
+    page["mark"] = word
+    return [page]
+
+def factory(least):
+    def mapper(page):
+        return [page] if page["number"] >= least else []
+    return mapper
+factory._is_factory = True
+
+def most(values):
+    return {"most": max(values)}
+"""
+
+
+def test_functions_of_a_module_beside_the_yaml_are_found_from_anywhere(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "steps.py").write_text(BESIDE)
+    pages = write_pages(tmp_path / "pages")
+    yaml = (
+        "- source: cc\n  steps:\n    - {func: own.steps.factory, least: 30}\n"
+        "    - {func: own.steps.mark, word: x, _aggregate: {number: own.steps.most}}\n"
+    )
+    assert main(command(tmp_path, pages, "out", yaml=yaml)) == 0
+    kept = [
+        page
+        for path in shards_of(tmp_path, "out")
+        for page in read_shard(str(tmp_path / "out/cfg/processed_data" / path))
+    ]
+    assert [(page["number"], page["mark"]) for page in kept] == [(number, "x") for number in range(30, PAGES)] * SHARDS
+    rows = [json.loads(line) for line in (tmp_path / "out/cfg/stats/part0/s0_stats.jsonl").read_text().splitlines()]
+    assert next(row for row in rows if row["name"] == "own.steps.mark")["number"]["most"] == PAGES - 1
+    (tmp_path / "own" / "steps.py").write_text(BESIDE.replace("= word", "= word * 2"))
+    assert main(command(tmp_path, pages, "out", yaml=yaml)) == 2, "the user's file decides the result"
+    (tmp_path / "own" / "steps.py").write_text("\n\nraise KeyError('at import')\n")
+    capsys.readouterr()
+    assert main(command(tmp_path, pages, "other", yaml=yaml)) == 2
+    shown = capsys.readouterr().err
+    assert "own/steps.py" in shown
+    assert "KeyError: 'at import' (steps.py:3)" in shown
 
 
 def test_unreadable_lines_are_set_aside_as_bytes_and_counted(tmp_path: pathlib.Path) -> None:

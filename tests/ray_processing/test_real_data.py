@@ -6,6 +6,7 @@ import json
 import pathlib
 import shutil
 
+import pyarrow.parquet as pq
 import pytest
 
 from corpusmith.cli import main
@@ -69,13 +70,11 @@ def test_exact_dedup_alone_removes_what_the_truth_says(tmp_path: pathlib.Path, s
 
     names = sorted(path.name for path in pages.glob("shard_*"))
     ids = {name: [page["metadata"]["WARC-Record-ID"] for page in read_shard(str(pages / name))] for name in names}
-    groups = [
-        row for path in sorted((base / "run" / "stages").glob("*/groups/*.jsonl.zst")) for row in read_shard(str(path))
-    ]
-    found = {
-        frozenset(ids[place["shard"]][place["page"]] for place in [group["kept"], *group["removed"]])
-        for group in groups
-    }
+    groups: dict[str, set[str]] = {}
+    for path in sorted((base / "run" / "stages").glob("*/members/*.parquet")):
+        for row in pq.read_table(path).to_pylist():
+            groups.setdefault(row["group"], set()).add(ids[path.name.removesuffix(".parquet")][row["page"]])
+    found = {frozenset(group) for group in groups.values()}
     assert found == expected
 
     kept = {

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from baselines.core.shard_processor import WRITE_STEP, LocalStep, LocalTask, ShardProcessor, build_steps
+from baselines.core.compiled import BuiltStep, LocalStep, build_steps
+from baselines.core.shard_processor import WRITE_STEP, LocalTask, ShardProcessor
 from corpusmith.errors import BalanceError, CorpusmithError, RunFailed
 from corpusmith.io.shards import Page, Record, ShardRef, list_shards, open_shard_writer, read_records
 from corpusmith.run.errors_file import SetAside
@@ -352,20 +353,20 @@ STEPS = (
 
 
 class DropsBetweenSteps(ShardProcessor):
-    def _step(self, position: int, pages: list[Page], record: Record) -> list[Page]:
-        given = super()._step(position, pages, record)
-        return given[:-1] if position == 1 and record.index == 5 else given
+    def _step(self, built: BuiltStep, pages: list[Page], record: Record) -> list[Page]:
+        given = super()._step(built, pages, record)
+        return given[:-1] if built.position == 1 and record.index == 5 else given
 
 
 class LosesAPieceOfASplit(ShardProcessor):
-    def _step(self, position: int, pages: list[Page], record: Record) -> list[Page]:
-        given = super()._step(position, pages, record)
-        return given[1:] if position == 0 and record.index == 5 else given
+    def _step(self, built: BuiltStep, pages: list[Page], record: Record) -> list[Page]:
+        given = super()._step(built, pages, record)
+        return given[1:] if built.position == 0 and record.index == 5 else given
 
 
 class RepeatsAPage(ShardProcessor):
-    def _step(self, position: int, pages: list[Page], record: Record) -> list[Page]:
-        return super()._step(position, pages * 2 if position == 2 and record.index == 5 else pages, record)
+    def _step(self, built: BuiltStep, pages: list[Page], record: Record) -> list[Page]:
+        return super()._step(built, pages * 2 if built.position == 2 and record.index == 5 else pages, record)
 
 
 class ForgetsAPageAfterTheLastStep(ShardProcessor):

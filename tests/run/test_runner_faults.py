@@ -453,6 +453,93 @@ def test_ctrl_c_on_a_joined_cluster_frees_it(tmp_path: pathlib.Path, cluster: ob
     assert process.communicate(timeout=60)[0].count("[]") == 1
 
 
+GREEDY = """
+import sys
+sys.path.insert(0, {tests!r})
+import test_runner_faults as faults
+from corpusmith.run.runner import Execution, Runner
+with Runner(Execution(cpus=2, max_retries=1)) as runner:
+    for outcome in runner.map(faults.take_memory, [6 << 30, 0], label="x"):
+        print(outcome.name, outcome.tries, outcome.error, "OOM kill reason" in str(outcome.death), sep="|")
+"""
+
+
+def take_memory(size: int) -> int:
+    """Takes so many bytes, a piece at a time, and holds them."""
+    held = []
+    while sum(map(len, held)) < size:
+        held.append(bytearray(b"x" * (64 << 20)))
+        time.sleep(0.02)
+    return size
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.all
+def test_a_task_that_ray_kills_for_memory_is_set_apart_and_the_others_go_on(tmp_path: pathlib.Path) -> None:
+    with open("/proc/meminfo") as file:
+        info = {line.split(":")[0]: int(line.split()[1]) << 10 for line in file}
+    if info["MemAvailable"] < 8 << 30:
+        pytest.skip("needs 8 GiB of free memory")
+    threshold = 1 - (info["MemAvailable"] - (2 << 30)) / info["MemTotal"]
+    tests = str(pathlib.Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", GREEDY.format(tests=tests)],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), tests]),
+            "RAY_memory_usage_threshold": f"{threshold:.3f}",
+            "RAY_memory_monitor_refresh_ms": "100",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{6 << 30}|2|its worker died 2 times (out of memory)|True" in done.stdout.splitlines()
+    assert "0|1|None|False" in done.stdout.splitlines()
+
+
+SHIPPED = """
+import pathlib, sys
+sys.path.insert(0, {tests!r})
+import test_runner_faults as faults
+from corpusmith.run.runner import Execution, Runner
+with Runner(Execution(ray_address={address!r}, ship_working_dir=True)) as runner:
+    for outcome in runner.map(faults.shipped_files, ["mine.py"], label="x"):
+        print(outcome.value or outcome.error)
+"""
+
+
+def shipped_files(name: str) -> str:
+    """What the worker's own copy of the driver's working directory holds, and whether a module of it is imported."""
+    import importlib
+    import sys
+
+    folder = next(path for path in sys.path if "working_dir_files" in path)
+    found = sorted(path.name for path in pathlib.Path(folder).iterdir())
+    return f"{' '.join(found)}: {importlib.import_module(name.removesuffix('.py')).VALUE}"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_working_directory_is_sent_to_the_nodes_when_asked_for(tmp_path: pathlib.Path, cluster: object) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_x.py").write_text("")
+    (tmp_path / "big.zst").write_bytes(b"data")
+    (tmp_path / "mine.py").write_text("VALUE = 'from the driver'\n")
+    tests = str(pathlib.Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", SHIPPED.format(tests=tests, address=cluster.address)],  # type: ignore[attr-defined]
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), tests])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "mine.py: from the driver" in done.stdout.splitlines()
+
+
 @pytest.mark.ray
 @pytest.mark.parametrize(
     ("execution", "says"),

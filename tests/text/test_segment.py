@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from corpusmith.io.shards import read_shard
 from corpusmith.text import segment, segment_plain
-from corpusmith.text.character_table import ALNUM, ALPHA, SPACE, character_table
+from corpusmith.text.character_table import ALNUM, ALPHA, DECIMAL, DIGIT, SPACE, UPPER, character_table
 from corpusmith.text.segment import TextView, count_whitespace_words, view, warm_kernels
 
 # Characters of every class that the rules name, twice or more for most, and lone surrogates.
@@ -28,6 +29,35 @@ TEXTS = st.one_of(
     st.text(st.sampled_from(AWKWARD), max_size=40),
     st.text(ANYTHING, max_size=40),
     st.text(st.one_of(st.sampled_from(AWKWARD), st.sampled_from("abc. \n'"), ANYTHING), max_size=40),
+)
+# What a survey counts, in lengths around that of a block of 64 characters.
+SYMBOLIC_TEXTS = st.one_of(
+    TEXTS,
+    st.lists(
+        st.sampled_from(
+            [
+                "the",
+                "a",
+                "1",
+                "½",
+                "#",
+                ".",
+                "...",
+                ". . .",
+                "…",
+                "•",
+                "-",
+                "\n",
+                "\n\n",
+                " ",
+                "\u00a0",
+                "\x00",
+                "日本",
+                "É",
+            ]
+        ),
+        max_size=150,
+    ).map("".join),
 )
 MODELS = ("fasttext", "uniseg", "split")
 
@@ -99,10 +129,47 @@ def test_view_agrees_with_the_methods_of_str(text: str) -> None:
     assert count_whitespace_words(text) == len(words)
     assert "".join(seen.word_strings("uniseg")) == text
     assert seen.alnum_characters == sum(character.isalnum() for character in text)
-    assert seen.words_without_alpha == sum(not any(c.isalpha() for c in word) for word in words)
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     assert [text[a:b] for a, b in spans(seen.lines)] == lines
-    assert seen.bullet_lines == sum(line.startswith(("●", "•", "*", "-")) for line in lines)
+
+
+@given(SYMBOLIC_TEXTS)
+@settings(deadline=None, max_examples=400)
+@example("a" * 62 + "...")
+@example("a" * 63 + ". . .")
+@example("a" * 64 + "\n\n" + "1" * 64 + "\u00a0\x00")
+@example("\u00a0" * 130)
+def test_survey_counts_what_str_counts(text: str) -> None:
+    words, lines = text.split(), [line.strip() for line in text.split("\n") if line.strip()]
+    tokens = [text[a:b] for a, b in segment_plain.fasttext_tokens(text)]
+    others = [token for token in tokens if token != "\n"]
+    assert TextView(text).survey == segment.Survey(
+        words=len(words),
+        word_characters=sum(map(len, words)),
+        words_without_alpha=sum(not any(map(str.isalpha, word)) for word in words),
+        words_from_alnum=sum(word[0].isalnum() for word in words),
+        symbols=sum(text.count(symbol) for symbol in ("#", "...", ". . .", "…")),
+        lines=len(lines),
+        bullet_lines=sum(line.startswith(("●", "•", "*", "-")) for line in lines),
+        ellipsis_lines=sum(line.endswith(("...", ". . .", "…")) for line in lines),
+        tokens=len(tokens),
+        visible_tokens=len(tokens) - sum(token.isspace() for token in others),
+        tokens_from_alnum=sum(token[0].isalnum() for token in others),
+        tokens_from_space=sum(token[0].isspace() for token in others),
+    )
+
+
+@given(SYMBOLIC_TEXTS)
+@settings(deadline=None, max_examples=200)
+def test_line_table_tells_of_each_line_what_str_tells(text: str) -> None:
+    table = TextView(text).line_table
+    lines = text.split("\n")
+    assert [text[a:b] for a, b in zip(table.starts, table.ends, strict=True)] == lines
+    assert table.words.tolist() == [len(line.split()) for line in lines]
+    assert table.upper.tolist() == [sum(map(str.isupper, line)) for line in lines]
+    assert table.digits.tolist() == [sum(map(str.isdigit, line)) for line in lines]
+    assert table.case_twins.tolist() == [sum(map(line.count, "İıſK")) for line in lines]
+    assert table.starts_with_number.tolist() == [bool(re.match(r"\W*\d", line)) for line in lines]
 
 
 @given(TEXTS, st.sampled_from(MODELS))
@@ -123,22 +190,31 @@ def test_listed_words_are_counted_as_lower_cased_whitespace_words(text: str) -> 
     listed = ("the", "be", "to", "of", "and", "that", "have", "with")
     words = [word.lower() for word in text.split()]
     assert TextView(text).count_listed(listed) == [words.count(word) for word in listed]
+    found = sum(map(words.count, listed))
+    assert sum(TextView(text).count_listed(listed, 2)) == min(found, 2)
 
 
 @pytest.mark.parametrize("end", ["...", ". . .", "…"])
 def test_lines_that_end_in_an_ellipsis_are_counted(end: str) -> None:
-    assert TextView(f"a{end}\nb{end} \n{end}\nc").ellipsis_lines == 3
+    assert TextView(f"a{end}\nb{end} \n{end}\nc").survey.ellipsis_lines == 3
 
 
 @pytest.mark.parametrize("line", ["..", ". .", " . .", "....x", ".. .", ". ..", "a. . . b"])
 def test_other_dots_are_no_ellipsis(line: str) -> None:
-    assert TextView(f"x\n{line}\n").ellipsis_lines == 0
+    assert TextView(f"x\n{line}\n").survey.ellipsis_lines == 0
 
 
 def test_character_table_says_what_str_says_of_every_character() -> None:
     table = character_table()
     characters = [chr(point) for point in range(0x110000)]
-    for flag, method in ((ALNUM, str.isalnum), (ALPHA, str.isalpha), (SPACE, str.isspace)):
+    for flag, method in (
+        (ALNUM, str.isalnum),
+        (ALPHA, str.isalpha),
+        (SPACE, str.isspace),
+        (UPPER, str.isupper),
+        (DIGIT, str.isdigit),
+        (DECIMAL, str.isdecimal),
+    ):
         expected = np.fromiter(map(method, characters), dtype=bool, count=len(characters))
         assert np.array_equal((table & flag) != 0, expected), method
 
@@ -173,6 +249,12 @@ def test_derived_values_are_computed_once_for_each_key() -> None:
     for _ in range(2):
         assert seen.derive("key", lambda v: calls.append(v.text) or len(calls)) == 1
     assert calls == ["a"]
+
+
+@pytest.mark.parametrize("word", ["", "longer", "The", "é", "a b"])
+def test_words_that_cannot_be_listed_are_refused(word: str) -> None:
+    with pytest.raises(ValueError, match="lower-case ASCII"):
+        TextView("a").count_listed((word,))
 
 
 def test_unknown_word_model_is_refused() -> None:

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import pathlib
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from corpusmith.io import wds
 from corpusmith.io.wds import ManifestEntry
-from training.loop import TrainConfig
+from corpusmith.run.runner import Runner
 from training.model_config import ModelConfig
+from training.phase_plan import DataSource, Phase, PhasePlan
 from training.recipe import Recipe
+from training.schedule import cosine_schedule
+from training.step import StepConfig
+from training.train_config import TrainConfig
 
 SEQ_LEN = 16
 VOCABULARY = 32
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small models gain nothing from threads, and on a busy machine wait for them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def _write_tokens(
@@ -50,22 +65,36 @@ def manifest(tmp_path: pathlib.Path) -> str:
 
 @pytest.fixture
 def make_config(tmp_path: pathlib.Path, manifest: str) -> Any:
-    """A function that gives a run of 3 epochs with 4 steps each, changed by its keywords."""
+    """A function that gives a run of 3 epochs with 4 steps each, changed by its keywords.
+
+    Keywords name fields of the config, of its step, of the recipe or of the one phase.
+    """
 
     def make(folder: str = "run", **changed: Any) -> TrainConfig:
+        def pick(kind: Any, **defaults: Any) -> Any:
+            names = {entry.name for entry in fields(kind)}
+            return kind(**(defaults | {key: changed.pop(key) for key in list(changed) if key in names}))
+
         model = ModelConfig(
             hidden_dim=16, n_layers=2, n_heads=2, seq_len=SEQ_LEN, vocab_size=VOCABULARY, qk_norm=True,
             model_norm="gain_only_lp_layer_norm",
         )  # fmt: skip
-        recipe = Recipe(
-            learning_rate=0.02, final_learning_rate=2e-4, warmup_steps=2, total_steps=12, weight_decay=0.033,
-            z_loss=1e-4,
+        recipe = pick(Recipe, weight_decay=0.033, z_loss=1e-4)
+        phase = pick(
+            Phase, name="train", data=(DataSource(url=manifest),), steps=12, global_batch_size=8, checkpoints=3,
+            schedule=cosine_schedule(peak=0.02, final=2e-4, warmup=2, total=12),
         )  # fmt: skip
+        step = pick(StepConfig, recipe=recipe)
         config = TrainConfig(
-            name="run", folder=str(tmp_path / folder), model=model, recipe=recipe, manifest_urls=[manifest],
-            data_key="json.gz", global_batch_size=8, accumulation=1, sequences_per_epoch=32, num_checkpoints=3,
-            seed=124, workers=2, log_every=1, keep_checkpoints=True,
+            name="run", folder=str(tmp_path / folder), model=model, step=step, plan=PhasePlan(phases=(phase,)),
+            sequences_per_epoch=32, seed=124, workers=2, log_every=1, keep_checkpoints=True,
         )  # fmt: skip
         return replace(config, **changed)
 
     return make
+
+
+@pytest.fixture
+def ray_is_up(runner: Runner) -> None:
+    """One Ray for all tests of the session: what starts a Runner of its own joins it."""
+    runner.connect()

@@ -151,6 +151,14 @@ def test_cached_decoding_equals_one_pass(position, ffn_type):
     assert cache[0][0].shape == (2, 8, 3, 8)
 
 
+def test_logits_of_the_last_positions_are_the_end_of_all():
+    model, ids = build(), tokens()
+    everything = model(ids)[0]
+    last = model(ids, logits_to_keep=3)[0]
+    assert last.shape == (2, 3, 40)
+    assert torch.allclose(last, everything[:, -3:], atol=1e-6)
+
+
 def test_a_later_token_never_changes_an_earlier_logit():
     model, ids = build(), tokens()
     changed = ids.clone()

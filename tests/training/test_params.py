@@ -7,10 +7,16 @@ from training.params import build_parser, params_text, read_params_text
 from training.train import main
 
 FLAGS = {
-    "--acc", "--cd", "--chinchilla-multiplier", "--data-config", "--data-tolerate-error-p",
-    "--data-tolerate-num-ckpts", "--git-db", "--global-bs", "--help", "--log-every", "--logs", "--lr",
-    "--multiple-data-passes", "--name-suffix", "--num-checkpoints", "--precision", "--pretrained", "--scale", "--seed",
-    "--torchcompile", "--val-data", "--val-data-key", "--val-frequency", "--warmup", "--wd", "--workers",
+    "--backend", "--report-to",
+    "--acc", "--attn-name", "--averagers", "--cd", "--chinchilla-multiplier", "--clean-exp", "--data-config",
+    "--data-order", "--data-tolerate-error-p", "--data-tolerate-num-ckpts", "--do-eval", "--document-separator",
+    "--domain-weights", "--downstream-eval", "--git-db", "--global-bs", "--help", "--load-pretrained-state",
+    "--log-avg-model-training-loss", "--log-every", "--logs", "--lr", "--lr-decay", "--lr-decay-steps",
+    "--lr-scheduler", "--manifest-prefix-override", "--mirror", "--multiple-data-passes", "--name-suffix",
+    "--num-checkpoints", "--partial-model-dir", "--phase-plan", "--precision", "--prefix-replacement", "--pretrained",
+    "--re-evaluate", "--remote-sync", "--remote-sync-override", "--report-to-wandb", "--save-every", "--scale",
+    "--seed", "--skip-train", "--tokmult-eval", "--torchcompile", "--val-data", "--val-data-key", "--val-frequency",
+    "--val-sets-dir", "--warmup", "--wd", "--workers",
 }  # fmt: skip
 
 

@@ -13,19 +13,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from corpusmith.assets import cache_folder, file_sha256
 from corpusmith.errors import InputError, missing_package
 from corpusmith.io import storage
 
 VERSION = 1
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
-CACHE_VARIABLE = "CORPUSMITH_ASSETS"
 LABEL_PREFIX = "__label__"
-
-
-def cache_folder() -> str:
-    """The folder of fetched models and lists: `CORPUSMITH_ASSETS`, by default `~/.cache/corpusmith/assets`."""
-    return os.environ.get(CACHE_VARIABLE) or os.path.expanduser("~/.cache/corpusmith/assets")
 
 
 def model_directory(subdirectory: str) -> str:
@@ -34,7 +29,12 @@ def model_directory(subdirectory: str) -> str:
 
 
 def find_model(subdirectory: str, filename: str) -> str | None:
-    """The path of a model: in its folder (`model_directory`), else in the cache; None where it is in neither."""
+    """The path of a model: in its folder (`model_directory`), else in the cache; None where it is in neither.
+
+    A URL, or an absolute path, is the model itself; what lies behind a URL is copied to the cache.
+    """
+    if "://" in filename:
+        return local_copy(filename)
     in_cache = os.path.join(cache_folder(), subdirectory.removeprefix("baselines/mappers/"), filename)
     for path in (os.path.join(model_directory(subdirectory), filename), in_cache):
         if os.path.isfile(path):
@@ -43,7 +43,9 @@ def find_model(subdirectory: str, filename: str) -> str | None:
 
 
 def local_copy(path_or_url: str, sha256: str | None = None) -> str:
-    """The local path of a model; one behind a URL is copied to the cache once.
+    """The local path of a model; one behind a URL is copied to the cache once, and again where it changed.
+
+    With `sha256` a copy in the cache serves without a look at the URL.
 
     Args:
         path_or_url: local path, or URL of a scheme that storage can read.
@@ -57,10 +59,11 @@ def local_copy(path_or_url: str, sha256: str | None = None) -> str:
             raise InputError(f"{path_or_url}: no such model file")
         target = path_or_url
     else:
-        name = hashlib.sha256(path_or_url.encode()).hexdigest()[:16]
+        content = sha256 or _state(path_or_url)
+        name = hashlib.sha256(f"{path_or_url}\n{content}".encode()).hexdigest()[:16]
         target = os.path.join(cache_folder(), "by_url", f"{name}-{storage.basename(path_or_url.partition('?')[0])}")
         if not os.path.isfile(target):
-            storage.write_bytes(target, storage.read_bytes(path_or_url))
+            storage.copy_file(path_or_url, target)
     if sha256 is not None and file_sha256(target) != sha256:
         if target != path_or_url:
             storage.remove(target)
@@ -68,10 +71,10 @@ def local_copy(path_or_url: str, sha256: str | None = None) -> str:
     return target
 
 
-def file_sha256(path: str) -> str:
-    """The hex digest of a local file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _state(url: str) -> str:
+    """What changes with the content of a file."""
+    info = storage.stat(url)
+    return f"{info.size}:{info.etag}"
 
 
 @functools.cache

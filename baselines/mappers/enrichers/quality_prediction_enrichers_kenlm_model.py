@@ -16,14 +16,15 @@ from typing import Any, ClassVar
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
 from baselines.mappers.enrichers.enrichers import require_free
-from baselines.mappers.enrichers.fasttext_models import find_model, model_directory
+from baselines.mappers.enrichers.fasttext_models import find_model, local_copy, model_directory
 from baselines.mappers.enrichers.quality_prediction_enrichers_calc_fasttext import MODEL_SUBDIRECTORY
 from corpusmith.errors import InputError, missing_package
+from corpusmith.io import storage
 from corpusmith.text.normalize import DIGIT_RE, NON_PRINTING_CHARS_RE, UNICODE_PUNCT, UNICODE_PUNCT_RE
 
 __all__ = ["MODEL_SUBDIRECTORY", "KenlmModel", "SentencePiece", "ken_lm_perplexity_enricher"]
 
-VERSION = 1
+VERSION = 2
 
 MAP_PUNCTUATION = 1
 DELETE_PUNCTUATION = 2
@@ -36,9 +37,13 @@ def _package(name: str) -> Any:
         raise missing_package(name, "kenlm") from error
 
 
-def kenlm_model_path(filename: str) -> str:
-    """The path of a KenLM or SentencePiece model; InputError with the way to get it where it is missing."""
-    found = find_model(MODEL_SUBDIRECTORY, filename)
+def kenlm_model_path(filename: str, folder: str | None = None) -> str:
+    """The path of a KenLM or SentencePiece model, in `folder` (or behind that URL) or where models lie.
+
+    Raises:
+        InputError: it is missing; says how to get it.
+    """
+    found = find_model(MODEL_SUBDIRECTORY, filename) if folder is None else local_copy(storage.join(folder, filename))
     if found is None:
         expected = os.path.join(model_directory(MODEL_SUBDIRECTORY), filename)
         raise InputError(f"the model {expected} is missing; run: corpusmith assets fetch {filename}")
@@ -61,7 +66,8 @@ class KenlmModel:
     """Perplexity of a text under a KenLM model of one language.
 
     `model_dataset` is ignored; `lower_case`, `remove_accents`, `normalize_numbers` and `punctuation` (1 maps
-    characters of the table to ASCII, 2 deletes them) say how a text is normalised first.
+    characters of the table to ASCII, 2 deletes them) say how a text is normalised first. `folder`: where the two files
+    lie (default: the folder of quality models, or the cache).
     """
 
     digit_re = DIGIT_RE
@@ -77,10 +83,15 @@ class KenlmModel:
         remove_accents: bool = False,
         normalize_numbers: bool = True,
         punctuation: int = MAP_PUNCTUATION,
+        folder: str | None = None,
     ) -> None:
         del model_dataset
-        self.model = _package("kenlm").Model(kenlm_model_path(f"{language}.arpa.bin"))
-        self.tokenizer = SentencePiece(kenlm_model_path(f"{language}.sp.model"))
+        path = kenlm_model_path(f"{language}.arpa.bin", folder)
+        try:
+            self.model = _package("kenlm").Model(path)
+        except OSError as error:
+            raise InputError(f"{path}: not a KenLM model: {error}") from error
+        self.tokenizer = SentencePiece(kenlm_model_path(f"{language}.sp.model", folder))
         self.accent = remove_accents
         self.lower_case = lower_case
         self.numbers = normalize_numbers
@@ -148,24 +159,27 @@ class KenlmModel:
 
 
 @functools.cache
-def _english_wikipedia() -> KenlmModel:
-    return KenlmModel.from_pretrained("wikipedia", "en")
+def _english_wikipedia(folder: str | None) -> KenlmModel:
+    return KenlmModel("wikipedia", "en", folder=folder)
 
 
 @factory_function
-def ken_lm_perplexity_enricher(key: str = "kenlm_perplexity", overwrite: bool = False) -> Callable[[Page], list[Page]]:
+def ken_lm_perplexity_enricher(
+    key: str = "kenlm_perplexity", overwrite: bool = False, model_folder: str | None = None
+) -> Callable[[Page], list[Page]]:
     """Return a mapper that adds the perplexity of the page under the model of English Wikipedia.
 
     Args:
         key: the key to add.
         overwrite: replace a value under the key.
+        model_folder: folder or URL with `en.arpa.bin` and `en.sp.model` (default: where quality models lie).
 
     Raises:
         UserError: kenlm or sentencepiece is not installed.
         InputError: the model is missing.
         AssertionError: (a page) the key is there already.
     """
-    model = _english_wikipedia()
+    model = _english_wikipedia(model_folder)
 
     def enrich(page: Page) -> list[Page]:
         require_free(page, key, overwrite)

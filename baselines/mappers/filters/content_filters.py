@@ -7,18 +7,19 @@ All read `page["text"]`, return `[page]` to keep the page and `[]` to remove it;
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from baselines.core.constants import CONTENT, Page
-from baselines.core.factory_utils import factory_function, forwards_keywords
+from baselines.core.factory_utils import factory_function, forwards_keywords, read_only, text_filter
 from baselines.mappers._literals import LiteralFinder, is_literal
 from baselines.mappers.core_utils import SentenceModel, count_words, split_paragraphs, split_sentences
 from baselines.mappers.filters.repetition_filters import massive_web_repetition_filters, repetition_filter
 from corpusmith.io import storage
-from corpusmith.text.segment import count_whitespace_words, view
+from corpusmith.text.segment import MAX_COUNT, TextView, view
 from corpusmith.text.tokenizer import load_tokenizer
 
 __all__ = [
@@ -55,6 +56,7 @@ SYMBOLS = ("#", "...", ". . .", "\u2026")
 INFINITY = float("inf")
 
 
+@read_only
 def github_extension_filter(
     page: Page, filename_key: str = "filename", allowed_extensions: str | list[str] | tuple[str, ...] | None = None
 ) -> list[Page]:
@@ -71,6 +73,7 @@ def github_extension_filter(
     return [page] if page.get(filename_key, "").endswith(endings) else []
 
 
+@read_only
 def line_length_filter(page: Page, length_type: Literal["max", "avg"] = "max", max_length: float = 1000) -> list[Page]:
     """Remove a page that is empty or whose lines are too long.
 
@@ -95,16 +98,14 @@ def line_length_filter(page: Page, length_type: Literal["max", "avg"] = "max", m
     return [] if length > max_length else [page]
 
 
-def alphanumeric_char_ratio_filter(page: Page, max_alnum_ratio: float = 0.25) -> list[Page]:
+@text_filter
+def alphanumeric_char_ratio_filter(seen: TextView, max_alnum_ratio: float = 0.25) -> bool:
     """Remove a page that is empty or has fewer alphanumeric characters than this share: a minimum, despite its name."""
-    text = page[CONTENT]
-    if text == "":
-        return []
-    return [] if view(text).alnum_characters / len(text) < max_alnum_ratio else [page]
+    return seen.text != "" and not seen.alnum_characters / len(seen.text) < max_alnum_ratio
 
 
 def _count_lines(text: str, remove_empty: bool = True) -> int:
-    return len(view(text).lines.starts) if remove_empty is True else len(split_paragraphs(text, "\n", remove_empty))
+    return view(text).survey.lines if remove_empty is True else len(split_paragraphs(text, "\n", remove_empty))
 
 
 def _count_paragraphs(text: str, remove_empty: bool = True) -> int:
@@ -140,6 +141,7 @@ def _unit_counters(arguments: Mapping[str, Any]) -> list[Callable[..., Any]]:
     return list(UNIT_COUNTERS.values()) if counter in (None, _count_characters) else [counter]
 
 
+@read_only
 @forwards_keywords(_unit_counters)
 def page_length_filter(
     page: Page,
@@ -168,6 +170,7 @@ def page_length_filter(
     return [page] if min_length <= length <= max_length else []
 
 
+@read_only
 @factory_function
 def alphabetic_characters_to_tokens_filter(tokenizer_name: str = DEFAULT_TOKENIZER) -> Callable[..., list[Page]]:
     """Return a mapper that removes a page with too few alphabetic characters for its tokens.
@@ -194,59 +197,63 @@ def alphabetic_characters_to_tokens_filter(tokenizer_name: str = DEFAULT_TOKENIZ
     return filter_by_tokens
 
 
-def bullet_count_filter(page: Page, max_bullet_start_ratio: float = 0.9) -> list[Page]:
+@text_filter
+def bullet_count_filter(seen: TextView, max_bullet_start_ratio: float = 0.9) -> bool:
     """Remove a page of which more than this share of the non-empty lines start with ●, •, * or -."""
-    seen = view(page[CONTENT])
-    return [] if seen.bullet_lines > max_bullet_start_ratio * len(seen.lines.starts) else [page]
+    return not seen.survey.bullet_lines > max_bullet_start_ratio * seen.survey.lines
 
 
-def ellipsis_count_filter(page: Page, max_ellipsis_end_ratio: float = 0.3) -> list[Page]:
+@text_filter
+def ellipsis_count_filter(seen: TextView, max_ellipsis_end_ratio: float = 0.3) -> bool:
     """Remove a page of which more than this share of the non-empty lines end with `...`, `. . .` or U+2026."""
-    seen = view(page[CONTENT])
-    return [] if seen.ellipsis_lines > max_ellipsis_end_ratio * len(seen.lines.starts) else [page]
+    return not seen.survey.ellipsis_lines > max_ellipsis_end_ratio * seen.survey.lines
 
 
-def stop_word_filter(page: Page, count_unique: bool = False, min_stop_word: float = 2) -> list[Page]:
+def _enough_hits(threshold: float) -> int:
+    """The smallest positive count that reaches the threshold; the largest countable where none does."""
+    return max(1, math.ceil(threshold)) if threshold < MAX_COUNT else MAX_COUNT
+
+
+@text_filter
+def stop_word_filter(seen: TextView, count_unique: bool = False, min_stop_word: float = 2) -> bool:
     """Keep a page with enough of the stop words the, be, to, of, and, that, have, with.
 
     Args:
-        page: the page; words are those of `str.split`, in any case, and must match whole (`the,` does not).
+        seen: the view of the text; words are those of `str.split`, in any case, and must match whole (`the,` does not).
         count_unique: count different stop words only.
         min_stop_word: smallest count kept; with 0 a page still needs one, as in DCLM.
     """
-    counts = view(page[CONTENT]).count_listed(STOP_WORDS)
-    hits = sum(count > 0 for count in counts) if count_unique else sum(counts)
-    return [page] if hits > 0 and hits >= min_stop_word else []
+    if count_unique:
+        hits = sum(count > 0 for count in seen.count_listed(STOP_WORDS))
+    else:
+        hits = sum(seen.count_listed(STOP_WORDS, _enough_hits(min_stop_word)))
+    return hits > 0 and hits >= min_stop_word
 
 
-def word_length_filter(page: Page, min_length: float = 0, max_length: float = INFINITY) -> list[Page]:
+@text_filter
+def word_length_filter(seen: TextView, min_length: float = 0, max_length: float = INFINITY) -> bool:
     """Keep a page whose mean length of words (of `str.split`, in characters) lies between the bounds, both included."""
-    words = view(page[CONTENT]).whitespace_words
-    if not len(words.starts):
-        return []
-    mean = int((words.ends - words.starts).sum()) / len(words.starts)
-    return [] if mean < min_length or mean > max_length else [page]
+    words = seen.survey.words
+    return words > 0 and not (
+        seen.survey.word_characters / words < min_length or seen.survey.word_characters / words > max_length
+    )
 
 
-def symbol_ratio_filter(page: Page, max_symbol_to_word_ratio: float = 0.1) -> list[Page]:
+@text_filter
+def symbol_ratio_filter(seen: TextView, max_symbol_to_word_ratio: float = 0.1) -> bool:
     """Remove a page without words, or with more symbols (#, `...`, `. . .`, U+2026) a word of `str.split` than this."""
-    text = page[CONTENT]
-    words = count_whitespace_words(text)
-    if words == 0:
-        return []
-    symbols = sum(text.count(symbol) for symbol in SYMBOLS)
-    return [] if symbols / words > max_symbol_to_word_ratio else [page]
+    words = seen.survey.words
+    return words > 0 and not seen.survey.symbols / words > max_symbol_to_word_ratio
 
 
-def alphabetic_word_ratio_filter(page: Page, max_ratio: float = 0.2) -> list[Page]:
+@text_filter
+def alphabetic_word_ratio_filter(seen: TextView, max_ratio: float = 0.2) -> bool:
     """Remove a page without words, or in which more than this share of them have no alphabetic character."""
-    seen = view(page[CONTENT])
-    words = len(seen.whitespace_words.starts)
-    if words == 0:
-        return []
-    return [] if seen.words_without_alpha / words > max_ratio else [page]
+    words = seen.survey.words
+    return words > 0 and not seen.survey.words_without_alpha / words > max_ratio
 
 
+@read_only
 @forwards_keywords(lambda arguments: [count_words])
 def word_removal_ratio_filter(
     page: Page,
@@ -297,6 +304,7 @@ def read_banlist(banlist: str | Sequence[str] | None, path: str | None) -> list[
     return [banlist] if isinstance(banlist, str) else list(banlist)
 
 
+@read_only
 @factory_function
 def substring_filter(
     banlist: str | list[str] | None = None,

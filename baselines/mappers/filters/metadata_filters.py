@@ -6,12 +6,14 @@ long banlists with an automaton.
 
 from __future__ import annotations
 
+import functools
 import random
+import re
 from collections.abc import Callable
 from urllib.parse import urlparse
 
 from baselines.core.constants import URL, Page
-from baselines.core.factory_utils import draws_random, factory_function
+from baselines.core.factory_utils import draws_random, factory_function, read_only
 from baselines.mappers._literals import LiteralFinder
 from baselines.mappers.filters._pickled_banlist import load_pickled_pattern
 from baselines.mappers.filters.content_filters import read_banlist
@@ -20,6 +22,8 @@ __all__ = ["language_filter", "quality_filter", "random_sampling_filter", "url_s
 
 VERSION = 1
 
+# scheme, and a host of printable ASCII without brackets, which is nothing that `urlparse` would change or refuse
+PLAIN_HOST_RE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://([!-\"$-.0->@-Z\\^-~]*)(?=[/?#]|\Z)")
 PICKLE_SUFFIXES = (".pkl", ".pickle")
 
 
@@ -35,6 +39,7 @@ def random_sampling_filter(page: Page, keep_probability: float = 0.1) -> list[Pa
     return [page] if random.random() < keep_probability else []
 
 
+@read_only
 def language_filter(
     page: Page,
     keep_languages: list[str],
@@ -61,6 +66,7 @@ def language_filter(
     return [page] if kept else []
 
 
+@read_only
 def quality_filter(
     page: Page,
     key: str = "fasttext_hq_prob",
@@ -88,11 +94,51 @@ def quality_filter(
     return [page] if kept else []
 
 
+class _SeenUrl:
+    """A URL with what the filters of a pipeline ask about it, each computed once."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @functools.cached_property
+    def lower(self) -> str:
+        """The URL in lower case."""
+        return self.url.lower()
+
+    @functools.cached_property
+    def host(self) -> str:
+        """Host with port and user, as `urlparse` finds it."""
+        return _host_of(self.url)
+
+    @functools.cached_property
+    def lower_host(self) -> str:
+        """Host of the URL in lower case."""
+        return _host_of(self.lower)
+
+
+_last_url = _SeenUrl("")
+
+
+def _seen(url: str) -> _SeenUrl:
+    """What is known of the URL; kept for the next question about the same object."""
+    global _last_url
+    if _last_url.url is not url:
+        _last_url = _SeenUrl(url)
+    return _last_url
+
+
+def _host_of(url: str) -> str:
+    """Return `urlparse(url).netloc`, without its cost for an ordinary URL."""
+    ordinary = PLAIN_HOST_RE.match(url)
+    return ordinary[1] if ordinary else urlparse(url).netloc
+
+
 def _require(page: Page, key: str) -> None:
     if key not in page:
         raise AssertionError(f"The input JSON object does not have a {key} field")
 
 
+@read_only
 @factory_function
 def url_substring_filter(
     banlist: str | list[str] | None = None,
@@ -124,9 +170,11 @@ def url_substring_filter(
     ignored = list(ignore_chars or ())
 
     def subject_of(url: str) -> str:
-        subject = url if case_sensitive else url.lower()
+        seen = _seen(url)
         if exact_domain_match:
-            subject = urlparse(subject).netloc
+            subject = seen.host if case_sensitive else seen.lower_host
+        else:
+            subject = url if case_sensitive else seen.lower
         for characters in ignored:
             subject = subject.replace(characters, "")
         return subject

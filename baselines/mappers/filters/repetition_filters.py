@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from baselines.core.constants import CONTENT, Page
+from baselines.core.factory_utils import text_filter
 from corpusmith.text.segment import TextView, view
 
 __all__ = ["massive_web_repetition_filters", "repetition_filter"]
@@ -25,19 +25,20 @@ MAX_DUPLICATE_CHARACTER_FRACTION = 0.2
 MAX_NGRAM_FRACTIONS = {2: 0.20, 3: 0.18, 4: 0.16, 5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 
 
+@text_filter
 def repetition_filter(
-    page: Page,
+    seen: TextView,
     granularity: Literal["line", "paragraph"] | int,
     max_fraction: float,
     count_characters: bool = True,
     ngram_char_ratio: Literal["most_common", "all"] | None = None,
     ignore_case: bool = False,
     cache: dict[Any, Any] | None = None,
-) -> list[Page]:
+) -> bool:
     """Remove a page in which too large a fraction is repeated; every occurrence counts, the first one too.
 
     Args:
-        page: the page; one without text is removed.
+        seen: the view of the text; a page without text is removed.
         granularity: "line", "paragraph", or the n of word n-grams (UAX #29 words that start alphanumeric).
         max_fraction: largest fraction kept.
         count_characters: for lines and paragraphs, weigh them by their characters.
@@ -51,57 +52,64 @@ def repetition_filter(
         ValueError: a granularity of another type, a negative n, an unknown `ngram_char_ratio`, or none for another n.
     """
     del cache
-    text = page[CONTENT]
-    if text == "":
-        return []
+    if seen.text == "":
+        return False
     if ignore_case:
-        text = text.lower()
+        seen = seen.derive("lower", lambda own: view(own.text.lower()))
     if isinstance(granularity, str):
         if granularity not in ("line", "paragraph"):
             raise AssertionError(f"granularity must be 'line', 'paragraph' or an int, got {granularity!r}")
-        return _keep_if(page, _segments_pass(view(text), granularity, max_fraction, count_characters))
+        return _segments_pass(seen, granularity, max_fraction, count_characters)
     if isinstance(granularity, int):
-        return _keep_if(page, _ngrams_pass(view(text), granularity, max_fraction, ngram_char_ratio))
+        return _ngrams_pass(seen, granularity, max_fraction, ngram_char_ratio)
     raise ValueError(f"granularity must be 'line', 'paragraph' or an int, got {granularity!r}")
 
 
-def massive_web_repetition_filters(page: Page, skip_paragraph: bool = False) -> list[Page]:
+@text_filter
+def massive_web_repetition_filters(seen: TextView, skip_paragraph: bool = False, count_first: bool = True) -> bool:
     """Remove a page that one of MassiveText's repetition rules removes (see `MAX_NGRAM_FRACTIONS` and above).
 
     Args:
-        page: the page.
+        seen: the view of the text; a page without text is removed.
         skip_paragraph: leave out the two rules about paragraphs.
+        count_first: count the first occurrence of what is repeated too, as DCLM does; without it only what stood in
+            the text before counts as a duplicate (FineWeb's reading of the paper), except in the rules about the most
+            common n-gram.
     """
-    text = page[CONTENT]
-    if text == "":
-        return []
-    seen = view(text)
+    if seen.text == "":
+        return False
     granularities = ("line",) if skip_paragraph else ("line", "paragraph")
     for count_characters, max_fraction in (
         (False, MAX_DUPLICATE_COUNT_FRACTION),
         (True, MAX_DUPLICATE_CHARACTER_FRACTION),
     ):
         for granularity in granularities:
-            if not _segments_pass(seen, granularity, max_fraction, count_characters):
-                return []
-    for n, max_fraction in MAX_NGRAM_FRACTIONS.items():
-        if not _ngrams_pass(seen, n, max_fraction, None):
-            return []
-    return [page]
+            if not _segments_pass(seen, granularity, max_fraction, count_characters, count_first):
+                return False
+    words = len(seen.words.starts)
+    if words < MOST_COMMON_LENGTHS[0]:
+        return True
+    repeats = seen.repeated_ngrams(ALL_LENGTHS[-1])
+    duplicates = repeats.covered if count_first else repeats.later
+    characters = int(seen.word_offsets[words])
+    return all(
+        not (repeats.most_common[n] if n in MOST_COMMON_LENGTHS else duplicates[n]) / characters > max_fraction
+        for n, max_fraction in MAX_NGRAM_FRACTIONS.items()
+    )
 
 
-def _keep_if(page: Page, passed: bool) -> list[Page]:
-    return [page] if passed else []
-
-
-def _segments_pass(seen: TextView, granularity: str, max_fraction: float, count_characters: bool) -> bool:
+def _segments_pass(
+    seen: TextView, granularity: str, max_fraction: float, count_characters: bool, count_first: bool = True
+) -> bool:
     """Whether the repeated lines or paragraphs stay within the fraction."""
     repeats = seen.repeated_lines if granularity == "line" else seen.repeated_paragraphs
     if repeats.segments <= 1:
         return repeats.segments == 1
     if count_characters:
-        return not repeats.repeated_characters / repeats.characters > max_fraction
-    return not repeats.repeated_segments / repeats.segments > max_fraction
+        counted = repeats.repeated_characters if count_first else repeats.later_characters
+        return not counted / repeats.characters > max_fraction
+    counted = repeats.repeated_segments if count_first else repeats.later_segments
+    return not counted / repeats.segments > max_fraction
 
 
 def _ngrams_pass(seen: TextView, n: int, max_fraction: float, ratio: str | None) -> bool:
@@ -118,10 +126,10 @@ def _ngrams_pass(seen: TextView, n: int, max_fraction: float, ratio: str | None)
             ratio = "all"
         else:
             raise ValueError(f"ngram_char_ratio must be given for n-grams of {n} words")
-    most_common, covered = seen.repeated_ngrams(max(n, ALL_LENGTHS[-1]))
-    if not covered[n]:
+    repeats = seen.repeated_ngrams(max(n, ALL_LENGTHS[-1]))
+    if not repeats.covered[n]:
         return True
     if ratio not in ("most_common", "all"):
         raise ValueError(f"ngram_char_ratio must be 'most_common' or 'all', got {ratio!r}")
-    repeated = most_common[n] if ratio == "most_common" else covered[n]
-    return not int(repeated) / int(seen.word_offsets[words]) > max_fraction
+    repeated = repeats.most_common[n] if ratio == "most_common" else repeats.covered[n]
+    return not repeated / int(seen.word_offsets[words]) > max_fraction

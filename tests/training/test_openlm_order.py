@@ -1,4 +1,4 @@
-"""The measured fixtures of section 6, and batches over real tars."""
+"""OpenLM's order: the measured fixtures of section 6, and batches over real tars."""
 
 import random
 
@@ -7,20 +7,19 @@ import pytest
 
 from corpusmith.errors import InputError
 from corpusmith.io import wds
-from corpusmith.io.wds import ManifestEntry
-from training.loader import (
-    BatchSpec,
+from training.batch import BatchSpec, fix_id, make_batch
+from training.openlm_order import (
     DataExhausted,
     ShardSelection,
     epoch_batches,
-    fix_id,
-    make_batch,
     nominal_steps,
     possible_steps,
     select_shards,
+    shard_expression,
 )
+from training.token_data import TokenShard
 
-FIXTURE = [ManifestEntry(shard=f"{n:08d}", num_sequences=40 if n == 19 else 100) for n in range(20)]
+FIXTURE = [TokenShard(url=f"d/{n:08d}.tar", num_sequences=40 if n == 19 else 100) for n in range(20)]
 ORDER_124 = [3, 16, 10, 14, 9, 7, 5, 8, 18, 2, 1, 0, 11, 17, 6, 13, 4, 19, 12, 15]
 ORDER_125 = [9, 3, 5, 18, 6, 0, 12, 1, 19, 15, 7, 8, 11, 10, 17, 14, 4, 13, 2, 16]
 
@@ -80,13 +79,13 @@ def write_shards(folder, shards: list[list[list[int]]]) -> ShardSelection:
     for number, rows in enumerate(shards):
         name = f"{number:08d}"
         wds.write_wds_shard(f"{folder}/{name}.tar", np.array(rows, dtype=np.uint32))
-        entries.append(ManifestEntry(shard=name, num_sequences=len(rows)))
+        entries.append(TokenShard(url=f"{folder}/{name}.tar", num_sequences=len(rows)))
     return ShardSelection(entries=[entries], next_shards=[len(entries)])
 
 
 def firsts(folder, selection, **spec) -> list[list[int]]:
     spec = BatchSpec(**({"seq_len": 2, "vocab_size": 100} | spec))
-    return [x[:, 0].tolist() for x, _ in epoch_batches([str(folder)], selection, spec, seed=1, epoch=0)]
+    return [batch.x_BT[:, 0].tolist() for batch in epoch_batches(selection, spec, seed=1, epoch=0)]
 
 
 def test_shards_go_to_ranks_then_to_workers_and_each_worker_makes_its_own_batches(tmp_path):
@@ -115,9 +114,10 @@ def test_incomplete_batches_are_dropped_and_no_worker_exceeds_its_share(tmp_path
 def test_targets_are_the_inputs_shifted_by_one(tmp_path):
     selection = write_shards(tmp_path, [[[5, 6, 7], [8, 9, 10]]])
     spec = BatchSpec(seq_len=2, vocab_size=100, batch_size=2)
-    ((x, y),) = epoch_batches([str(tmp_path)], selection, spec, seed=1, epoch=0)
-    assert x.tolist() == [[5, 6], [8, 9]]
-    assert y.tolist() == [[6, 7], [9, 10]]
+    (batch,) = epoch_batches(selection, spec, seed=1, epoch=0)
+    assert batch.x_BT.tolist() == [[5, 6], [8, 9]]
+    assert batch.y_BT.tolist() == [[6, 7], [9, 10]]
+    assert [str(origin) for origin in batch.origins] == [f"{tmp_path}/00000000.tar#0", f"{tmp_path}/00000000.tar#1"]
 
 
 def test_short_sequences_are_skipped_and_said(tmp_path, capsys):
@@ -131,19 +131,20 @@ def test_one_start_is_drawn_per_batch_of_longer_sequences():
     rows = [list(range(10)), list(range(20, 30))]
     starts = set()
     for seed in range(200):
-        x, y = make_batch(rows, spec, random.Random(seed))
+        batch = make_batch(rows, spec, random.Random(seed))
+        x, y = batch.x_BT, batch.y_BT
         assert (x[1] - x[0]).tolist() == [20, 20]
         assert (y - x == 1).all()
         starts.add(int(x[0, 0]))
     assert starts == set(range(8))  # 0 to length - seq_len - 1
-    assert make_batch(rows, spec)[0][0].tolist() == [0, 1]
+    assert make_batch(rows, spec).x_BT[0].tolist() == [0, 1]
 
 
 def test_tokens_are_fixed_up_as_openlm_does():
     assert [fix_id(token, 50432) for token in (-1, -2, 7, "x", None, 1.5)] == [50431, 50430, 7, 0, 0, 0]
     spec = BatchSpec(seq_len=2, vocab_size=50432, batch_size=2)
-    assert make_batch([[1, -1, 2], [3, "<|endoftext|>", 4]], spec)[0].tolist() == [[1, 50431], [3, 0]]
-    assert make_batch([[-1, -2, 2]], spec)[0].tolist() == [[50431, 50430]]
+    assert make_batch([[1, -1, 2], [3, "<|endoftext|>", 4]], spec).x_BT.tolist() == [[1, 50431], [3, 0]]
+    assert make_batch([[-1, -2, 2]], spec).x_BT.tolist() == [[50431, 50430]]
 
 
 def test_ids_beyond_the_vocabulary_and_ragged_batches_are_refused():
@@ -159,8 +160,13 @@ def test_several_sources_are_mixed_until_all_are_exhausted(tmp_path):
     b = write_shards(tmp_path / "b", [[[50 + n, 0, 0] for n in range(3)]])
     both = ShardSelection(entries=a.entries + b.entries, next_shards=[1, 1])
     spec = BatchSpec(seq_len=2, vocab_size=100, batch_size=1)
-    folders = [str(tmp_path / "a"), str(tmp_path / "b")]
-    runs = [[int(x[0, 0]) for x, _ in epoch_batches(folders, both, spec, seed=3, epoch=1)] for _ in range(2)]
+    runs = [[int(batch.x_BT[0, 0]) for batch in epoch_batches(both, spec, seed=3, epoch=1)] for _ in range(2)]
     assert runs[0] == runs[1]
     assert sorted(runs[0]) == [0, 1, 2, 3, 4, 5, 50, 51, 52]
     assert [n for n in runs[0] if n < 50] == [0, 1, 2, 3, 4, 5]
+
+
+def test_shards_of_an_epoch_are_noted_as_openlm_does():
+    shards = [TokenShard(url=f"s3://b/d/{name}.tar", num_sequences=1) for name in "ab"]
+    assert shard_expression(shards) == "s3://b/d/{a,b}.tar"
+    assert shard_expression(shards[:1]) == "s3://b/d/a.tar"

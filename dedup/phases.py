@@ -1,0 +1,47 @@
+"""The phases that every dedup by groups shares: settle the cells, then write the shards again."""
+
+from __future__ import annotations
+
+from corpusmith.run.runner import Runner
+from corpusmith.run.stage import Stage
+from dedup.groups import CellTask, settle_cell
+from dedup.layout import Layout
+from dedup.rewrite import RewriteTask, biggest_groups
+
+
+def cells_to_settle(layout: Layout, there: set[str]) -> list[int]:
+    """The cells of which a file is missing among those that stand."""
+    return [
+        cell
+        for cell in range(layout.cells)
+        if not {layout.verdicts_url(cell), layout.groups_url(cell), layout.biggest_url(cell)} <= there
+    ]
+
+
+def has_units(layout: Layout, there: set[str], shard: int) -> bool:
+    """Whether the units of a shard are spilled already."""
+    return {layout.units_url(shard), layout.own_losers_url(shard)} <= there
+
+
+def settle_cells(stage: Stage, runner: Runner, layout: Layout, cells: list[int], reverse: bool) -> list[str]:
+    """Settle cells; a line for each that failed."""
+    tasks = {f"cell-{cell:05d}": CellTask(layout=layout, cell=cell, reverse=reverse) for cell in cells}
+    return stage.run_units(runner, settle_cell, tasks, label=f"{stage.place.name}: compare", unit="cells")
+
+
+def rewrite_tasks(stage: Stage, layout: Layout, step: str, pending: set[str]) -> dict[str, RewriteTask]:
+    """What the pending shards need to be written again, by name; all cells are settled."""
+    shown = biggest_groups(layout)
+    return {
+        shard.name: RewriteTask(
+            layout=layout,
+            shard=shard,
+            number=number,
+            place=stage.place,
+            identity=stage.units[shard.name],
+            step=step,
+            shown=shown.get(number, ()),
+        )
+        for number, shard in enumerate(stage.inputs)
+        if shard.name in pending
+    }
