@@ -33,10 +33,9 @@ from ray_processing.utils import sources_of
 
 TOKENIZE_MODULES = (
     *SHARD_MODULES,
-    "corpusmith.text.packing",
-    "corpusmith.text.tokenizer",
-    "corpusmith.text.tokenizer_json",
-    "corpusmith.text.tokenizer_ranks",
+    *("corpusmith.text.fast_bpe", "corpusmith.text.gpt_neox", "corpusmith.text.packing", "corpusmith.text.tokenizer"),
+    *("corpusmith.text.tokenizer_common", "corpusmith.text.tokenizer_json", "corpusmith.text.tokenizer_ranks"),
+    "corpusmith.text.tokenizer_sentencepiece",
     "ray_processing.build_log",
     "ray_processing.spilled_rows",
     "ray_processing.tokenize_pages",
@@ -44,7 +43,7 @@ TOKENIZE_MODULES = (
 MIX_MODULES = ("corpusmith.mixture", "ray_processing.deal", "ray_processing.spilled_rows")
 SHUFFLE_MODULES = (
     *("corpusmith.io.mds", "corpusmith.io.mds_values", "corpusmith.io.token_bin", "corpusmith.io.token_parquet"),
-    *("corpusmith.io.token_shards", "corpusmith.io.wds", "ray_processing.cells"),
+    *("corpusmith.io.token_rows", "corpusmith.io.token_shards", "corpusmith.io.wds", "ray_processing.cells"),
 )
 
 

@@ -222,8 +222,7 @@ class _RowSink:
         for document, row in zip(pieces.document_P.tolist(), pieces.row_P.tolist(), strict=True):
             pages[row].append(self._names[document])
         for document in pieces.document_P[pieces.is_end_P].tolist():
-            if self._task.config.pack != "best_fit":  # there a document's end may come before its other pieces
-                del self._names[document]
+            del self._names[document]
         source = self._task.source or self._task.shard.name
         return [group or source for group in groups], pages
 
