@@ -150,12 +150,26 @@ def _batches(shard: ShardRef, config: TokenConfig, counts: Counts, aside: SetAsi
 
 
 def read_documents(shard: ShardRef, content_key: str) -> Iterator[tuple[Record, str | U32Array | None]]:
-    """Each record of a shard with its text, or its token ids where a tar holds those; None where there is neither."""
+    """Each record of a shard with its text, or its token ids where it holds those; None where there is neither."""
     in_tar = shard.name.endswith(TAR_SUFFIX)
     key = CONTENT if in_tar else content_key
     for record in read_tar_records(shard.url, content_key) if in_tar else read_records(shard.url):
-        content = None if record.page is None else record.page.get(key)
-        yield record, content if isinstance(content, str) or (in_tar and isinstance(content, np.ndarray)) else None
+        yield record, None if record.page is None else _content(record.page.get(key))
+
+
+def _content(value: Any) -> str | U32Array | None:
+    """A text, or token ids as an array; None for what is neither."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        try:
+            value = np.array(value) if value else np.empty(0, dtype=np.int64)
+        except (ValueError, TypeError, OverflowError):
+            return None
+    if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind not in "iu":
+        return None
+    fits = not value.size or (int(value.min()) >= 0 and int(value.max()) < 1 << 32)
+    return value.astype(np.uint32) if fits else None
 
 
 def encode_contents(tokenizer: Tokenizer, contents: list[str | U32Array]) -> list[U32Array]:
@@ -175,7 +189,7 @@ def group_of(page: Page, key: str) -> str:
 def _no_text(page: Page, content_key: str) -> str:
     if content_key not in page:
         return f"the page has no key {content_key!r}"
-    return f"the value of {content_key!r} is {type(page[content_key]).__name__}, not a string"
+    return f"the value of {content_key!r} is {type(page[content_key]).__name__}, not a string (nor a list of token ids)"
 
 
 class _RowSink:

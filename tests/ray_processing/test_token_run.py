@@ -416,6 +416,28 @@ def test_a_content_key_that_is_none_of_tars_is_refused(home: pathlib.Path, tmp_p
         open_run(request)
 
 
+@pytest.mark.parametrize("name", ["shard_0.tokenized.parquet", "part_0.tokenized.jsonl"])
+def test_climbmix_is_taken_as_input_by_its_token_ids(home: pathlib.Path, tmp_path: pathlib.Path, name: str) -> None:
+    rows = [
+        {"tokens": [5, 6, 7], "token_count": 3, "cluster_id": 2},
+        {"tokens": [8], "token_count": 1, "cluster_id": 1},
+    ]
+    with open_shard_writer(str(tmp_path / "in" / name)) as writer:
+        for row in rows:
+            writer.write(row)
+    execute(request_for(home, tmp_path, inputs=(str(tmp_path / "in"),), content_key="tokens", pack="document"))
+    assert sorted(rows_of(tmp_path / "tokens")) == [[5, 6, 7, 0], [8, 0]]
+
+
+def test_lists_that_are_no_token_ids_are_set_aside(home: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "in").mkdir()
+    values = ["[1, 2]", "[-1]", "[1.5, 2]", '["a"]', "[[1]]", "[4294967296]", "[]", "[null]"]
+    (tmp_path / "in" / "a.jsonl").write_text("".join(f'{{"t": {value}}}\n' for value in values))
+    _, result = execute(request_for(home, tmp_path, inputs=(str(tmp_path / "in"),), content_key="t", pack="document"))
+    assert result.stages[0].counts().errored == {"tokenize": 6}
+    assert sorted(rows_of(tmp_path / "tokens")) == [[0], [1, 2, 0]]
+
+
 # --- edges -------------------------------------------------------------------------------------------------------
 
 
