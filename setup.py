@@ -15,16 +15,17 @@ MAPPERS = [
     "lxml_html_clean>=0.4",
     "nltk>=3.9",
 ]
+DEDUP = ["datasketch>=2.0"]
 BLOCKS = ["lightgbm>=4.5"]
 EXTRACT = ["justext>=3.0", "lxml_html_clean>=0.4", "trafilatura>=2.0"]
 TRAIN = ["torch>=2.9", "tensorboard>=2.20", "transformers>=5"]
 EVAL = [*TRAIN]
 LM_EVAL = [*EVAL, "lm-eval>=0.4.9"]
 DEV = [
+    *DEDUP,
     *MAPPERS,
     *EXTRACT,
     *TRAIN,
-    "datasketch>=2.0",
     "hypothesis>=6.150",
     "kenlm>=0.3",
     "moto[server]>=5.2",
@@ -83,6 +84,7 @@ setup(
         "xxhash>=3.5",
     ],
     extras_require={
+        "dedup": DEDUP,
         "mappers": MAPPERS,
         "extract": EXTRACT,
         "blocks": [*BLOCKS, *EXTRACT],

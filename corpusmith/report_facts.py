@@ -68,7 +68,8 @@ class StageFacts:
     """One stage over all its records.
 
     `units`: how many it should have (None: not told); `wall_seconds`: from the events, all tries together;
-    `work_seconds`: summed over the shards; bytes are those of the files as stored.
+    `work_seconds`: summed over the shards; bytes are those of the files as stored. `profile`: sums over the shards
+    that were run with `--profile` (seconds, CPU seconds, those of the I/O floor, bytes of content).
     """
 
     name: str
@@ -85,6 +86,7 @@ class StageFacts:
     written: int = 0
     wall_seconds: float | None = None
     work_seconds: float | None = 0.0
+    profile: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
 
@@ -321,6 +323,8 @@ def _merge(stage: StageFacts, record: dict[str, Any]) -> None:
     seconds = as_number(details.get("seconds"))
     known = stage.work_seconds is not None and seconds is not None
     stage.work_seconds = (stage.work_seconds or 0.0) + (seconds or 0.0) if known else None
+    for name, amount in as_dict(details.get("profile")).items():
+        stage.profile[name] = stage.profile.get(name, 0.0) + (as_number(amount) or 0.0)
     lengths = as_dict(details.get("histograms"))
     stage.lengths_in = _add_lengths(stage.lengths_in, lengths.get("tokens_in"))
     stage.lengths_out = _add_lengths(stage.lengths_out, lengths.get("tokens_out"))

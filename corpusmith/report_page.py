@@ -36,6 +36,7 @@ from corpusmith.report_html import (
     tile,
 )
 from corpusmith.report_lineage import Lineage
+from corpusmith.report_profile import profile_section
 from corpusmith.report_results import results_section
 from corpusmith.report_style import STYLE
 from corpusmith.report_values import as_dict
@@ -58,6 +59,7 @@ def render(run: RunFacts, lineage: Lineage | None) -> str:
         ("duplicates", "Duplicates", duplicates_section(run)),
         ("results", "What came of it", results_section(lineage) if lineage is not None else None),
         ("stages", "Stages", _stages_section(run)),
+        ("profile", "Speed", profile_section(run)),
         ("books", "Books", _books_section(run)),
         ("config", "Configuration", _config_section(run)),
     ]

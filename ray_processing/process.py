@@ -18,12 +18,14 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.expdb import reference_path, refuse_foreign_reference
 from corpusmith.io import storage
+from corpusmith.io.shards import ShardRef
 from corpusmith.report import write_report
 from corpusmith.run.ledger import Counts
 from corpusmith.run.progress import say
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from corpusmith.run.runner import add_execution_arguments, execution_from
-from ray_processing.pipeline_config import load_pipeline
+from ray_processing.forecast import check_possible, free_bytes, machine_bytes, make_forecast, tell
+from ray_processing.pipeline_config import Pipeline, load_pipeline
 from ray_processing.stages import plan_stages
 from ray_processing.stats_views import GLOBAL_STATS, write_views
 from ray_processing.utils import (
@@ -57,6 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ignore_failures", action="store_true", help="go on although shards failed")
     parser.add_argument("--keep-stages", action="store_true", help="keep the shards between the stages")
     parser.add_argument("--assets", help="folder of word lists and models, or `sample` for our own small ones")
+    parser.add_argument("--profile", action="store_true", help="measure each shard's I/O floor; the report compares")
+    parser.add_argument("--plan", action="store_true", help="run a sample in this process and forecast; run nothing")
+    parser.add_argument("--plan-fraction", type=float, default=0.1, help="share of the pages to sample (default 0.1)")
     parser.add_argument("--exp-data-dir", default="exp_data", help="folder of the reference JSONs (default exp_data)")
     add_execution_arguments(parser)
     return parser
@@ -79,7 +84,10 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
     reference = reference_path(arguments.exp_data_dir, "untokenized", arguments.readable_name)
     refuse_foreign_reference(reference, dataset_url, arguments.overwrite)
 
-    stages = plan_stages(pipeline, arguments.seed, arguments.assets)
+    if arguments.plan:
+        _plan(arguments, pipeline, shards, base)
+        return
+    stages = plan_stages(pipeline, arguments.seed, arguments.assets, profile=arguments.profile)
     if arguments.assets == SAMPLE:
         say("--assets sample: our own small lists stand in for the real ones; the result is for trying out only")
     place = RunPlace(root=storage.join(base, "run"), output=dataset_url, errors=storage.join(base, "errors"))
@@ -101,6 +109,21 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
     if not result.was_finished or not storage.exists(report):
         write_report(base, arguments.exp_data_dir)
     _tell(result, dataset_url, reference, report)
+
+
+def _plan(arguments: argparse.Namespace, pipeline: Pipeline, shards: list[ShardRef], base: str) -> None:
+    """Forecast the run; InputError where it cannot work."""
+    execution = execution_from(arguments)
+    forecast = make_forecast(
+        pipeline,
+        shards,
+        execution,
+        seed=arguments.seed,
+        fraction=arguments.plan_fraction,
+        assets=arguments.assets,
+    )
+    tell(forecast)
+    check_possible(forecast, arguments.output_dir, execution, free_bytes(base), machine_bytes())
 
 
 def _tell(result: RunResult, dataset_url: str, reference: str, report: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from baselines.assets import resolve_step
 from baselines.core.compiled import LocalStep
@@ -46,23 +47,33 @@ def processed_name(name: str) -> str:
     return f"{shard_stem(name)}_processed.{extension}"
 
 
-def plan_stages(pipeline: Pipeline, seed: int, assets: str | None = None) -> list[StagePlan]:
+def plan_stages(pipeline: Pipeline, seed: int, assets: str | None = None, *, profile: bool = False) -> list[StagePlan]:
     """The stages of a pipeline, in order; `assets`: a folder of lists and models, or `sample`.
+
+    `profile`: measure the I/O floor of each shard of local steps too, which decides nothing.
 
     Raises InputError where a list or model is missing.
     """
-    plans: list[StagePlan] = []
+    return [
+        _plan_global(run) if isinstance(run, GlobalCall) else plan_local(run, seed, assets, profile=profile)
+        for run in local_runs(pipeline)
+    ]
+
+
+def local_runs(pipeline: Pipeline) -> list[tuple[LocalStep, ...] | GlobalCall]:
+    """The steps of each stage: a run of local ones, or one global step."""
+    runs: list[tuple[LocalStep, ...] | GlobalCall] = []
     local: list[LocalStep] = []
     for step in (*pipeline.steps, Commit(index=-1)):
         if isinstance(step, LocalStep):
             local.append(step)
             continue
         if local:
-            plans.append(plan_local(tuple(local), seed, assets))
+            runs.append(tuple(local))
             local = []
         if isinstance(step, GlobalCall):
-            plans.append(_plan_global(step))
-    return plans
+            runs.append(step)
+    return runs
 
 
 def _plan_global(step: GlobalCall) -> StagePlan:
@@ -80,7 +91,7 @@ def _step_code(step: LocalStep) -> Tree:
     return {"code": code_versions([load_mapper_function(step.func).__module__])}
 
 
-def _find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple[LocalStep, ...], dict[str, str]]:
+def find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple[LocalStep, ...], dict[str, str]]:
     """The steps as they run, with the content hashes of the files that they use by the names that the YAML knows."""
     found = [resolve_step(step.func, step.arguments, assets, f"step {step.key}") for step in steps]
     running = tuple(replace(step, arguments=own.arguments) for step, own in zip(steps, found, strict=True))
@@ -92,9 +103,11 @@ def _find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple
     return running, hashes
 
 
-def plan_local(steps: tuple[LocalStep, ...], seed: int, assets: str | None = None) -> StagePlan:
+def plan_local(
+    steps: tuple[LocalStep, ...], seed: int, assets: str | None = None, *, profile: bool = False
+) -> StagePlan:
     """The stage of a run of local steps; `assets` as in `plan_stages`."""
-    running, hashes = _find_files(steps, assets)
+    running, hashes = find_files(steps, assets)
     fingerprint: Tree = {f"steps[{step.index}]": {**step.to_json(), **_step_code(step)} for step in steps}
     fingerprint["assets"] = {**asset_hashes([step.arguments for step in steps]), **hashes}
     fingerprint["code"] = {**code_versions(LOCAL_MODULES), "unicode": UNICODE_VERSION}
@@ -110,6 +123,7 @@ def plan_local(steps: tuple[LocalStep, ...], seed: int, assets: str | None = Non
                 output=names[unit],
                 steps=running,
                 seed=seed,
+                profile=profile,
             )
             for unit in stage.pending()
         }
@@ -119,9 +133,22 @@ def plan_local(steps: tuple[LocalStep, ...], seed: int, assets: str | None = Non
             tasks,
             label=f"{stage.place.name} ({len(steps)} steps)",
             set_up="corpusmith.text.segment:warm_kernels",
+            actors=_actors(running),
         )
 
     return StagePlan(name=LOCAL_STAGE, fingerprint=fingerprint, work=work)
+
+
+def _actors(steps: tuple[LocalStep, ...]) -> Literal["cpu", "gpu"] | None:
+    """Whether a step's model should stay on an actor, and whether any of these can use a GPU."""
+    heavy = [
+        step
+        for step in steps
+        if "." not in step.func and getattr(load_mapper_function(step.func), "runs_on_actors", False)
+    ]
+    if not heavy:
+        return None
+    return "cpu" if all(step.arguments.get("device") == "cpu" for step in heavy) else "gpu"
 
 
 def _output_names(shards: list[ShardRef]) -> dict[str, str]:

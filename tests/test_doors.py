@@ -89,7 +89,7 @@ FLAGS = {
     "common-crawl": set(),
     "process": EXECUTION
     | {"--config_path", "--exp-data-dir", "--ignore_failures", "--keep-stages", "--num_shards", "--output_dir"}
-    | {"--assets"}
+    | {"--assets", "--plan", "--plan-fraction", "--profile"}
     | {"--overwrite", "--raw_data_dirpath", "--readable_name", "--seed", "--shard_list_file", "--shard_list_filters"}
     | {"--source_name", "--source_ref_paths", "--workers"},
     "dedup bff": EXECUTION

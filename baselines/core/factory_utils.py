@@ -62,9 +62,18 @@ def text_filter(predicate: Callable[..., bool]) -> Callable[..., list[Page]]:
     filter_by_text.__signature__ = inspect.Signature(shown, return_annotation="list[Page]")  # type: ignore[attr-defined]
     hints = {name: hint for name, hint in hints.items() if name != first.name}
     filter_by_text.__annotations__ = {**hints, "page": Page, "return": list[Page]}
-    del filter_by_text.__wrapped__  # type: ignore[attr-defined]
+    del filter_by_text.__wrapped__
     filter_by_text.predicate = predicate  # type: ignore[attr-defined]
     return read_only(filter_by_text)
+
+
+def runs_on_actors(func: F) -> F:
+    """Mark a factory whose mapper holds a large model: Ray actors keep it from shard to shard, and may have a GPU.
+
+    Such a factory has the argument `device`; unless that is "cpu" an actor asks for a GPU where the cluster has any.
+    """
+    func.runs_on_actors = True  # type: ignore[attr-defined]
+    return func
 
 
 def forwards_keywords(choose: Callable[[Mapping[str, Any]], Iterable[Callable[..., Any]]]) -> Callable[[F], F]:

@@ -10,10 +10,13 @@ _ARXIV = "baselines.mappers.arxiv_modifiers"
 _CODE = "baselines.mappers.code_modifiers"
 _HTML = "baselines.mappers.html_modifiers"
 _LINES = "baselines.mappers.line_modifiers"
+_LINE_QUALITY = "baselines.mappers.filters.line_quality_filters"
+_PII = "baselines.mappers.pii_modifiers"
 _URLS = "baselines.mappers.url_modifiers"
 _ENRICHERS = "baselines.mappers.enrichers.enrichers"
 _LANGUAGE_ID = "baselines.mappers.enrichers.language_id_enrichers"
 _FASTTEXT_QUALITY = "baselines.mappers.enrichers.quality_prediction_enrichers_calc_fasttext"
+_HUGGINGFACE = "baselines.mappers.enrichers.huggingface_classifiers"
 _KENLM = "baselines.mappers.enrichers.quality_prediction_enrichers_kenlm_model"
 _CORE_UTILS = "baselines.mappers.core_utils"
 _AGGREGATORS = "baselines.aggregators"
@@ -82,6 +85,8 @@ MAPPERS: dict[str, str] = {
         "uppercase_ratio_line_modifier",
         "word_length_modifier",
     ),
+    **_functions(_LINE_QUALITY, "fineweb_quality_filter"),
+    **_functions(_PII, "pii_masking_modifier"),
     **_functions(
         _URLS,
         "url_removal_modifier",
@@ -89,6 +94,7 @@ MAPPERS: dict[str, str] = {
     **_functions(_ENRICHERS, "line_counter", "line_counter_enricher", "word_counter_enricher"),
     **_functions(_LANGUAGE_ID, "detect_lang_paragraph_enricher", "detect_lang_whole_page_enricher"),
     **_functions(_FASTTEXT_QUALITY, "classify_fasttext_hq_prob_enricher"),
+    **_functions(_HUGGINGFACE, "classify_huggingface_enricher"),
     **_functions(_KENLM, "ken_lm_perplexity_enricher"),
     **_functions(
         _CORE_UTILS,

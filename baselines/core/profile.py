@@ -1,4 +1,4 @@
-"""What a stage's shards cost without its steps: the I/O floor, for `corpusmith process --profile`."""
+"""What a stage's shards cost without its steps: the I/O floor, for `corpusmith process --profile` and benchmarks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,29 @@ from corpusmith.io import storage
 from corpusmith.io.shards import open_shard_writer, read_records
 
 
-def measure_floor(url: str, folder: str) -> None:
-    """Read, decompress, parse, serialise, compress and write the pages of a shard, and nothing else."""
-    with open_shard_writer(storage.join(folder, storage.basename(url))) as writer:
+def measure_floor(url: str, output: str) -> int:
+    """Read, decompress, parse, serialise, compress and write the pages of a shard, and nothing else.
+
+    Returns the bytes of its lines.
+    """
+    size = 0
+    with open_shard_writer(output) as writer:
         for record in read_records(url):
+            size += len(record.raw)
             if record.page is not None:
                 writer.write(record.page)
+    return size
 
 
-def profile_of(url: str, cpu_seconds: float) -> dict[str, Any]:
-    """CPU seconds that a shard took, and those of its floor on the same worker."""
+def profile_of(url: str, seconds: float, cpu_seconds: float) -> dict[str, Any]:
+    """What a shard took, and what its floor takes on the same worker."""
     with tempfile.TemporaryDirectory() as folder:
-        started = time.process_time()
-        measure_floor(url, folder)
-        return {"cpu_seconds": cpu_seconds, "floor_cpu_seconds": time.process_time() - started}
+        started, cpu_started = time.perf_counter(), time.process_time()
+        size = measure_floor(url, storage.join(folder, storage.basename(url)))
+        return {
+            "content_bytes": size,
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "floor_seconds": time.perf_counter() - started,
+            "floor_cpu_seconds": time.process_time() - cpu_started,
+        }

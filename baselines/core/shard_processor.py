@@ -312,11 +312,12 @@ def process_shard(task: LocalTask) -> None:
         for record in read_records(task.shard.url):
             processor.process(record)
         processor.finish()
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     details = processor.details()
-    if task.profile:
-        details["profile"] = profile_of(task.shard.url, time.process_time() - cpu_started)
     details["bytes_in"] = task.shard.bytes
-    details["seconds"] = time.perf_counter() - started
+    details["seconds"] = seconds
+    if task.profile:
+        details["profile"] = profile_of(task.shard.url, seconds, cpu_seconds)
     output = OutputFile(name=task.output, bytes=writer.bytes, checksum=writer.checksum, records=writer.records)
     task.place.write_record(
         ShardRecord(

@@ -22,6 +22,7 @@ from baselines.mappers.filters.content_filters import (
     word_length_filter,
     word_removal_ratio_filter,
 )
+from baselines.mappers.filters.line_quality_filters import fineweb_quality_filter
 from baselines.mappers.filters.metadata_filters import (
     language_filter,
     quality_filter,
@@ -56,6 +57,7 @@ from baselines.mappers.modifiers import (
     within_page_dedup,
     word_length_modifier,
 )
+from baselines.mappers.pii_modifiers import pii_masking_modifier
 
 __all__ = [
     "alphabetic_characters_to_tokens_filter",
@@ -69,6 +71,7 @@ __all__ = [
     "citation_removal_modifier",
     "counter_line_modifier",
     "ellipsis_count_filter",
+    "fineweb_quality_filter",
     "github_extension_filter",
     "html_content_extraction_modifier",
     "join_lines_modifier",
@@ -83,6 +86,7 @@ __all__ = [
     "newline_removal_modifier",
     "numeric_ratio_line_modifier",
     "page_length_filter",
+    "pii_masking_modifier",
     "punctuation_line_modifier",
     "quality_filter",
     "random_sampling_filter",

@@ -35,6 +35,9 @@ def cause_of(failure: Exception) -> Cause:
         return "memory"
     if isinstance(failure, exceptions.WorkerCrashedError):
         return "worker"
+    if isinstance(failure, exceptions.RayActorError):
+        # the death of an actor tells its reason in words only
+        return "memory" if "memory" in str(failure).lower() else "worker"
     if isinstance(failure, exceptions.NodeDiedError | exceptions.LocalRayletDiedError | exceptions.ObjectLostError):
         return "node"
     return "other"

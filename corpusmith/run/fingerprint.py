@@ -20,6 +20,8 @@ from corpusmith.io.shards import ShardRef, file_checksum
 
 Tree = dict[str, Any]
 
+# A folder that holds this file is a saved model of Hugging Face.
+SAVED_MODEL = "config.json"
 SHARD_MODULES = (
     "corpusmith.io.compression",
     "corpusmith.io.parquet",
@@ -41,7 +43,7 @@ def code_versions(modules: Iterable[str]) -> dict[str, int]:
 def asset_hashes(arguments: Any) -> dict[str, str]:
     """What changes with the files of the user's that a step's arguments name: any string that is a path or on S3.
 
-    A local file's content hash; size and etag of an object.
+    A local file's content hash, that of all files of a saved model's folder; size and etag of an object.
     """
     found: dict[str, str] = {}
     pending = [arguments]
@@ -53,6 +55,9 @@ def asset_hashes(arguments: Any) -> dict[str, str]:
             pending.extend(value)
         elif isinstance(value, str) and len(value) < 4096 and "\0" not in value and os.path.isfile(value):
             found[value] = file_checksum(value)
+        elif isinstance(value, str) and "\0" not in value and os.path.isfile(os.path.join(value, SAVED_MODEL)):
+            files = [info.url for info in storage.list_files(value)]
+            found[value] = digest([[storage.relative(url, value), file_checksum(url)] for url in files])
         elif isinstance(value, str) and value.startswith("s3://") and storage.exists(value):
             info = storage.stat(value)
             found[value] = f"{info.size}:{info.etag}"

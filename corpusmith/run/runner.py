@@ -27,12 +27,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from corpusmith import house
 from corpusmith.errors import InputError, missing_package
 from corpusmith.run import worker
 from corpusmith.run.attempts import Attempt, Poison, cause_of, plan_batches
+from corpusmith.run.hands import Actors, Tasks
 from corpusmith.run.progress import say, track
 
 T = TypeVar("T")
@@ -233,6 +234,7 @@ class Runner:
         record_seconds: float | None = None,
         avoid: Mapping[str, Mapping[int, str]] | None = None,
         on_poison: Callable[[Poison], None] | None = None,
+        actors: Literal["cpu", "gpu"] | None = None,
     ) -> Generator[Outcome[R], None, None]:
         """Run `function` once per task and yield outcomes as they arrive; their order means nothing.
 
@@ -241,8 +243,9 @@ class Runner:
         task. `nodes`: the node on which each task should run, where that matters; another takes it only where that one
         is gone, and such a task should be given a size that keeps it alone. `record_seconds`: CPU time after which a
         record ends its worker and is poison; every try is watched then. `avoid`: records known to be poison, and why;
-        `on_poison` is told of each that is found. Closing the iterator, or an interrupt, cancels what is under way
-        (what had to be killed for that may leave temporary files:
+        `on_poison` is told of each that is found. `actors`: run on Ray actors that keep what they have loaded from task
+        to task; with "gpu" each has a GPU where the cluster has any. Closing the iterator, or an interrupt, cancels
+        what is under way (what had to be killed for that may leave temporary files:
         `storage.remove_leftovers`).
         """
         if not tasks:
@@ -250,7 +253,7 @@ class Runner:
         self._start()
         import ray
 
-        run: Any = ray.remote(max_retries=0)(worker.run_batch)
+        hands: Tasks | Actors = Tasks() if actors is None else Actors(gpus=actors == "gpu")
         folder = os.getcwd()
         self._refresh_limit()
         planned = plan_batches(sizes or [None] * len(tasks), self._parallel)
@@ -259,18 +262,19 @@ class Runner:
         flight = _Flight(waiting=deque(planned), record_seconds=record_seconds)
         flight.avoid = {url: dict(records) for url, records in (avoid or {}).items()}
         flight.on_poison = on_poison or flight.on_poison
-        with track(len(tasks), label, unit) as progress, self._cancelling(flight):
+        with track(len(tasks), label, unit) as progress, self._cancelling(flight, hands):
             while flight.waiting or flight.flying:
                 self._refresh_limit()
-                while flight.waiting and len(flight.flying) < self._limit:
+                while flight.waiting and hands.room(len(flight.flying), self._limit, self._parallel):
                     attempt = flight.waiting.popleft()
                     batch = [tasks[index] for index in attempt.indices]
                     node = nodes[attempt.indices[0]] if nodes is not None and len(attempt.indices) == 1 else None
-                    remote = run.options(**self._resources(attempt), **_affinity(node))
-                    flight.flying[remote.remote(function, batch, set_up, folder, flight.watch(attempt))] = attempt
+                    resources = {**self._resources(attempt), **_affinity(node)}
+                    reference = hands.give(resources, function, batch, set_up, folder, flight.watch(attempt))
+                    flight.flying[reference] = attempt
                 done, _ = ray.wait(list(flight.flying), num_returns=1, timeout=RESOURCES_SECONDS)
                 for reference in done:
-                    for outcome in self._landed(flight, reference, lambda index: name(tasks[index])):
+                    for outcome in self._landed(flight, hands, reference, lambda index: name(tasks[index])):
                         progress.advance()
                         yield outcome
 
@@ -381,7 +385,9 @@ class Runner:
 
     # --- what comes back -------------------------------------------------------------------------------------
 
-    def _landed(self, flight: _Flight, reference: Any, name: Callable[[int], str]) -> list[Outcome[Any]]:
+    def _landed(
+        self, flight: _Flight, hands: Tasks | Actors, reference: Any, name: Callable[[int], str]
+    ) -> list[Outcome[Any]]:
         """The outcomes of a finished attempt; where its worker died what follows waits instead."""
         import ray
 
@@ -389,6 +395,7 @@ class Runner:
         try:
             results = ray.get(reference)
         except ray.exceptions.RayError as failure:
+            hands.take_back(reference, alive=False)
             cause = cause_of(failure)
             note = self._take_note(attempt)
             poison = attempt.poison(cause, note)
@@ -402,6 +409,7 @@ class Runner:
             (index,) = attempt.indices
             error, death = attempt.explain(cause, says, note), attempt.death(says, note)
             return [Outcome(name=name(index), index=index, error=error, tries=attempt.tries, death=death)]
+        hands.take_back(reference, alive=True)
         return [
             Outcome(name=name(index), index=index, value=value, error=error, traceback=trace, tries=attempt.tries)
             for index, (value, error, trace) in zip(attempt.indices, results, strict=True)
@@ -438,16 +446,21 @@ class Runner:
     # --- the end before the end ------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _cancelling(self, flight: _Flight) -> Iterator[None]:
-        """Cancel what still flies when the block ends early: gently, so that writers remove their files, then hard."""
+    def _cancelling(self, flight: _Flight, hands: Tasks | Actors) -> Iterator[None]:
+        """Cancel what still flies when the block ends early: gently, so that writers remove their files, then hard.
+
+        Actors end with the block in any case; they cannot be cancelled gently.
+        """
         try:
             yield
         except BaseException:
             import ray
 
-            with contextlib.suppress(ray.exceptions.RayError):
-                self._cancel(flight)
+            if not hands.end():
+                with contextlib.suppress(ray.exceptions.RayError):
+                    self._cancel(flight)
             raise
+        hands.end()
 
     def _cancel(self, flight: _Flight) -> None:
         import ray

@@ -19,7 +19,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from corpusmith.errors import BalanceError, RunFailed
 from corpusmith.io import storage
@@ -261,13 +261,14 @@ class Stage:
         nodes: Mapping[str, str] | None = None,
         on_value: Callable[[str, Any], None] | None = None,
         record_seconds: float | None = None,
+        actors: Literal["cpu", "gpu"] | None = None,
     ) -> list[str]:
         """Run `function(task)` for each unit; returns a line for each unit that failed, sorted by unit.
 
-        `sizes` (default: those of the input shards) and `nodes` as in `Runner.map`, by unit; `on_value(unit, value)`
-        gets what the function returned. `record_seconds`: CPU time that a record may take before it is set aside.
-        Records found poison are remembered in the stage's folder (`poison.json`), and avoided when the run is
-        continued.
+        `sizes` (default: those of the input shards) and `nodes` as in `Runner.map`, by unit, and so is `actors`;
+        `on_value(unit, value)` gets what the function returned. `record_seconds`: CPU time that a record may take
+        before it is set aside. Records found poison are remembered in the stage's folder (`poison.json`), and avoided
+        when the run is continued.
         """
         names = sorted(tasks)
         poison = self.poison()
@@ -287,6 +288,7 @@ class Stage:
             record_seconds=record_seconds,
             avoid=poison,
             on_poison=lambda found: self._write_poison(poison, found),
+            actors=actors,
         )
         failures: list[tuple[str, str]] = []
         try:

@@ -251,7 +251,8 @@ def select_alike(points: U32Array, starts: I32Array, ends: I32Array, selected: I
 
 @kernel(U32_IN, I32_IN, I32_IN, I64_OUT)
 def repeated_spans(points: U32Array, starts: I32Array, ends: I32Array, totals: I64Array) -> int:
-    """Fill (spans that occur more than once, their characters, all characters; I64); every occurrence counts.
+    """Fill five totals (I64): spans that occur more than once, their characters, all characters, and the first two
+    once more without the first occurrence of each span.
 
     Spans are compared by a glance at their ends first, and only those that are not alone with it are read as a whole.
     Returns the first total.
@@ -270,15 +271,24 @@ def repeated_spans(points: U32Array, starts: I32Array, ends: I32Array, totals: I
     counts = np.zeros(number_spans(points, some_starts, some_ends, ids), dtype=np.int32)
     for k in range(count):
         counts[ids[k]] += 1
+    highest = np.int32(-1)
     for k in range(count):
+        # names are numbered by first occurrence, so one that is not new is no higher than those before
+        is_later = ids[k] <= highest
+        highest = max(highest, ids[k])
         if counts[ids[k]] > 1:
+            length = some_ends[k] - some_starts[k]
             totals[0] += 1
-            totals[1] += some_ends[k] - some_starts[k]
-    return totals[0]
+            totals[1] += length
+            totals[3] += is_later
+            totals[4] += is_later * length
+    return int(totals[0])
 
 
-@kernel(I32_IN, I64_IN, I64_IN.dtype, I64_OUT, I64_OUT)
-def repeated_ngrams(ids: I32Array, offsets: I64Array, longest: int, common: I64Array, covered: I64Array) -> int:
+@kernel(I32_IN, I64_IN, I64_IN.dtype, I64_OUT, I64_OUT, I64_OUT)
+def repeated_ngrams(
+    ids: I32Array, offsets: I64Array, longest: int, common: I64Array, covered: I64Array, later: I64Array
+) -> int:
     """Measure what repeats, for each n from 1 to `longest`, over words given by identity.
 
     Args:
@@ -288,6 +298,7 @@ def repeated_ngrams(ids: I32Array, offsets: I64Array, longest: int, common: I64A
         common: filled (I64, `longest` + 1 zeros, indexed by n) with the characters of the most common n-gram times its
             count (the longest of the most common ones); 0 where no n-gram occurs twice.
         covered: filled likewise with the characters of the words under any n-gram that occurs more than once.
+        later: filled likewise with those under any n-gram that occurred before.
 
     Returns:
         The largest n of which an n-gram repeats, 0 for none.
@@ -310,11 +321,14 @@ def repeated_ngrams(ids: I32Array, offsets: I64Array, longest: int, common: I64A
         mask = np.uint64(size - 1)
         slots[:size] = -1
         best_count, best_length = 1, np.int64(0)
-        total = np.int64(0)
-        reached = distinct = remaining = 0
+        total = later_total = np.int64(0)
+        reached = later_reached = distinct = remaining = 0
+        highest = np.int32(-1)
         for j in range(active):
             name = names[j]
             count = counts[name]
+            is_later = name <= highest
+            highest = max(highest, name)
             if count < 2:
                 continue
             place = places[j]
@@ -324,6 +338,9 @@ def repeated_ngrams(ids: I32Array, offsets: I64Array, longest: int, common: I64A
                 best_count, best_length = count, length
             total += end - offsets[max(place, reached)]
             reached = place + n
+            if is_later:
+                later_total += end - offsets[max(place, later_reached)]
+                later_reached = place + n
             # an (n+1)-gram can repeat only where both of its n-grams do; it is named by the pair of their names
             if j + 1 == active or places[j + 1] != place + 1 or counts[names[j + 1]] < 2:
                 continue
@@ -346,6 +363,7 @@ def repeated_ngrams(ids: I32Array, offsets: I64Array, longest: int, common: I64A
             return n - 1
         common[n] = best_count * best_length
         covered[n] = total
+        later[n] = later_total
         active = remaining
         counts, next_counts = next_counts, counts
     return longest

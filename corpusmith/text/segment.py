@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from corpusmith.text.character_table import ALNUM, character_table, flag_table
+from corpusmith.text.character_table import ALNUM, character_table, flag_table, line_flag_table
 from corpusmith.text.word_break_table import UNICODE_VERSION
 
 if TYPE_CHECKING:
@@ -56,19 +56,33 @@ class Spans(NamedTuple):
 
 
 class Repeats(NamedTuple):
-    """Segments that occur more than once (each occurrence counted), their characters, all segments, all characters."""
+    """Segments that occur more than once (each occurrence counted), their characters, all segments, all characters.
+
+    The `later` ones are those that occurred before: the repeated ones without the first occurrence of each.
+    """
 
     repeated_segments: int
     repeated_characters: int
     segments: int
     characters: int
+    later_segments: int
+    later_characters: int
+
+
+class NgramRepeats(NamedTuple):
+    """Characters in repeated n-grams of words, each a list by n (see `hashing.repeated_ngrams`)."""
+
+    most_common: list[int]
+    covered: list[int]
+    later: list[int]
 
 
 class LineTable(NamedTuple):
     """Columns about the lines of `text.split("\n")`, one entry (I32) for each line.
 
     `starts` and `ends`: offsets; `words`: of `str.split`; `upper` and `digits`: characters of which `isupper` and
-    `isdigit` hold; `starts_with_number`: 1 if the first alphanumeric character or underscore is a decimal digit.
+    `isdigit` hold; `starts_with_number`: 1 if the first alphanumeric character or underscore is a decimal digit;
+    `case_twins`: characters beyond ASCII that `re.IGNORECASE` takes for ASCII letters.
     """
 
     starts: I32Array
@@ -77,6 +91,7 @@ class LineTable(NamedTuple):
     upper: I32Array
     digits: I32Array
     starts_with_number: I32Array
+    case_twins: I32Array
 
 
 @cache
@@ -195,7 +210,7 @@ class TextView:
     @cached_property
     def line_table(self) -> LineTable:
         """What is known of each line of `text.split("\n")`."""
-        rows = _survey_kernels().line_table(self.points, character_table(), self.text.count("\n") + 1)
+        rows = _survey_kernels().line_table(self.points, line_flag_table(), self.text.count("\n") + 1)
         return LineTable(*rows)
 
     @cached_property
@@ -225,14 +240,21 @@ class TextView:
         """What repeats among `paragraphs`."""
         return self._repeats(self.paragraphs)
 
-    def repeated_ngrams(self, longest: int) -> tuple[I64Array, I64Array]:
-        """Characters in repeated n-grams of `words`, for n from 1 to `longest` (see `hashing.repeated_ngrams`)."""
+    def repeated_ngrams(self, longest: int) -> NgramRepeats:
+        """Characters in repeated n-grams of `words`, for n from 1 to `longest`."""
         return self.derive(("repeated_ngrams", longest), lambda v: v._repeated_ngrams(longest))
 
-    def _repeated_ngrams(self, longest: int) -> tuple[I64Array, I64Array]:
-        common, covered = np.zeros(longest + 1, dtype=np.int64), np.zeros(longest + 1, dtype=np.int64)
-        _hash_kernels().repeated_ngrams(self.word_ids, self.word_offsets, longest, common, covered)
-        return common, covered
+    def _repeated_ngrams(self, longest: int) -> NgramRepeats:
+        amounts = np.zeros((3, longest + 1), dtype=np.int64)
+        _hash_kernels().repeated_ngrams(self.word_ids, self.word_offsets, longest, *amounts)
+        return NgramRepeats(*amounts.tolist())
+
+    @cached_property
+    def later_line_characters(self) -> int:
+        """Characters of the lines of `line_table` that are not blank and stood in the text before, unstripped."""
+        table = self.line_table
+        spans = Spans(*(column[table.words > 0] for column in (table.starts, table.ends)))
+        return self._repeats(spans).later_characters
 
     def count_listed(self, words: tuple[str, ...], wanted: int = MAX_COUNT) -> list[int]:
         """How often each of the given words is a white-space word of the text, ASCII case ignored.
@@ -295,10 +317,10 @@ class TextView:
         return counts[0], counts[1], counts[2], counts[3]
 
     def _repeats(self, spans: Spans) -> Repeats:
-        totals = np.zeros(3, dtype=np.int64)
+        totals = np.zeros(5, dtype=np.int64)
         _hash_kernels().repeated_spans(self.points, *spans, totals)
-        segments, repeated, characters = totals.tolist()
-        return Repeats(segments, repeated, len(spans.starts), characters)
+        repeated, repeated_characters, characters, later, later_characters = totals.tolist()
+        return Repeats(repeated, repeated_characters, len(spans.starts), characters, later, later_characters)
 
 
 @cache

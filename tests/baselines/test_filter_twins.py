@@ -31,6 +31,8 @@ PIECES = [
     "\u2003",
     "日本",
     "é",
+    "a line that goes on and ends.",
+    "。",
 ]
 TEXTS = st.one_of(
     st.lists(st.sampled_from(PIECES), max_size=40).map(" ".join),
@@ -76,6 +78,21 @@ def drops_by_alnum(text: str) -> bool:
     return text == "" or sum(character.isalnum() for character in text) / len(text) < 0.25
 
 
+def drops_by_lines(text: str) -> bool:
+    """FineWeb's rules: punctuation at the ends of lines, short lines, repeated lines, line feeds a word."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    if not lines:
+        return True
+    later = [line for index, line in enumerate(lines) if line in lines[:index]]
+    feeds = text.count("\n")
+    return (
+        sum(line.endswith((".", "?", "!", "。")) for line in lines) / len(lines) < 0.2
+        or sum(len(line) <= 9 for line in lines) / len(lines) > 0.5
+        or sum(map(len, later)) / (len(text) - feeds) > 0.1
+        or feeds / len(text.split()) > 0.4
+    )
+
+
 @pytest.mark.parametrize(
     ("step", "drops"),
     [
@@ -86,6 +103,17 @@ def drops_by_alnum(text: str) -> bool:
         ({"func": "stop_word_filter"}, drops_by_stop_words),
         ({"func": "word_length_filter", "max_length": 3}, drops_by_word_length),
         ({"func": "alphanumeric_char_ratio_filter"}, drops_by_alnum),
+        (
+            {
+                "func": "fineweb_quality_filter",
+                "line_punct_thr": 0.2,
+                "short_line_thr": 0.5,
+                "short_line_length": 9,
+                "char_duplicates_ratio": 0.1,
+                "new_line_ratio": 0.4,
+            },
+            drops_by_lines,
+        ),
     ],
 )
 def test_filter_equals_its_plain_twin(step: dict[str, object], drops: Callable[[str], bool]) -> None:

@@ -194,3 +194,25 @@ def test_filters_equal_their_plain_twins(text: str, max_fraction: float) -> None
         for granularity in ("line", "paragraph")
     ) and all(plain_keeps(text, n, limit) for n, limit in RULES)
     assert bool(massive_web_repetition_filters(page)) is kept_by_all
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        # four of eleven lines are equal: 0.36 with the first one, 0.27 without, and few characters either way
+        ("\n".join(["aa"] * 4 + [f"{chr(99 + i)}word{i} other{i} third{i}" for i in range(7)]), True),
+        ("\n".join(["aa"] * 7 + [f"{chr(99 + i)}word{i} other{i} third{i}" for i in range(7)]), False),
+        # six words twice, in a page of words that occur once: 12 of 60 words with the first, 6 without
+        (
+            " ".join(
+                ["ba bb bc bd be bf"] * 2
+                + [f"c{chr(97 + i)}" for i in range(26)]
+                + [f"d{chr(97 + i)}" for i in range(22)]
+            ),
+            True,
+        ),
+    ],
+)
+def test_without_the_first_occurrence_less_is_a_duplicate(text: str, kept: bool) -> None:
+    assert massive_web_repetition_filters({"text": text}) == []
+    assert bool(massive_web_repetition_filters({"text": text}, count_first=False)) is kept

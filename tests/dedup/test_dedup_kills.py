@@ -1,4 +1,4 @@
-"""`corpusmith dedup exact` and `minhash`: equal bytes for 1, 2 and 4 workers and after kill -9 of worker and driver."""
+"""`corpusmith dedup exact|minhash`: the same bytes for 1, 2 and 4 workers and after kill -9 of worker and driver."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
+from corpusmith.cli import main
 from corpusmith.io.shards import list_shards, read_shard
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
 from corpusmith.run.runner import Execution
@@ -129,3 +130,51 @@ def test_planted_pairs_share_a_band_as_often_as_the_s_curve_says(
     expected, variance = sum(probabilities), sum(p * (1 - p) for p in probabilities)
     assert len(probabilities) == 360
     assert abs(found - expected) < 3.5 * math.sqrt(variance)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("runner")
+def test_minhash_dedup_is_a_step_of_a_yaml(tmp_path: pathlib.Path) -> None:
+    long = " ".join(f"word{number}" for number in range(100))
+    pages = [{"text": long, "score": 1}, {"text": f"{long} more", "score": 2}, {"text": "another page", "score": 3}]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_bytes(b"\n".join(map(orjson.dumps, pages)))
+    step = "{func: minhash_dedup, bands: 20, rows: 5, selection_key: score, selection_reverse: true, content_key: text}"
+    (tmp_path / "near.yaml").write_text(f"- source: cc\n  steps:\n    - {step}\n")
+    flags = ["--raw_data_dirpath", str(tmp_path / "in"), "--config_path", str(tmp_path / "near.yaml")]
+    flags += ["--output_dir", str(tmp_path / "out"), "--readable_name", "near", "--exp-data-dir", str(tmp_path / "db")]
+    assert main(["process", *flags]) == 0
+    base = tmp_path / "out" / "near"
+    assert list(read_shard(str(base / "processed_data" / "a.jsonl"))) == pages[1:]
+    assert 'id="duplicates"' in (base / "report.html").read_text()
+    (row,) = map(orjson.loads, (base / "stats" / "a_stats.jsonl").read_bytes().splitlines())
+    assert row == {"name": "minhash_dedup", "content_key": "text", "pages_in": 3, "pages_out": 2}
+
+
+def test_the_plan_is_printed_and_nothing_is_run(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_bytes(b"".join(orjson.dumps({"text": f"page {n}"}) + b"\n" for n in range(700)))
+    flags = ["--input", str(tmp_path / "in"), "--output_dir", str(tmp_path / "out"), "--readable_name", "x", "--plan"]
+    assert main(["dedup", "minhash", *flags, "--num_cpus", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "about 700 pages with 9,800 bands in 1 shards" in said
+    assert " for 3\n" in said
+    assert main(["dedup", "exact", *flags]) == 0
+    assert "about 700 pages with 700 units" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_arguments_that_do_not_fit_end_with_exit_code_two(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_bytes(b'{"text": "x"}\n')
+    flags = ["--input", str(tmp_path / "in"), "--output_dir", str(tmp_path / "out"), "--readable_name", "x"]
+    assert main(["dedup", "minhash", *flags, "--bands", "3"]) == 2
+    assert capsys.readouterr().err == "error: --bands: give `bands` and `rows` together\n"
+    inside = [*flags[:3], str(tmp_path / "in" / "out"), *flags[4:]]
+    assert main(["dedup", "exact", *inside]) == 2
+    assert "lie in each other" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(["dedup", "exact", "--input", str(tmp_path / "empty"), *flags[2:]]) == 2
+    assert "no page shards" in capsys.readouterr().err

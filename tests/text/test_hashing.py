@@ -40,16 +40,17 @@ def plain_ngram_hash(hashes: list[int]) -> int:
     return plain_finalize(value)
 
 
-def plain_repeats(words: list[str], n: int) -> tuple[int, int]:
-    """(length × count of the most common n-gram, characters under repeated ones), by Counter and a set of places."""
+def plain_repeats(words: list[str], n: int) -> tuple[int, int, int]:
+    """(length × count of the most common n-gram, characters under repeated ones, characters under later ones)."""
     grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
     counts = Counter(grams)
     if not counts or max(counts.values()) < 2:
-        return 0, 0
+        return 0, 0, 0
     highest = max(counts.values())
     longest = max(sum(map(len, gram)) for gram, count in counts.items() if count == highest)
     places = {i + k for i, gram in enumerate(grams) if counts[gram] > 1 for k in range(n)}
-    return longest * highest, sum(len(words[place]) for place in places)
+    later = {i + k for i, gram in enumerate(grams) if gram in grams[:i] for k in range(n)}
+    return longest * highest, sum(len(words[place]) for place in places), sum(len(words[place]) for place in later)
 
 
 @given(st.text(st.characters(codec=None, categories=None), max_size=30))
@@ -87,9 +88,9 @@ def test_identities_hold_for_many_words() -> None:
 @settings(deadline=None, max_examples=300)
 def test_repeated_ngrams_equal_counting_every_window(words: list[str], longest: int) -> None:
     # words of the list are one UAX #29 word each, except that ideographs stand alone, as 日 does
-    common, covered = TextView(" ".join(words)).repeated_ngrams(longest)
+    found = TextView(" ".join(words)).repeated_ngrams(longest)
     for n in range(1, longest + 1):
-        assert (common[n], covered[n]) == plain_repeats(words, n), n
+        assert tuple(amounts[n] for amounts in found) == plain_repeats(words, n), n
 
 
 @given(st.text(st.sampled_from("ab\n \t"), max_size=40))
@@ -98,7 +99,9 @@ def test_repeated_lines_count_every_occurrence(text: str) -> None:
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     counts = Counter(lines)
     repeated = [line for line in lines if counts[line] > 1]
-    expected = (len(repeated), sum(map(len, repeated)), len(lines), sum(map(len, lines)))
+    later = [line for index, line in enumerate(lines) if line in lines[:index]]
+    sizes = (len(repeated), sum(map(len, repeated)), len(lines), sum(map(len, lines)))
+    expected = (*sizes, len(later), sum(map(len, later)))
     assert tuple(TextView(text).repeated_lines) == expected
 
 

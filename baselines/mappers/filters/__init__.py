@@ -17,6 +17,7 @@ from baselines.mappers.filters.content_filters import (
     word_length_filter,
     word_removal_ratio_filter,
 )
+from baselines.mappers.filters.line_quality_filters import fineweb_quality_filter
 from baselines.mappers.filters.metadata_filters import (
     language_filter,
     quality_filter,
@@ -30,6 +31,7 @@ __all__ = [
     "alphanumeric_char_ratio_filter",
     "bullet_count_filter",
     "ellipsis_count_filter",
+    "fineweb_quality_filter",
     "github_extension_filter",
     "language_filter",
     "line_length_filter",

@@ -66,12 +66,15 @@ def repetition_filter(
 
 
 @text_filter
-def massive_web_repetition_filters(seen: TextView, skip_paragraph: bool = False) -> bool:
+def massive_web_repetition_filters(seen: TextView, skip_paragraph: bool = False, count_first: bool = True) -> bool:
     """Remove a page that one of MassiveText's repetition rules removes (see `MAX_NGRAM_FRACTIONS` and above).
 
     Args:
         seen: the view of the text; a page without text is removed.
         skip_paragraph: leave out the two rules about paragraphs.
+        count_first: count the first occurrence of what is repeated too, as DCLM does; without it only what stood in
+            the text before counts as a duplicate (FineWeb's reading of the paper), except in the rules about the most
+            common n-gram.
     """
     if seen.text == "":
         return False
@@ -81,27 +84,32 @@ def massive_web_repetition_filters(seen: TextView, skip_paragraph: bool = False)
         (True, MAX_DUPLICATE_CHARACTER_FRACTION),
     ):
         for granularity in granularities:
-            if not _segments_pass(seen, granularity, max_fraction, count_characters):
+            if not _segments_pass(seen, granularity, max_fraction, count_characters, count_first):
                 return False
     words = len(seen.words.starts)
     if words < MOST_COMMON_LENGTHS[0]:
         return True
-    most_common, covered = (amounts.tolist() for amounts in seen.repeated_ngrams(ALL_LENGTHS[-1]))
+    repeats = seen.repeated_ngrams(ALL_LENGTHS[-1])
+    duplicates = repeats.covered if count_first else repeats.later
     characters = int(seen.word_offsets[words])
     return all(
-        not (most_common[n] if n in MOST_COMMON_LENGTHS else covered[n]) / characters > max_fraction
+        not (repeats.most_common[n] if n in MOST_COMMON_LENGTHS else duplicates[n]) / characters > max_fraction
         for n, max_fraction in MAX_NGRAM_FRACTIONS.items()
     )
 
 
-def _segments_pass(seen: TextView, granularity: str, max_fraction: float, count_characters: bool) -> bool:
+def _segments_pass(
+    seen: TextView, granularity: str, max_fraction: float, count_characters: bool, count_first: bool = True
+) -> bool:
     """Whether the repeated lines or paragraphs stay within the fraction."""
     repeats = seen.repeated_lines if granularity == "line" else seen.repeated_paragraphs
     if repeats.segments <= 1:
         return repeats.segments == 1
     if count_characters:
-        return not repeats.repeated_characters / repeats.characters > max_fraction
-    return not repeats.repeated_segments / repeats.segments > max_fraction
+        counted = repeats.repeated_characters if count_first else repeats.later_characters
+        return not counted / repeats.characters > max_fraction
+    counted = repeats.repeated_segments if count_first else repeats.later_segments
+    return not counted / repeats.segments > max_fraction
 
 
 def _ngrams_pass(seen: TextView, n: int, max_fraction: float, ratio: str | None) -> bool:
@@ -118,10 +126,10 @@ def _ngrams_pass(seen: TextView, n: int, max_fraction: float, ratio: str | None)
             ratio = "all"
         else:
             raise ValueError(f"ngram_char_ratio must be given for n-grams of {n} words")
-    most_common, covered = seen.repeated_ngrams(max(n, ALL_LENGTHS[-1]))
-    if not covered[n]:
+    repeats = seen.repeated_ngrams(max(n, ALL_LENGTHS[-1]))
+    if not repeats.covered[n]:
         return True
     if ratio not in ("most_common", "all"):
         raise ValueError(f"ngram_char_ratio must be 'most_common' or 'all', got {ratio!r}")
-    repeated = most_common[n] if ratio == "most_common" else covered[n]
-    return not int(repeated) / int(seen.word_offsets[words]) > max_fraction
+    repeated = repeats.most_common[n] if ratio == "most_common" else repeats.covered[n]
+    return not repeated / int(seen.word_offsets[words]) > max_fraction

@@ -1,0 +1,270 @@
+"""`corpusmith process --plan`: what a YAML would do to its input, from a seeded sample, before anything runs.
+
+The sample goes through the very code that a run uses, in this process. Forecast are the retention after each local
+step with a 95 % interval, time, memory per worker and disk; what cannot work is an error. Global steps compare all
+pages of a data set, so a sample tells nothing of them; steps behind one are forecast as if it changed nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from baselines.core.compiled import LocalStep, build_steps
+from baselines.core.shard_processor import LocalTask, process_shard
+from corpusmith.errors import InputError
+from corpusmith.io import storage
+from corpusmith.io.shards import ShardRef
+from corpusmith.report_html import byte_size, duration
+from corpusmith.run.progress import say
+from corpusmith.run.runner import Execution
+from corpusmith.run.stage import ShardRecord, StagePlace
+from corpusmith.text.segment import VIEW_BYTES_PER_CHARACTER, warm_kernels
+from ray_processing.pipeline_config import GlobalCall, Pipeline
+from ray_processing.sample import SampledShard, draw_sample
+from ray_processing.stages import find_files, local_runs
+
+# The normal quantile of 97.5 % between both ends: Wilson's interval of 95 % holds less than that for some shares near 0
+# and 1 (Brown, Cai and DasGupta 2001), and a pipeline shows twenty intervals of one sample.
+Z = 2.241403
+# A cluster of one is up after this long, and each worker has loaded the code and kernels.
+START_SECONDS = 8.0
+WORKER_BYTES_BESIDE = 150 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepForecast:
+    """A step: what share of the pages read is left after it, with its 95 % interval, and its seconds over all pages.
+
+    `after_global`: a global step stands before it, which the forecast takes to change nothing. A global step itself
+    has no figures (`retention` is None).
+    """
+
+    key: str
+    retention: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+    seconds: float = 0.0
+    after_global: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What a run would do. Bytes are those of files as stored; `work_seconds` is summed over all workers."""
+
+    pages: int
+    sampled: int
+    steps: list[StepForecast]
+    work_seconds: float
+    wall_seconds: float
+    workers: int
+    worker_bytes: int
+    output_bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """A sampled shard's way through one stage of local steps."""
+
+    sample: SampledShard
+    record: ShardRecord
+    output: ShardRef
+
+
+def interval(kept: int, drawn: int, counts: Sequence[tuple[int, int]] = ()) -> tuple[float, float]:
+    """The 95 % interval of the share of pages left (Wilson's; a Poisson one where splits made more pages than drawn).
+
+    `counts`: (pages left, pages drawn) of each shard, where only some of the shards were read: then it is widened to
+    what the shards differ by.
+    """
+    share = kept / drawn
+    if kept > drawn:
+        half = Z * math.sqrt(kept) / drawn
+        low, high = share - half, share + half
+    else:
+        middle = (share + Z**2 / (2 * drawn)) / (1 + Z**2 / drawn)
+        spread = math.sqrt(share * (1 - share) / drawn + Z**2 / (4 * drawn**2))
+        half = Z * spread / (1 + Z**2 / drawn)
+        # exact at the ends, where rounding would leave the whole out
+        low, high = (middle - half if kept else 0.0), (middle + half if kept < drawn else 1.0)
+    if len(counts) > 1:
+        size = drawn / len(counts)
+        variance = sum((left - share * pages) ** 2 for left, pages in counts) / (len(counts) - 1)
+        half = Z * math.sqrt(variance / len(counts)) / size
+        low, high = min(low, share - half), max(high, share + half)
+    return max(low, 0.0), high if kept > drawn else min(high, 1.0)
+
+
+def make_forecast(
+    pipeline: Pipeline, shards: list[ShardRef], execution: Execution, *, seed: int, fraction: float, assets: str | None
+) -> Forecast:
+    """Run a sample of the input through the local steps and scale up.
+
+    Raises InputError where nothing can be drawn, and UserError where a list or a model is missing.
+    """
+    with tempfile.TemporaryDirectory(prefix="corpusmith-plan-") as folder:
+        sample = draw_sample(shards, folder, seed, fraction)
+        warm_kernels()
+        steps: list[StepForecast] = []
+        stages: list[list[_Part]] = []
+        scale = _scale(sample, shards)
+        inputs = [shard.shard for shard in sample]
+        after_global = False
+        set_up_seconds = 0.0
+        for number, run in enumerate(local_runs(pipeline)):
+            if isinstance(run, GlobalCall):
+                steps.append(StepForecast(key=run.key))
+                after_global = True
+                continue
+            running, _ = find_files(run, assets)
+            started = time.perf_counter()
+            build_steps(running)
+            set_up_seconds += time.perf_counter() - started
+            parts = list(_run_sample(running, sample, inputs, os.path.join(folder, str(number)), seed))
+            inputs = [part.output for part in parts]
+            stages.append(parts)
+            steps += _step_forecasts(parts, scale, all_read=len(sample) == len(shards), after_global=after_global)
+        return _total(sample, shards, stages, steps, scale, execution, set_up_seconds)
+
+
+def _scale(sample: list[SampledShard], shards: list[ShardRef]) -> float:
+    """Bytes of content of the whole input for each byte drawn; of shards that are not read by the size of the files."""
+    content, drawn = sum(shard.content_bytes for shard in sample), sum(shard.sampled_bytes for shard in sample)
+    read_bytes = sum(shard.source.bytes for shard in sample)
+    return content / max(drawn, 1) * sum(shard.bytes for shard in shards) / max(read_bytes, 1)
+
+
+def _run_sample(
+    steps: tuple[LocalStep, ...], sample: list[SampledShard], inputs: list[ShardRef], folder: str, seed: int
+) -> Iterator[_Part]:
+    """Run one stage over the sampled shards, as its tasks would."""
+    place = StagePlace(name="00-plan", folder=folder, output=f"{folder}/shards", errors=f"{folder}/errors")
+    for drawn, shard in zip(sample, inputs, strict=True):
+        process_shard(LocalTask(place=place, shard=shard, identity="sample", output=shard.name, steps=steps, seed=seed))
+        record = ShardRecord.from_json(storage.read_json(place.record_url(shard.name)))
+        (file,) = record.outputs
+        output = ShardRef(name=file.name, url=place.output_url(file.name), identity=file.checksum, bytes=file.bytes)
+        yield _Part(sample=drawn, record=record, output=output)
+
+
+def _step_forecasts(parts: list[_Part], scale: float, *, all_read: bool, after_global: bool) -> Iterator[StepForecast]:
+    drawn = sum(part.sample.sampled for part in parts)
+    for rows in zip(*(part.record.details["steps"] for part in parts), strict=True):
+        counts = [(row["pages_out"], part.sample.sampled) for row, part in zip(rows, parts, strict=True)]
+        kept = sum(left for left, _ in counts)
+        low, high = interval(kept, drawn, () if all_read else counts)
+        yield StepForecast(
+            key=rows[0]["step"],
+            retention=kept / drawn,
+            low=low,
+            high=high,
+            seconds=sum(row["seconds"] for row in rows) * scale,
+            after_global=after_global,
+        )
+
+
+def _total(
+    sample: list[SampledShard],
+    shards: list[ShardRef],
+    stages: list[list[_Part]],
+    steps: list[StepForecast],
+    scale: float,
+    execution: Execution,
+    set_up_seconds: float,
+) -> Forecast:
+    work = sum(part.record.details["seconds"] for parts in stages for part in parts) * scale
+    sizes = [round(sum(part.output.bytes for part in parts) * scale) for parts in stages]
+    workers = min(execution.cpus or os.cpu_count() or 1, len(shards))
+    total_bytes = sum(shard.bytes for shard in shards)
+    largest = max(shard.bytes for shard in shards) / max(total_bytes, 1)
+    # the largest shard is one task; nothing runs faster than it
+    wall = START_SECONDS + set_up_seconds * len(stages) + work * max(1 / workers, largest)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    longest = max(shard.longest_bytes for shard in sample)
+    # a stage's shards stand until the next is complete
+    disk = max((before + after for before, after in zip([0, *sizes], sizes, strict=False)), default=0)
+    pages = sum(shard.records for shard in sample) * total_bytes / max(sum(shard.source.bytes for shard in sample), 1)
+    return Forecast(
+        pages=round(pages),
+        sampled=sum(shard.sampled for shard in sample),
+        steps=steps,
+        work_seconds=work,
+        wall_seconds=wall,
+        workers=workers,
+        worker_bytes=peak + longest * VIEW_BYTES_PER_CHARACTER + WORKER_BYTES_BESIDE,
+        output_bytes=sizes[-1] if sizes else 0,
+        disk_bytes=disk,
+    )
+
+
+def check_possible(forecast: Forecast, output_dir: str, execution: Execution, free: int | None, memory: int) -> None:
+    """Raise InputError for what cannot work: too little disk, more memory than there is.
+
+    `free`: bytes free where the output goes (None: not known); `memory`: bytes of this machine, which says nothing of
+    a cluster that is joined.
+    """
+    if free is not None and forecast.disk_bytes > free:
+        raise InputError(
+            f"{output_dir}: the run would need about {byte_size(forecast.disk_bytes)} of disk at its peak, but "
+            f"{byte_size(free)} are free; give another --output_dir"
+        )
+    if execution.task_memory is not None and execution.task_memory < forecast.worker_bytes:
+        raise InputError(
+            f"--memory_per_task is {byte_size(execution.task_memory)}, but a worker needs about "
+            f"{byte_size(forecast.worker_bytes)} (code, models and the longest page)"
+        )
+    joined = execution.ray_address or os.environ.get("RAY_ADDRESS")
+    if not joined and forecast.worker_bytes > memory:
+        raise InputError(
+            f"a worker needs about {byte_size(forecast.worker_bytes)} of memory (code, models and the longest page), "
+            f"but this machine has {byte_size(memory)}"
+        )
+    if not joined and forecast.worker_bytes * forecast.workers > memory:
+        fitting = max(1, memory // forecast.worker_bytes)
+        raise InputError(
+            f"{forecast.workers} workers need about {byte_size(forecast.worker_bytes)} of memory each, but this "
+            f"machine has {byte_size(memory)}; give --num_cpus {fitting}"
+        )
+
+
+def free_bytes(url: str) -> int | None:
+    """Bytes free where a local folder is or would be made; None for a remote one."""
+    if "://" in url:
+        return None
+    folder = os.path.abspath(url)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return shutil.disk_usage(folder).free
+
+
+def machine_bytes() -> int:
+    """Memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def tell(forecast: Forecast) -> None:
+    """Say what is forecast."""
+    say(f"forecast from {forecast.sampled:,} of about {forecast.pages:,} pages")
+    width = max(len(step.key) for step in forecast.steps)
+    say(f"  {'step':<{width}}  pages left (95 % interval)       time")
+    for step in forecast.steps:
+        if step.retention is None:
+            say(f"  {step.key:<{width}}  not forecast from a sample")
+            continue
+        shares = f"{step.retention:7.2%}  ({step.low:.2%} to {step.high:.2%})"
+        mark = "  if the global step before changes nothing" if step.after_global else ""
+        say(f"  {step.key:<{width}}  {shares:<30} {duration(step.seconds):>8}{mark}")
+    beside = ", without the global steps" if any(step.retention is None for step in forecast.steps) else ""
+    wall, workers = duration(forecast.wall_seconds), forecast.workers
+    say(f"  time:   {duration(forecast.work_seconds)} of work, about {wall} with {workers} workers{beside}")
+    say(f"  memory: about {byte_size(forecast.worker_bytes)} for each worker")
+    peak, end = byte_size(forecast.disk_bytes), byte_size(forecast.output_bytes)
+    say(f"  disk:   about {peak} at the peak, {end} in the end{beside}")
