@@ -15,14 +15,17 @@ MAPPERS = [
     "lxml_html_clean>=0.4",
     "nltk>=3.9",
 ]
+DEDUP = ["datasketch>=2.0"]
+BLOCKS = ["lightgbm>=4.5"]
 EXTRACT = ["justext>=3.0", "lxml_html_clean>=0.4", "trafilatura>=2.0"]
 TRAIN = ["torch>=2.9", "tensorboard>=2.20", "transformers>=5"]
 EVAL = [*TRAIN]
+LM_EVAL = [*EVAL, "lm-eval>=0.4.9"]
 DEV = [
+    *DEDUP,
     *MAPPERS,
     *EXTRACT,
     *TRAIN,
-    "datasketch>=2.0",
     "hypothesis>=6.150",
     "kenlm>=0.3",
     "moto[server]>=5.2",
@@ -45,11 +48,13 @@ setup(
     packages=find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")]),
     package_data={
         "corpusmith": ["*.html", "*.css", "py.typed"],
+        "raw_sources": ["block_model.json"],
         "baselines": [
             "baselines_configs/*.yaml",
             "mappers/banlists/samples/*.txt",
             "mappers/enrichers/sample_quality_lines.txt",
         ],
+        "ray_processing": ["tokenization_configs/*.yaml"],
         "training": ["*.json", "configs/*.json", "open_lm_configs/*.json"],
         "eval": ["*.yaml", "*.json", "*.csv", "sample_data/*.jsonl"],
     },
@@ -58,6 +63,7 @@ setup(
         "backports.zstd>=1.0",
         "boto3>=1.40",
         "fastwarc>=1.0",
+        "huggingface_hub>=1.0",
         "isal>=1.8",
         "jsonlines>=4",
         "lz4>=4.4",
@@ -78,12 +84,16 @@ setup(
         "xxhash>=3.5",
     ],
     extras_require={
+        "dedup": DEDUP,
         "mappers": MAPPERS,
         "extract": EXTRACT,
+        "blocks": [*BLOCKS, *EXTRACT],
         "kenlm": ["kenlm>=0.3"],
         "train": TRAIN,
         "eval": EVAL,
+        "lm-eval": LM_EVAL,
         "mix": [*TRAIN, "scikit-learn>=1.7"],
+        "wandb": ["wandb>=0.20"],
         "dev": DEV,
         "all": [*DEV, "scikit-learn>=1.7"],
     },

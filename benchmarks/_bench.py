@@ -12,10 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from corpusmith.errors import InputError
-from corpusmith.io.shards import ShardRef, list_shards
-from corpusmith.run.stage import library_versions
+
+if TYPE_CHECKING:
+    from corpusmith.io.shards import ShardRef
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = pathlib.Path(os.environ.get("CORPUSMITH_SHARED", ROOT.parent / "shared"))
@@ -46,22 +48,29 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 def page_shards(source: str, quick: bool) -> list[ShardRef]:
     """The page shards directly in a folder; every fourth for a quick run."""
+    from corpusmith.io.shards import list_shards
+
     shards = [shard for shard in list_shards(source) if "/" not in shard.name and shard.name != "truth.jsonl"]
     if not shards:
         raise InputError(f"{source}: no page shards directly in this folder; give --source")
     return shards[:: 4 if quick else 1]
 
 
-def interleaved(contenders: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """CPU seconds of this process for each contender per repeat; all run once to warm up, then in turn."""
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]], repeats: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, list[float]]:
+    """Seconds for each contender per repeat, of this process's CPU unless `clock` tells others.
+
+    All run once to warm up, then in turn.
+    """
     for function in contenders.values():
         function()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, function in contenders.items():
-            started = time.process_time()
+            started = clock()
             function()
-            seconds[name].append(time.process_time() - started)
+            seconds[name].append(clock() - started)
     return seconds
 
 
@@ -70,8 +79,8 @@ def spread(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds):.3f} s ({min(seconds):.3f} to {max(seconds):.3f})"
 
 
-def report(rows: Sequence[Row], json_path: str | None) -> None:
-    """Print the rows as a table, and write them as JSON where a path is given."""
+def report(rows: Sequence[Row], json_path: str | None, versions: Mapping[str, str] | None = None) -> None:
+    """Print the rows as a table, and write them as JSON where a path is given, with `versions` (of our libraries)."""
     width = max(len(row.name) for row in rows)
     for row in rows:
         verdict = "" if row.met is None else (" met" if row.met else " NOT met")
@@ -81,6 +90,10 @@ def report(rows: Sequence[Row], json_path: str | None) -> None:
             f"ratio {row.ratio:6.2f}{goal}\n"
         )
     if json_path:
+        if versions is None:
+            from corpusmith.run.stage import library_versions
+
+            versions = library_versions()
         machine = {"cpus": os.cpu_count(), "processor": platform.processor() or platform.machine()}
-        document = {"rows": [asdict(row) for row in rows], "machine": machine, "versions": library_versions()}
+        document = {"rows": [asdict(row) for row in rows], "machine": machine, "versions": dict(versions)}
         pathlib.Path(json_path).write_text(json.dumps(document, indent=2) + "\n")

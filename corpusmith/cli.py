@@ -27,8 +27,12 @@ VERBS: dict[str, Verb] = {
     "sample-crawl": Verb(
         main="raw_sources.sample:main", about="make a small seeded crawl (WARC files) without network"
     ),
-    "ingest": Verb(main="raw_sources.ingest:main", about="extract page shards from WARC files"),
+    "common-crawl": Verb(
+        main="raw_sources.common_crawl_cli:main", about="list and sample Common Crawl's files, query its index"
+    ),
+    "ingest": Verb(main="raw_sources.ingest:main", about="make page shards of archives, tables and documents"),
     "process": Verb(main="ray_processing.process:main", about="filter, enrich and deduplicate pages as a YAML says"),
+    "dedup bff": Verb(main="dedup.bff:main", about="remove text whose n-grams were seen before, by a Bloom filter"),
     "dedup exact": Verb(main="dedup.exact:main", about="keep one of all pages, addresses or lines with equal content"),
     "dedup minhash": Verb(main="dedup.minhash:main", about="keep one of each cluster of nearly equal pages"),
     "mappers": Verb(main="baselines.mapper_reference:main", about="list the mappers, or document one"),
@@ -38,10 +42,16 @@ VERBS: dict[str, Verb] = {
         main="ray_processing.train_tokenizer:main", about="train a byte-level BPE tokenizer on pages"
     ),
     "tokenize": Verb(
-        main="ray_processing.tokenize_shuffle:main", about="tokenize and globally shuffle into webdataset"
+        main="ray_processing.tokenize_shuffle:main", about="tokenize, mix and globally shuffle into token shards"
     ),
+    "detokenize": Verb(main="ray_processing.detokenize:main", about="turn token shards back into pages"),
+    "trace": Verb(main="ray_processing.trace:main", about="follow pages into token shards, and sequences back"),
     "train": Verb(main="training.train:main", about="train a model of a fixed scale on a tokenized data set"),
     "eval": Verb(main="eval.eval_expdb:main", about="evaluate models of the experiment database"),
+    "compare-evals": Verb(
+        main="eval.compare_evals:main", about="confidence intervals of an evaluation, or of the difference of two"
+    ),
+    "expdb": Verb(main="corpusmith.expdb_command:main", about="tables and plots of the experiment database"),
     "report": Verb(main="corpusmith.report:main", about="write a run's self-contained HTML report"),
 }
 

@@ -33,6 +33,9 @@ GLOBAL_STEPS: dict[str, GlobalStep] = {
         function="ray_processing.dedup_jsonl:dedup_jsonl",
     ),
     "minhash_dedup": GlobalStep(config="dedup.minhash_config:MinhashConfig", plan="dedup.minhash:plan_stage"),
+    "quantile_filter": GlobalStep(
+        config="ray_processing.quantile:QuantileConfig", plan="ray_processing.quantile:plan_stage"
+    ),
 }
 
 

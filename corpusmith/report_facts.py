@@ -8,7 +8,6 @@ counts as unknown and is never an error.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -18,6 +17,8 @@ import orjson
 
 from corpusmith.errors import InputError
 from corpusmith.io import storage
+from corpusmith.report_duplicate_facts import DuplicateFacts
+from corpusmith.report_values import as_dict, as_int, as_number, as_rows
 from corpusmith.run.errors_file import READ_STEP
 from corpusmith.run.ledger import Counts
 
@@ -54,6 +55,7 @@ class StepFacts:
     samples: list[Example] = field(default_factory=list)
     set_aside: list[Example] = field(default_factory=list)
     values: dict[str, dict[str, int]] = field(default_factory=dict)
+    duplicates: DuplicateFacts | None = None
 
     @property
     def added(self) -> int:
@@ -333,6 +335,10 @@ def _merge(stage: StageFacts, record: dict[str, Any]) -> None:
             step = stage.steps.setdefault(key, StepFacts(key=key))
             shown = step.samples if kind == "samples" else step.set_aside
             _add_examples(shown, unit, as_rows(rows))
+    for key, found in as_dict(details.get("duplicates")).items():
+        step = stage.steps.setdefault(key, StepFacts(key=key))
+        step.duplicates = step.duplicates or DuplicateFacts()
+        step.duplicates.add(unit, as_dict(found))
     for key, values in as_dict(details.get("aggregates")).items():
         _add_values(stage.steps.setdefault(key, StepFacts(key=key)), as_dict(values))
 
@@ -410,28 +416,6 @@ def counts_of(value: object) -> Counts:
         removed={step: as_int(pages) or 0 for step, pages in as_dict(document.get("removed")).items()},
         errored={step: as_int(pages) or 0 for step, pages in as_dict(document.get("errored")).items()},
     )
-
-
-def as_dict(value: object) -> dict[str, Any]:
-    """The value if it is a JSON object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def as_rows(value: object) -> list[dict[str, Any]]:
-    """The objects of a JSON list; empty for anything else."""
-    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
-
-
-def as_int(value: object) -> int | None:
-    """The value if it is a whole number, else None."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def as_number(value: object) -> float | None:
-    """The value if it is a finite number, else None."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _is_number(text: str) -> bool:

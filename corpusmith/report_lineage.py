@@ -17,7 +17,7 @@ import orjson
 from corpusmith.errors import CorpusmithError
 from corpusmith.expdb import read_table
 from corpusmith.io import storage
-from corpusmith.report_facts import as_dict, as_int, as_number
+from corpusmith.report_values import as_dict, as_int, as_number
 
 TRAIN_LOG = "train_log.jsonl"
 CURVE_POINTS = 400

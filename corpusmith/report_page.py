@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from corpusmith.report_distributions import lengths_section, values_section
-from corpusmith.report_facts import Example, FunnelRow, RunFacts, StageFacts, StepFacts, as_dict, funnel
+from corpusmith.report_duplicates import duplicates_section
+from corpusmith.report_facts import Example, FunnelRow, RunFacts, StageFacts, StepFacts, funnel
 from corpusmith.report_html import (
     UNKNOWN,
     Html,
@@ -38,6 +39,7 @@ from corpusmith.report_lineage import Lineage
 from corpusmith.report_profile import profile_section
 from corpusmith.report_results import results_section
 from corpusmith.report_style import STYLE
+from corpusmith.report_values import as_dict
 from corpusmith.run.errors_file import READ_STEP
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -54,6 +56,7 @@ def render(run: RunFacts, lineage: Lineage | None) -> str:
         ("aside", "Set aside", _aside_section(run, rows)),
         ("lengths", "Lengths", lengths_section(run)),
         ("values", "Values", values_section(run)),
+        ("duplicates", "Duplicates", duplicates_section(run)),
         ("results", "What came of it", results_section(lineage) if lineage is not None else None),
         ("stages", "Stages", _stages_section(run)),
         ("profile", "Speed", profile_section(run)),

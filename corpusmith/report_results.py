@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from corpusmith.io import storage
-from corpusmith.report_facts import as_dict, as_int, as_number, as_rows
 from corpusmith.report_html import (
     UNKNOWN,
     Child,
@@ -27,6 +26,7 @@ from corpusmith.report_html import (
     table,
 )
 from corpusmith.report_lineage import DatasetFacts, Lineage, Link, ModelFacts, TokenizedFacts, TrainingLog
+from corpusmith.report_values import as_dict, as_int, as_number, as_rows
 
 AGGREGATES = {
     "Core_v2": "CORE (v2)",

@@ -1,4 +1,6 @@
 """Deduplication: global steps over all shards of a dataset, one module per algorithm.
 
-Doors: `dedup.exact` (ExactConfig, plan_stage), named in a YAML as `exact_dedup`.
+Doors, by the name that a YAML gives them: `exact_dedup` (`dedup.exact`), `minhash_dedup` (`dedup.minhash`) and `bff`
+(`dedup.bff_stage`), each with a dataclass of its arguments and `plan_stage(config, step)`; `corpusmith dedup …` and the
+scripts of this room run one by itself.
 """

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
+import numpy as np
+
 from corpusmith.io.shards import Page
+from corpusmith.text.character_table import character_table
 from corpusmith.text.kernels import I32Array, U8Array
 from corpusmith.text.segment import TextView
 from dedup import bff_config, bff_kernels
@@ -40,17 +44,14 @@ def duplicate_spans(text: str, verdict: Verdict, config: BffConfig) -> Spans:
         if not len(verdict.intervals):
             return []
         seen = TextView(text)
-        starts = bff_kernels.token_starts(seen.points, seen.table, seen.word_bounds)
+        starts = bff_kernels.token_starts(seen.points, character_table(), seen.word_bounds)
         return [(int(starts[a]), int(starts[b])) for a, b in verdict.intervals.reshape(-1, 2).tolist()]
-    if not verdict.removed.any():
+    gone = np.flatnonzero(verdict.removed).tolist()
+    if not gone:
         return []
-    spans, at = [], 0
-    for number, line in enumerate(text.split("\n")):
-        end = at + len(line) + (number > 0)
-        if verdict.removed[number]:
-            spans.append((at, end))
-        at = end
-    return spans
+    # a paragraph ends before the line feed that begins the next
+    ends = [end + number for number, end in enumerate(itertools.accumulate(map(len, text.split("\n"))))]
+    return [(ends[number - 1] if number else 0, ends[number]) for number in gone]
 
 
 def text_left(text: str, spans: Spans, verdict: Verdict, config: BffConfig) -> str:
@@ -67,7 +68,7 @@ def text_left(text: str, spans: Spans, verdict: Verdict, config: BffConfig) -> s
     left = "".join(kept)
     if config.mode == bff_kernels.SUBSTRING:
         seen = TextView(text)
-        first = int(bff_kernels.token_starts(seen.points, seen.table, seen.word_bounds)[0])
+        first = int(bff_kernels.token_starts(seen.points, character_table(), seen.word_bounds)[0])
         return left[first:].rstrip() if spans[0][0] > first else left.strip()
     return left.rstrip() if config.mode == bff_kernels.BOTH else left
 

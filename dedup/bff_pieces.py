@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from corpusmith.io import storage
+from corpusmith.text.character_table import character_table
 from corpusmith.text.kernels import I32Array, U8Array, U64Array
 from corpusmith.text.segment import TextView
 from dedup.bff_config import BffConfig
@@ -77,7 +78,7 @@ class PieceBuilder:
         before = self._paragraph
         config = self._config
         self._at, self._paragraph = hash_page(
-            *(seen.points, seen.table, bounds, config.mode, config.min_ngram_size, config.max_ngram_size),
+            *(seen.points, character_table(), bounds, config.mode, config.min_ngram_size, config.max_ngram_size),
             *(self._hashes, self._at, self._tokens, self._paragraph),
         )
         self._pages.append(self._paragraph - before)

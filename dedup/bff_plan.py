@@ -18,9 +18,9 @@ from dedup.bloom import FilterHeader, FilterShape, read_filter_header, shape_for
 from dedup.bloom_shared import room_for
 
 VERSION = 1
-SAMPLED_SHARDS = 16
+SAMPLED_SHARDS = 32
 SAMPLED_BYTES = 1 << 20
-SAMPLE_MARGIN = 1.15
+SAMPLE_MARGIN = 1.5
 LEAST_NGRAMS = 1000
 PLAIN = ".jsonl"
 
@@ -107,16 +107,12 @@ def estimate_ngrams(config: BffConfig, inputs: list[ShardRef]) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FilterPlan:
-    """A filter as it will be: its size, the n-grams that it is made for and those already in it.
-
-    `total_ngrams`: about how many the input has, repeated ones included.
-    """
+    """A filter as it will be: its size, the n-grams that it is made for and those already in it."""
 
     shape: FilterShape
     ngrams: int
     inserted: int
     is_estimate: bool
-    total_ngrams: int
 
     def is_overfilled(self, fresh: int, rate: float) -> bool:
         """Whether so many more n-grams than those already in it take the filter beyond the rate."""
@@ -125,7 +121,6 @@ class FilterPlan:
 
 def plan_filter(config: BffConfig, inputs: list[ShardRef], origin: Origin) -> FilterPlan:
     """The filter of a step: the file's, or one sized by the expected count, given or estimated."""
-    total = estimate_ngrams(config, inputs)
     if origin.header is not None:
         header = origin.header
         return FilterPlan(
@@ -133,12 +128,12 @@ def plan_filter(config: BffConfig, inputs: list[ShardRef], origin: Origin) -> Fi
             ngrams=header.ngrams,
             inserted=header.before if origin.is_own else header.inserted,
             is_estimate=False,
-            total_ngrams=total,
         )
-    given = config.expected_ngram_count
-    ngrams = given if given is not None else max(LEAST_NGRAMS, int(SAMPLE_MARGIN * total))
+    ngrams = config.expected_ngram_count
+    if ngrams is None:
+        ngrams = max(LEAST_NGRAMS, int(SAMPLE_MARGIN * estimate_ngrams(config, inputs)))
     shape = shape_for(ngrams, config.fp_rate, config.num_hashers)
-    return FilterPlan(shape=shape, ngrams=ngrams, inserted=0, is_estimate=given is None, total_ngrams=total)
+    return FilterPlan(shape=shape, ngrams=ngrams, inserted=0, is_estimate=config.expected_ngram_count is None)
 
 
 # --- what it takes --------------------------------------------------------------------------------------------
@@ -172,15 +167,15 @@ def snapshot_interval(filter_bytes: int, round_bytes: int) -> int:
     return max(2, filter_bytes // (4 * round_bytes))
 
 
-def plan_needs(plan: FilterPlan, config: BffConfig, inputs: list[ShardRef], workers: int) -> Needs:
-    """What a step takes with so many workers on one node."""
+def plan_needs(plan: FilterPlan, config: BffConfig, inputs: list[ShardRef], workers: int, ngrams: int) -> Needs:
+    """What a step takes with so many workers on one node, for about so many n-grams of input."""
     rounds = cut_rounds(inputs, config.round_bytes)
     total = sum(shard.bytes for shard in inputs)
     largest = max(sum(shard.bytes for shard in inputs[first:last]) for first, last in rounds)
     interval = snapshot_interval(plan.shape.bytes, config.round_bytes)
     # hashes of the rounds since the last snapshot, of the one that is settled and of the next
     kept = min(total, largest * (min(interval, len(rounds)) + 2))
-    per_byte = plan.total_ngrams / max(1, total)
+    per_byte = ngrams / max(1, total)
     snapshots = (2 if len(rounds) > interval else 0) * plan.shape.bytes + (plan.shape.bytes if config.saves else 0)
     hashes = kept * per_byte * (HASH_BYTES + MARK_BITS / 8)
     return Needs(
@@ -194,11 +189,12 @@ def plan_lines(config: BffConfig, inputs: list[ShardRef], workers: int) -> list[
     """What `--plan` prints: the filter, its expected rate, memory and disk."""
     origin = find_origin(config, inputs)
     plan = plan_filter(config, inputs, origin)
-    needs = plan_needs(plan, config, inputs, workers)
+    ngrams = estimate_ngrams(config, inputs)
+    needs = plan_needs(plan, config, inputs, workers, ngrams)
     stored = sum(shard.bytes for shard in inputs)
     lies = room_for(plan.shape.bytes)
     return [
-        f"input:   {len(inputs):,} shards, {stored:,} bytes, about {plan.total_ngrams:,} n-grams, in "
+        f"input:   {len(inputs):,} shards, {stored:,} bytes, about {ngrams:,} n-grams, in "
         f"{len(cut_rounds(inputs, config.round_bytes)):,} rounds",
         describe(plan, config, 1),
         f"memory:  {needs.memory:,} bytes: filter {needs.filter_memory:,} (in {lies}), {workers} workers and Ray "

@@ -64,7 +64,7 @@ def _load(layout: Layout, part: int, shared: SharedFilter, snapshot: int) -> Non
             read_words(file, shared.words, url)
     elif layout.source is not None:
         load_filter_words(layout.source, shared.words, layout.first_block(part))
-    else:
+    elif not shared.is_new:
         shared.words[:] = 0
 
 

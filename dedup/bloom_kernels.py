@@ -30,7 +30,6 @@ SHIFT_6 = np.uint64(6)
 WORD_MASK = np.uint64(7)
 BIT_MASK = np.uint64(63)
 ONE = np.uint64(1)
-ZERO = np.uint64(0)
 POSITION_SEED = np.uint64(0xA0761D6478BD642F)
 POSITIONS_PER_HASH = 7  # of 9 bits each
 
@@ -76,10 +75,11 @@ def set_bits(words: U64Array, start: np.int64, value: np.uint64, hashes: int) ->
             bits = mixed
             left = POSITIONS_PER_HASH
         at = start + np.int64(bits & WORD_MASK)
-        bit = ONE << ((bits >> np.uint64(3)) & BIT_MASK)
-        if words[at] & bit == ZERO:
-            words[at] |= bit
-            fresh |= np.uint32(1) << np.uint32(number)
+        shift = (bits >> np.uint64(3)) & BIT_MASK
+        before = words[at]
+        words[at] = before | (ONE << shift)
+        # no branch: in a half full filter it would be guessed wrong every other time
+        fresh |= np.uint32((~before >> shift) & ONE) << np.uint32(number)
         bits >>= SHIFT_9
         left -= 1
     return fresh

@@ -46,10 +46,12 @@ def _candidates(name: str) -> list[pathlib.Path]:
 class SharedFilter:
     """The mapped words (U64) of a filter, and how many rounds are in them.
 
-    `rounds` is -1 where that is unknown: new memory, a boot, or a task that died while it wrote.
+    `rounds` is -1 where that is unknown: new memory, a boot, or a task that died while it wrote. `is_new`: the memory
+    was made just now, and is zero.
     """
 
-    def __init__(self, view: mmap.mmap, identity: bytes) -> None:
+    def __init__(self, view: mmap.mmap, identity: bytes, is_new: bool) -> None:
+        self.is_new = is_new
         self._view = view
         self._identity = identity
         self.words: U64Array = np.frombuffer(view, dtype=np.uint64, offset=HEADER_BYTES)
@@ -109,13 +111,15 @@ def open_shared(name: str, identity: str, words: int) -> Iterator[SharedFilter]:
         if os.fstat(file).st_uid != os.getuid():
             raise StorageError(f"{path} belongs to another user; remove it")
         fcntl.flock(file, fcntl.LOCK_EX)
+        is_new = os.fstat(file).st_size == 0
         try:
             os.posix_fallocate(file, 0, size)
         except OSError as error:
             path.unlink(missing_ok=True)
             raise StorageError(f"{path}: no room for a filter of {size:,} bytes: {error.strerror}") from error
-        view = mmap.mmap(file, size)
-        shared = SharedFilter(view, identity.encode()[:32].ljust(32))
+        # the pages are mapped at once: by single faults they would cost more than the look-ups
+        view = mmap.mmap(file, size, flags=mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))
+        shared = SharedFilter(view, identity.encode()[:32].ljust(32), is_new)
         try:
             yield shared
         finally:

@@ -33,6 +33,7 @@ from corpusmith.run.stage import Stage
 from corpusmith.text.segment import UNICODE_VERSION
 from dedup.layout import Layout, Sizes, read_sizes, standing
 from dedup.minhash_clusters import (
+    EDGES_HELD,
     BandTask,
     LabelTask,
     StarTask,
@@ -45,9 +46,10 @@ from dedup.minhash_clusters import (
 from dedup.minhash_config import PRESETS, MinhashConfig
 from dedup.minhash_drop import MinhashDropTask, drop_near_duplicates
 from dedup.minhash_layout import MinhashLayout
-from dedup.minhash_sign import SignTask, sign_shard
+from dedup.minhash_sign import ROWS_HELD, SignTask, sign_shard
 from dedup.phases import cells_to_settle, has_units, rewrite_tasks, settle_cells
-from dedup.sizing import DedupPlan, Sample, cells_for, take_sample
+from dedup.signatures import SKETCH_PLACES
+from dedup.sizing import WORKER_BYTES, DedupPlan, Phase, Sample, cells_for, take_sample
 from dedup.standalone import add_arguments, add_selection_arguments, config_from, run_dedup
 
 VERSION = 1
@@ -63,6 +65,14 @@ MODULES = (
 BAND_ROWS_PER_CELL = 2_000_000
 PAGES_PER_PART = 8_000_000
 PAGES_PER_CELL = 500_000
+# What --plan reckons with, measured by benchmarks/dedup.py; one page in CLUSTERED is taken to have near duplicates.
+BYTES_PER_HELD_ROW = 60
+BYTES_PER_BAND_ROW = 70
+BYTES_PER_EDGE = 100
+BYTES_PER_PAGE_OF_A_SHARD = 100
+SKETCH_BYTES_PER_PLACE = 3
+BYTES_PER_CHARACTER = 60
+CLUSTERED = 2
 
 
 def plan_stage(config: MinhashConfig, step: str) -> StagePlan:
@@ -195,7 +205,31 @@ class _Work:
 
 def plan_size(config: MinhashConfig, sample: Sample) -> DedupPlan:
     """What the phases will need over an input."""
-    return DedupPlan(title="", facts=[], phases=[], output=sample.total_bytes)
+    pages, of_shard = sample.scaled(len(sample.pages)), sample.in_largest_shard(len(sample.pages))
+    bands, rows = config.bands_and_rows
+    sizes = count_cells(config, sample)
+    of_page = SKETCH_BYTES_PER_PLACE * min(bands * rows, SKETCH_PLACES) + BYTES_PER_PAGE_OF_A_SHARD
+    text = BYTES_PER_CHARACTER * max((len(str(page.get(config.content_key))) for page in sample.pages), default=0)
+    signing = BYTES_PER_HELD_ROW * min(ROWS_HELD, of_shard * bands) + of_page * of_shard + text
+    linking = BYTES_PER_BAND_ROW * -(-pages * bands // sizes["band_cells"])
+    in_clusters = -(-pages // CLUSTERED)
+    clustering = BYTES_PER_EDGE * min(EDGES_HELD, in_clusters if sizes["parts"] == 1 else PAGES_PER_PART)
+    choosing = of_page * max(of_shard, -(-in_clusters // sizes["cells"]))
+    phases = [
+        ("sign", sample.shards, signing, pages * (12 * bands + min(bands * rows, SKETCH_PLACES) + 4)),
+        ("link", sizes["band_cells"], linking, 16 * in_clusters * sizes["band_cells"]),
+        ("cluster", sizes["parts"], clustering, 12 * in_clusters),
+        ("choose", sample.shards + sizes["cells"], choosing, in_clusters * (2 * min(bands * rows, SKETCH_PLACES) + 64)),
+        ("drop", sample.shards, of_page * of_shard + text, 0),
+    ]
+    return DedupPlan(
+        title=f"MinHash dedup of {config.content_key!r}: {bands} bands of {rows} rows, {config.hash_family}",
+        facts=[f"about {pages:,} pages with {pages * bands:,} bands in {sample.shards:,} shards"],
+        phases=[
+            Phase(name=name, tasks=tasks, memory=WORKER_BYTES + more, disk=disk) for name, tasks, more, disk in phases
+        ],
+        output=sample.total_bytes,
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Literal
@@ -95,9 +96,9 @@ class MinhashConfig:
             raise ValueError(f"threshold: must lie between 0 and 1, got {self.threshold}")
         if self.preset is not None and self.preset not in PRESETS:
             raise ValueError(f"preset: must be one of {', '.join(PRESETS)}, got {self.preset!r}")
-        wanted = self.num_hashes if self.threshold is not None else (self.bands or 1) * (self.rows or 1)
-        if min(self.bands or 1, self.rows or 1) < 1 or not 1 <= (wanted or DEFAULT_HASHES) <= MAX_HASHES:
-            raise ValueError(f"bands: between 1 and {MAX_HASHES} hash functions are possible, got {wanted}")
+        sizes = [size for size in (self.bands, self.rows, self.num_hashes) if size is not None]
+        if any(size < 1 for size in sizes) or math.prod(sizes) > MAX_HASHES:
+            raise ValueError(f"bands: between 1 and {MAX_HASHES} hash functions are possible, got {sizes}")
         if self.annotate and self.cluster_size_key is not None:
             raise ValueError("cluster_size_key: annotate tells the size already; give one of them")
         if not 0 <= self.seed < 1 << 32:

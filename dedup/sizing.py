@@ -25,7 +25,7 @@ SAMPLED_SHARDS = 8
 SAMPLED_CONTENT_BYTES = 4 << 20
 SAMPLED_ROWS = 2000
 # What a worker takes before it holds any data: Python, Ray's worker, numpy, numba's compiled kernels, pyarrow.
-WORKER_BYTES = 255_000_000
+WORKER_BYTES = 390_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

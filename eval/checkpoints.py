@@ -145,7 +145,7 @@ class _Loaded:
 def _load(request: EvaluationRequest, ranks: Ranks) -> _Loaded:
     """The model and its tokenizer, the tokenizer first: it fails faster."""
     from eval.models import OpenLMModel
-    from eval.tokenizers import load_hugging_face_tokenizer, load_prompt_tokenizer
+    from eval.prompt_tokenizers import load_hugging_face_tokenizer, load_prompt_tokenizer
     from training.checkpoint import load_model
 
     device = request.device or str(ranks.device)

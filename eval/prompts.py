@@ -25,7 +25,7 @@ VERSION = 1
 
 
 class PromptTokenizer(Protocol):
-    """What evaluation asks of a tokenizer; see `eval.tokenizers`."""
+    """What evaluation asks of a tokenizer; see `eval.prompt_tokenizers`."""
 
     @property
     def num_ids(self) -> int:

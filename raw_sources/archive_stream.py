@@ -1,26 +1,26 @@
 """The uncompressed bytes of an archive, with the place in the file that they came from.
 
-Plain and gzip files (by magic bytes, never by name), gzip with one member per record as WARC asks for, one member over
-all records, or members cut anywhere. Damage raises `DamagedError`; `skip_damage` then goes on at the next gzip member
-that holds a WARC record, in a plain file at the next line that begins one. No end of data passes for an end of file: a
+Plain and compressed files (by magic bytes, never by name), with one member per record as WARC asks for, one member
+over all records, or members cut anywhere. Damage raises `DamagedError`; `skip_damage` then goes on at the next member
+that holds a record, in a plain file at the next line that begins one. No end of data passes for an end of file: a
 member must be complete and its checksum right.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-from isal import igzip_lib
+from raw_sources.compressions import DECODE_ERRORS, Decompressor, codec_of
 
-VERSION = 1
+VERSION = 2
 
 PIECE_BYTES = 256 << 10
-_GZIP_MAGIC = b"\x1f\x8b\x08"
-_RECORD_MAGIC = b"WARC/"
-_RECORD_LINE = b"\nWARC/"
-_TRIAL_BYTES = 4096
-_GZIP_ERRORS: tuple[type[Exception], ...] = (cast(type[Exception], igzip_lib.error), EOFError, ValueError)
+MAX_TRIALS = 10_000
+#: the longest line that `record_start` of a stream may have to see
+LINE_BYTES = 8192
+_BEGINNING_BYTES = 256
 
 
 class DamagedError(Exception):
@@ -33,25 +33,31 @@ class DamagedError(Exception):
 
 
 class ArchiveStream:
-    """Reads bytes out of an open, seekable archive file. Memory: the longest `read` or `find_end`, and a piece more."""
+    """Reads bytes out of an open, seekable archive file. Memory: the longest `read` or `find_end`, and a piece more.
 
-    def __init__(self, file: BinaryIO) -> None:
+    `record_start` matches where a record begins, at the start of a line.
+    """
+
+    def __init__(self, file: BinaryIO, record_start: re.Pattern[bytes]) -> None:
         self._file = file
-        self._file_offset = 0
+        self._begins = record_start
+        self._searched = re.compile(rb"\n(?=" + record_start.pattern + rb")", record_start.flags)
+        self._codec = codec_of(file)
+        self._file_offset = file.tell()
+        self._trials = MAX_TRIALS
         self._raw = b""
         self._buffer = bytearray()
         self._start = 0
         self._position = 0
         self._members: deque[tuple[int, int]] = deque()
-        self._member: igzip_lib.IgzipDecompressor | None = None
+        self._member: Decompressor | None = None
         self._member_offset = 0
         self._refill_raw()
-        self.is_gzip = self._raw.startswith(_GZIP_MAGIC)
 
     @property
     def offset(self) -> int:
-        """Where the next byte stands in the file: for gzip, the start of its member."""
-        if not self.is_gzip:
+        """Where the next byte stands in the file: in a compressed one, the start of its member."""
+        if self._codec is None:
             return self._position
         while len(self._members) > 1 and self._members[1][0] <= self._position:
             self._members.popleft()
@@ -71,6 +77,14 @@ class ArchiveStream:
         self._need(length)
         return bytes(self._buffer[self._start : self._start + length])
 
+    def head_at(self, offset: int, length: int) -> bytes:
+        """The bytes of the file itself at `offset`, as evidence of what is damaged there."""
+        back = self._file.tell()
+        self._file.seek(offset)
+        head = self._file.read(length)
+        self._file.seek(back)
+        return head
+
     def skip_blank_lines(self) -> None:
         """Take line ends as long as there are any."""
         while self._need(1):
@@ -79,7 +93,7 @@ class ArchiveStream:
                 return
 
     def settle(self) -> None:
-        """Take the line ends behind a record, to the end of its gzip member unless another record begins in it.
+        """Take the line ends behind a record, to the end of its member unless another record begins in it.
 
         What else stands behind the record stays, at least its beginning. DamagedError where the member turns out to
         be incomplete or its checksum wrong: then the record can't be trusted either.
@@ -89,8 +103,8 @@ class ArchiveStream:
             while at < len(self._buffer) and self._buffer[at] in b"\r\n":
                 at += 1
             self._take(at - self._start)
-            rest = bytes(self._buffer[self._start : self._start + len(_RECORD_MAGIC)])
-            if self._member is None or rest.upper() == _RECORD_MAGIC:
+            rest = bytes(self._buffer[self._start : self._start + _BEGINNING_BYTES])
+            if self._member is None or self._begins.match(rest):
                 return
             piece = self._inflate()
             if self._buffered() <= PIECE_BYTES:
@@ -140,9 +154,9 @@ class ArchiveStream:
     def skip_damage(self, offset: int) -> bool:
         """Go on behind what is damaged at file `offset`; False (and the end of the file) if nothing is left.
 
-        In gzip that is the next member that holds a record, in a plain file the next line that begins one.
+        In a compressed file that is the next member that holds a record, in a plain one the next line that begins one.
         """
-        if not self.is_gzip:
+        if self._codec is None:
             return self._skip_to_record_line()
         self._buffer.clear()
         self._start = 0
@@ -158,43 +172,47 @@ class ArchiveStream:
         return True
 
     def _skip_to_record_line(self) -> bool:
-        while self._need(len(_RECORD_LINE)):
-            at = self._buffer.find(_RECORD_LINE, self._start)
-            if at >= 0:
-                self._take(at + 1 - self._start)
+        while self._need(2):
+            found = self._searched.search(self._buffer, self._start)
+            if found:
+                self._take(found.end() - self._start)
                 return True
-            self._take(self._buffered() - len(_RECORD_LINE) + 1)
+            if not self._need(self._buffered() + 1):
+                self._take(self._buffered())
+                return False
+            self._take(max(0, self._buffered() - LINE_BYTES))
         return False
 
     def _next_record_member(self, offset: int) -> int | None:
-        """The file offset of the first gzip member from `offset` on whose content begins as a WARC record does."""
+        """The file offset of the first member from `offset` on whose content begins as a record does."""
+        assert self._codec is not None
+        magic = self._codec.magic
         self._file.seek(offset)
         window = self._file.read(PIECE_BYTES)
-        while len(window) >= len(_GZIP_MAGIC):
-            at = window.find(_GZIP_MAGIC)
-            while at >= 0:
+        while len(window) >= len(magic):
+            at = window.find(magic)
+            while at >= 0 and self._trials:
+                self._trials -= 1
                 if self._holds_record(offset + at):
                     return offset + at
-                at = window.find(_GZIP_MAGIC, at + 1)
-            keep = len(_GZIP_MAGIC) - 1
+                at = window.find(magic, at + 1)
+            keep = len(magic) - 1
             offset += len(window) - keep
             self._file.seek(offset + keep)
             piece = self._file.read(PIECE_BYTES)
-            if not piece:
+            if not piece or not self._trials:
                 return None
             window = window[-keep:] + piece
         return None
 
     def _holds_record(self, offset: int) -> bool:
-        back = self._file.tell()
-        self._file.seek(offset)
-        head = self._file.read(_TRIAL_BYTES)
-        self._file.seek(back)
+        assert self._codec is not None
+        head = self.head_at(offset, self._codec.trial_bytes)
         try:
-            content = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP).decompress(head, 64)
-        except _GZIP_ERRORS:
+            content = self._codec.make().decompress(head, 2 * _BEGINNING_BYTES)
+        except DECODE_ERRORS:
             return False
-        return content.lstrip(b"\r\n").startswith(_RECORD_MAGIC)
+        return self._begins.match(content.lstrip(b"\r\n")) is not None
 
     def _buffered(self) -> int:
         return len(self._buffer) - self._start
@@ -222,7 +240,7 @@ class ArchiveStream:
 
     def _next_piece(self) -> bytes:
         """The next uncompressed bytes, none at the end of the file."""
-        if not self.is_gzip:
+        if self._codec is None:
             piece, self._raw = self._raw, b""
             if piece or not self._refill_raw():
                 return piece
@@ -236,37 +254,40 @@ class ArchiveStream:
                 return piece
 
     def _open_member(self) -> bool:
-        """Begin the next gzip member; False at the end of the file."""
+        """Begin the next member; False at the end of the file."""
+        codec = self._codec
+        assert codec is not None
         while True:
-            self._raw = self._raw.lstrip(b"\0")
+            if codec.padded:
+                self._raw = self._raw.lstrip(b"\0")
             if self._raw or not self._refill_raw():
                 break
         if not self._raw:
             return False
         self._member_offset = self._file_offset - len(self._raw)
-        if len(self._raw) < len(_GZIP_MAGIC):
+        if len(self._raw) < len(codec.magic):
             rest = self._file.read(PIECE_BYTES)
             self._file_offset += len(rest)
             self._raw += rest
-        if not self._raw.startswith(_GZIP_MAGIC):
-            raise DamagedError(self._member_offset, "bytes between gzip members that are not gzip")
-        self._member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+        if not self._raw.startswith(codec.magic):
+            raise DamagedError(self._member_offset, f"bytes between members that are no {codec.unit}")
+        self._member = codec.make()
         self._members.append((self._position + self._buffered(), self._member_offset))
         return True
 
     def _inflate(self) -> bytes:
         """Some bytes of the open member; closes it at its end."""
-        member = self._member
-        if member is None:
+        member, codec = self._member, self._codec
+        if member is None or codec is None:
             return b""
         if member.needs_input and not self._raw and not self._refill_raw():
-            raise DamagedError(self._member_offset, "the file ends inside a gzip member")
+            raise DamagedError(self._member_offset, f"the file ends inside a {codec.unit}")
         given, self._raw = (self._raw, b"") if member.needs_input else (b"", self._raw)
         try:
-            piece: bytes = member.decompress(given, PIECE_BYTES)
-        except _GZIP_ERRORS as error:
-            raise DamagedError(self._member_offset, f"damaged gzip member: {error}") from error
+            piece = member.decompress(given, PIECE_BYTES)
+        except DECODE_ERRORS as error:
+            raise DamagedError(self._member_offset, f"damaged {codec.unit}: {error}") from error
         if member.eof:
-            self._raw = member.unused_data + self._raw
+            self._raw = (member.unused_data or b"") + self._raw
             self._member = None
         return piece

@@ -1,129 +1,195 @@
-"""HTML bytes to the page's main text, with resiliparse as DCLM uses it.
+"""HTML to a page's text: the extractors behind one interface, and the presets that users name.
 
-The charset is found as browsers do (byte order mark, HTTP header, `meta`, detection) with two departures. Bytes that
-are valid UTF-8 and not plain ASCII are UTF-8 whatever was declared: servers that send a wrong default are common, other
-text that happens to be valid UTF-8 is not. A declared charset that does not fit the bytes is passed over. DCLM decodes
-strict UTF-8 only and drops all else.
-
-Pages are checked before they are parsed: the extractor's time grows with the square of the nesting depth (a second at
-10,000 nested `div`) while it holds the interpreter's lock, so that no timer could stop it.
+`fast` is resiliparse with DCLM's settings. `best` is ours (`raw_sources.best`): blocks of the page scored by a small
+model. trafilatura and justext are there for who wants their text; they need the extra `extract`. Each extractor's
+options are its keyword arguments; an unknown one is refused before any work starts.
 """
 
 from __future__ import annotations
 
-import codecs
-import functools
-import re
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
+from corpusmith.errors import InputError, did_you_mean, missing_package
+from raw_sources.charset import decode_html
+from raw_sources.nesting import check_nesting
 
-VERSION = 1
+VERSION = 2
 
-MAX_NESTING = 1000
-META_BYTES = 4096
-DETECT_BYTES = 128 << 10
-
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
-_META_CHARSET = re.compile(rb"""<meta[^>]{0,400}?charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]{2,40})""", re.IGNORECASE)
-_XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_:.-]{2,40})["']""")
-# the elements in whose depth the extractor's time grows quadratically (tried with all of HTML's: 8 MB of any other
-# kind, nested, takes at most six seconds)
-_OPENING = re.compile(r"<(?:div|article|section|ol|main)(?![a-z0-9-])", re.IGNORECASE)
-_OPENING_OR_CLOSING = re.compile(r"<(/?)(?:div|article|section|ol|main)(?![a-z0-9-])", re.IGNORECASE)
-_DOUBLE_BYTE_ASCII = ("iso2022_jp", "iso2022-jp", "hz")
-_CP1252 = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0xA0)}
-_ALIASES = {"latin-1": "cp1252", "latin1": "cp1252", "utf8": "utf-8"}
+#: preset -> extractor
+PRESETS = {"fast": "resiliparse", "best": "blocks"}
+STRUCTURED = ("blocks", "trafilatura")
 
 
-class TooDeepError(ValueError):
-    """The page nests its elements deeper than `MAX_NESTING`."""
+class Extract(Protocol):
+    """A page's text, possibly empty; `html` was checked for its nesting."""
+
+    def __call__(self, html: str, /) -> str: ...
+
+
+def resiliparse_extractor(
+    main_content: bool = True,
+    preserve_formatting: bool = True,
+    list_bullets: bool = True,
+    alt_texts: bool = True,
+    links: bool = False,
+    form_fields: bool = False,
+    noscript: bool = False,
+    comments: bool = True,
+    post_meta: bool = False,
+    hidden_elements: bool = False,
+    skip_elements: list[str] | None = None,
+) -> Extract:
+    """`resiliparse.extract.html2text.extract_plain_text`; DCLM gives `main_content` and leaves the rest alone."""
+    from resiliparse.extract.html2text import extract_plain_text
+
+    given: dict[str, Any] = {
+        "main_content": main_content, "preserve_formatting": preserve_formatting, "list_bullets": list_bullets,
+        "alt_texts": alt_texts, "links": links, "form_fields": form_fields, "noscript": noscript,
+        "comments": comments, "post_meta": post_meta, "hidden_elements": hidden_elements,
+        "skip_elements": skip_elements,
+    }  # fmt: skip
+    defaults = inspect.signature(resiliparse_extractor).parameters
+    options = {name: value for name, value in given.items() if value != defaults[name].default}
+
+    def extract(html: str) -> str:
+        text: str = extract_plain_text(html, **{"main_content": main_content, **options})
+        return text
+
+    return extract
+
+
+def trafilatura_extractor(
+    structure: bool = False,
+    include_comments: bool = False,
+    include_tables: bool = True,
+    include_links: bool = False,
+    favor_precision: bool = False,
+    favor_recall: bool = False,
+    fast: bool = False,
+    deduplicate: bool = False,
+    target_language: str | None = None,
+) -> Extract:
+    """`trafilatura.extract`; `structure` asks for its Markdown. Comments are left out unless asked for."""
+    try:
+        from trafilatura import extract as trafilatura_extract
+    except ImportError as error:
+        raise missing_package("trafilatura", "extract") from error
+
+    def extract(html: str) -> str:
+        text: str | None = trafilatura_extract(
+            html,
+            output_format="markdown" if structure else "txt",
+            include_formatting=structure,
+            include_comments=include_comments,
+            include_tables=include_tables,
+            include_links=include_links,
+            favor_precision=favor_precision,
+            favor_recall=favor_recall,
+            fast=fast,
+            deduplicate=deduplicate,
+            target_language=target_language,
+        )
+        return text or ""
+
+    return extract
+
+
+def justext_extractor(
+    language: str = "English",
+    length_low: int = 70,
+    length_high: int = 200,
+    stopwords_low: float = 0.30,
+    stopwords_high: float = 0.32,
+    max_link_density: float = 0.2,
+    no_headings: bool = False,
+) -> Extract:
+    """`justext.justext` with the stop words of `language`; paragraphs are joined by an empty line."""
+    try:
+        import justext
+    except ImportError as error:
+        raise missing_package("justext", "extract") from error
+    if language not in justext.get_stoplists():
+        known = ", ".join(sorted(justext.get_stoplists()))
+        raise InputError(f"justext has no stop words for {language!r}; it has {known}")
+    stop_words = justext.get_stoplist(language)
+
+    def extract(html: str) -> str:
+        if not html.strip():
+            return ""
+        paragraphs = justext.justext(
+            html,
+            stop_words,
+            length_low=length_low,
+            length_high=length_high,
+            stopwords_low=stopwords_low,
+            stopwords_high=stopwords_high,
+            max_link_density=max_link_density,
+            no_headings=no_headings,
+        )
+        return "\n\n".join(paragraph.text for paragraph in paragraphs if not paragraph.is_boilerplate)
+
+    return extract
+
+
+def blocks_extractor(structure: bool = False, threshold: float | None = None) -> Extract:
+    """`raw_sources.best`: blocks scored by our model; `structure` writes Markdown, `threshold` is a probability."""
+    from raw_sources.best import block_extractor
+
+    return block_extractor(structure=structure, threshold=threshold)
+
+
+EXTRACTORS: Mapping[str, Callable[..., Extract]] = {
+    "resiliparse": resiliparse_extractor,
+    "trafilatura": trafilatura_extractor,
+    "justext": justext_extractor,
+    "blocks": blocks_extractor,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExtractorChoice:
+    """An extractor by name (or preset) with its options; ValueError for a name or an option that it lacks."""
+
+    name: str = "fast"
+    options: tuple[tuple[str, Any], ...] = ()
+    structure: bool = False
+
+    def __post_init__(self) -> None:
+        known = (*PRESETS, *EXTRACTORS)
+        if self.name not in known:
+            raise ValueError(
+                f"no extractor {self.name!r}{did_you_mean(self.name, known)} (there are {', '.join(known)})"
+            )
+        if self.structure and self.extractor not in STRUCTURED:
+            raise ValueError(
+                f"the extractor {self.name!r} keeps no structure; take best or one of {', '.join(STRUCTURED)}"
+            )
+        accepted = inspect.signature(EXTRACTORS[self.extractor]).parameters
+        for option, _ in self.options:
+            if option not in accepted:
+                raise ValueError(
+                    f"the extractor {self.name!r} has no option {option!r}{did_you_mean(option, accepted)} "
+                    f"(it has {', '.join(accepted)})"
+                )
+
+    @property
+    def extractor(self) -> str:
+        """The extractor that a preset stands for."""
+        return PRESETS.get(self.name, self.name)
+
+    def open(self) -> Extract:
+        """The extractor itself, its model loaded; InputError or UserError where it can't be had."""
+        options = dict(self.options)
+        if self.structure:
+            options["structure"] = True
+        return EXTRACTORS[self.extractor](**options)
 
 
 def extract_html(body: bytes, http_charset: str = "") -> str:
-    """The main text of an HTML page, possibly empty; raises TooDeepError."""
+    """The main text of an HTML page by the preset `fast`, possibly empty; raises TooDeepError."""
     html = decode_html(body, http_charset)
     check_nesting(html)
-    text: str = extract_plain_text(html, main_content=True)
-    return text
-
-
-def decode_html(body: bytes, http_charset: str = "") -> str:
-    """The page as text; bytes that the charset has no character for become U+FFFD."""
-    for mark, codec in _BYTE_ORDER_MARKS:
-        if body.startswith(mark):
-            return body[len(mark) :].decode(codec, "replace")
-    declared = _declared(body, http_charset)
-    if body.isascii() and b"\0" not in body[:META_BYTES]:
-        codec = next((codec for codec in declared if codec in _DOUBLE_BYTE_ASCII), "ascii")
-        return body.decode(codec, "replace")
-    text = _fitting(body, "utf-8")
-    if text is not None and b"\0" not in body[:META_BYTES]:
-        return text
-    candidates = [codec for codec in declared if codec != "utf-8"]
-    detected = detect_encoding(body[:DETECT_BYTES], max_len=DETECT_BYTES)
-    known = _codec(detected) if detected else None
-    for codec in (*candidates, *([known] if known else [])):
-        text = _fitting(body, codec)
-        if text is not None:
-            return text
-    return body.decode((*declared, known or "cp1252")[0], "replace")
-
-
-def _declared(body: bytes, http_charset: str) -> list[str]:
-    """The codecs that the page is declared to be in, the strongest declaration first."""
-    head = body[:META_BYTES]
-    labels = [http_charset]
-    for pattern in (_META_CHARSET, _XML_ENCODING):
-        found = pattern.search(head)
-        if found:
-            label = found.group(1).decode("ascii")
-            # a meta element that could be read as ASCII is no UTF-16
-            labels.append("utf-8" if label.lower().startswith("utf-16") else label)
-    return [codec for label in labels if label and (codec := _codec(label))]
-
-
-@functools.lru_cache(maxsize=1024)
-def _codec(label: str) -> str | None:
-    """Python's codec for a charset label as the web uses it, None for an unknown one."""
-    label = label.strip().lower()
-    name = _ALIASES.get(label) or map_encoding_to_html5(label, fallback_utf8=False)
-    if name is None:
-        return None
-    try:
-        return "gb18030" if name in ("gbk", "gb2312") else codecs.lookup(name).name
-    except LookupError:
-        return None
-
-
-def _fitting(body: bytes, codec: str) -> str | None:
-    """The body decoded strictly, a character cut off at its end apart; None where it does not fit."""
-    if codec == "cp1252":
-        return _decoded_cp1252(body)
-    try:
-        return codecs.getincrementaldecoder(codec)("strict").decode(body, final=False)
-    except UnicodeDecodeError:
-        return None
-
-
-def _decoded_cp1252(body: bytes) -> str:
-    """windows-1252 as browsers decode it: the five bytes that it leaves open are C1 control characters."""
-    return body.decode("latin-1").translate(_CP1252)
-
-
-def check_nesting(html: str) -> None:
-    """Raise TooDeepError where more than `MAX_NESTING` block elements may be open at once.
-
-    A bound, not a parse: an element is open from its opening tag to a closing tag of any of these kinds.
-    """
-    if html.count("<") <= MAX_NESTING or len(_OPENING.findall(html)) <= MAX_NESTING:
-        return
-    depth = 0
-    for match in _OPENING_OR_CLOSING.finditer(html):
-        depth = max(0, depth - 1) if match.group(1) else depth + 1
-        if depth > MAX_NESTING:
-            raise TooDeepError(f"more than {MAX_NESTING} nested block elements")
+    return ExtractorChoice().open()(html)

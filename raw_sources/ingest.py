@@ -1,190 +1,142 @@
-"""Crawl archives to page shards: one WARC or WET file in, one shard of pages out, on Ray.
+"""Crawl archives, tables and documents to page shards: a unit of input in, a shard of pages or several out, on Ray.
 
 Follows DCLM's `process_common_crawl_w_ray.py` in what a page is; departs from it in local input and output, in any
 charset, in counting every record that is no page, and in being a run like any other: atomic, continued after a kill by
 the same command, with books that balance.
 
-    <output_dir>/processed_data/<path of the archive>.jsonl.zst
+    <output_dir>/processed_data/<path of the input>.jsonl.zst
     <output_dir>/errors/<step>/     records that could not be read or extracted, as bytes with file and offset
+    <output_dir>/stats/             records by type, status, media type, charset, language and failure
     <output_dir>/run/               records, ledger, events
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
-import contextlib
-import time
-from collections import Counter
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from corpusmith import expdb
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io import storage
-from corpusmith.io.shards import ShardRef, ShardWriter, open_shard_writer
-from corpusmith.run.fingerprint import SHARD_MODULES, code_versions
-from corpusmith.run.ledger import Counts
+from corpusmith.io.shards import file_checksum
+from corpusmith.run.fingerprint import SHARD_MODULES, asset_hashes, code_versions
 from corpusmith.run.progress import say
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult, StagePlan
 from corpusmith.run.runner import Execution, Runner, add_execution_arguments, execution_from
-from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
-from raw_sources.pages import EXTRACT_STEP, READ_STEP, Removed, SetAside, read_outcomes
+from corpusmith.run.stage import Stage
+from raw_sources.common_crawl import BASE, reachable, read_paths
+from raw_sources.crawl_stats import summed
+from raw_sources.extract import EXTRACTORS, PRESETS
+from raw_sources.ingest_config import IngestConfig, load_ingest_config
+from raw_sources.ingest_unit import IngestTask, ingest_unit
+from raw_sources.inputs import KINDS, Unit, list_units, listed_units, shard_stems
+from raw_sources.record_ranges import list_record_units
 
-VERSION = 1
+VERSION = 2
 
-ARCHIVE_SUFFIXES = (".warc.wet.gz", ".warc.wet", ".warc.gz", ".warc")
-DATA_KEY = "jsonl.zst"
 STAGE_NAME = "ingest"
+PAGE_SECONDS = 30.0
 DECIDING_MODULES = (
     *SHARD_MODULES,
-    "raw_sources.archive_stream",
-    "raw_sources.warc",
-    "raw_sources.http_message",
-    "raw_sources.extract",
-    "raw_sources.pages",
-    "raw_sources.ingest",
+    "corpusmith.seeds",
+    *(
+        f"raw_sources.{name}"
+        for name in (
+            "arc", "archive_stream", "archives", "block_lists", "charset", "compressions", "crawl_stats", "documents",
+            "extract", "http_message", "ingest", "ingest_unit", "inputs", "nesting", "page_meta", "pages",
+            "record_ranges", "warc", "wat",
+        )
+    ),
+)  # fmt: skip
+BLOCK_MODULES = tuple(
+    f"raw_sources.{name}"
+    for name in (
+        "best",
+        "block_features",
+        "block_kernels",
+        "block_model",
+        "block_scan",
+        "block_tables",
+        "block_text",
+    )
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IngestTask:
-    """One archive to be read, and where its shard goes."""
-
-    archive: ShardRef
-    shard_name: str
-    place: StagePlace
-
-
 def ingest(
-    inputs: Sequence[str],
+    inputs: Sequence[str] | Sequence[Unit],
     output_dir: str,
     *,
     readable_name: str,
+    config: IngestConfig | None = None,
     exp_data_dir: str = "exp_data",
     execution: Execution | None = None,
     options: RunOptions | None = None,
+    page_seconds: float | None = PAGE_SECONDS,
 ) -> RunResult:
-    """Write the pages of all archives below or at `inputs`, and the reference JSON of the data set that they make.
+    """Write the pages of all inputs, and the reference JSON of the data set that they make.
 
-    Raises InputError for missing or clashing input and for a name that another data set has, ChangedError and
-    RunFailed as `corpusmith.run.run` says.
+    `inputs` are files and folders, or units (`raw_sources.inputs`). `page_seconds`: CPU time after which a record is
+    set aside. Raises InputError for missing or clashing input, a bad config and a name that another data set has,
+    ChangedError and RunFailed as `corpusmith.run.run` says.
     """
-    options = options or RunOptions()
-    archives = list_archives(inputs)
-    names = shard_names(archives)
+    options, config = options or RunOptions(), config or IngestConfig()
+    units = _units_of(inputs)
+    stems = shard_stems(units)
+    by_name = {unit.name: unit for unit in units}
     data_url = storage.join(output_dir, "processed_data")
     reference = expdb.reference_path(exp_data_dir, "raw_sources", readable_name)
     expdb.refuse_foreign_reference(reference, f"{data_url}/", options.overwrite)
+    config.choice().open()
 
     def work(stage: Stage, runner: Runner) -> list[str]:
-        pending = set(stage.pending())
         tasks = {
-            archive.name: IngestTask(archive=archive, shard_name=names[archive.name], place=stage.place)
-            for archive in stage.inputs
-            if archive.name in pending
+            name: IngestTask(unit=by_name[name], stem=stems[name], config=config, place=stage.place)
+            for name in stage.pending()
         }
-        return stage.run_units(runner, ingest_archive, tasks, label="ingest", unit="archives")
+        return stage.run_units(runner, ingest_unit, tasks, label="ingest", unit="inputs", record_seconds=page_seconds)
 
     plan = RunPlan(
-        inputs=archives,
-        stages=[StagePlan(name=STAGE_NAME, fingerprint={"code": code_versions(DECIDING_MODULES)}, work=work)],
+        inputs=[unit.ref for unit in units],
+        stages=[StagePlan(name=STAGE_NAME, fingerprint=_fingerprint(config), work=work)],
     )
     place = RunPlace(root=storage.join(output_dir, "run"), output=data_url, errors=storage.join(output_dir, "errors"))
     result = Run(place, plan).execute(execution or Execution(), options)
     if not result.was_finished or not storage.exists(reference):
-        _write_reference(reference, readable_name, data_url, result)
+        _write_stats(storage.join(output_dir, "stats"), result)
+        _write_reference(reference, readable_name, data_url, config, result)
     return result
 
 
-def list_archives(inputs: Sequence[str]) -> list[ShardRef]:
-    """The archives named, and all below the folders named, sorted by name.
-
-    A name is the path relative to the folder given. InputError where an input does not exist, holds no archive, or
-    gives a name that another gave.
-    """
-    found: dict[str, ShardRef] = {}
-    for url in inputs:
-        files = storage.list_files(url, ARCHIVE_SUFFIXES) if storage.is_dir(url) else [storage.stat(url)]
-        if not files:
-            raise InputError(f"{url}: no archives; their names end in {', '.join(ARCHIVE_SUFFIXES)}")
-        for info in files:
-            name = storage.relative(info.url, url) if storage.is_dir(url) else storage.basename(url)
-            if name in found:
-                raise InputError(f"{info.url} and {found[name].url} are both called {name}; rename one of them")
-            found[name] = ShardRef(name=name, url=info.url, identity=f"{info.size}:{info.etag}", bytes=info.size)
-    return [found[name] for name in sorted(found)]
+def _units_of(inputs: Sequence[str] | Sequence[Unit]) -> list[Unit]:
+    units = [unit for unit in inputs if isinstance(unit, Unit)]
+    paths = [path for path in inputs if isinstance(path, str)]
+    return units + (list_units(paths, say=say) if paths else [])
 
 
-def shard_names(archives: Sequence[ShardRef]) -> dict[str, str]:
-    """The page shard of each archive by the archive's name: its path with another ending.
+def _fingerprint(config: IngestConfig) -> dict[str, Any]:
+    """What defines the pages apart from the input; the lists that a config names by their content."""
+    modules = DECIDING_MODULES
+    assets = asset_hashes([*config.blocked_domains, *config.blocked_urls])
+    if config.choice().extractor == "blocks":
+        from raw_sources.block_model import MODEL_FILE
 
-    `a.warc.gz` becomes `a.jsonl.zst`; archives that differ in their ending only keep it (`a.warc.gz.jsonl.zst`).
-    """
-    stems = {archive.name: _stem(archive.name) for archive in archives}
-    shared = Counter(stems.values())
-    names = {name: f"{stem if shared[stem] == 1 else name}.{DATA_KEY}" for name, stem in stems.items()}
-    clashes = [shard for shard, number in Counter(names.values()).items() if number > 1]
-    if clashes:
-        raise InputError(f"several archives would become {clashes[0]}; ingest them into different folders")
-    return names
+        modules += BLOCK_MODULES
+        assets[MODEL_FILE.name] = file_checksum(str(MODEL_FILE))
+    return {"config": config.fingerprint(), "assets": assets, "code": code_versions(modules)}
 
 
-def _stem(name: str) -> str:
-    suffix = next((suffix for suffix in ARCHIVE_SUFFIXES if name.endswith(suffix)), "")
-    return name.removesuffix(suffix)
+def _write_stats(folder: str, result: RunResult) -> None:
+    """The statistics of each unit and their sum: views of the records."""
+    documents = {record.unit: record.details["crawl"] for record in result.records}
+    for unit, document in documents.items():
+        storage.write_json(storage.join(folder, f"{unit}.stats.json"), document, indent=2)
+    storage.write_json(storage.join(folder, "total.json"), summed(documents.values()), indent=2)
 
 
-def ingest_archive(task: IngestTask) -> None:
-    """Write one archive's shard, what was set aside, and the record; safe to run twice."""
-    started = time.monotonic()
-    counts = Counts()
-    text_characters = 0
-    for step in (READ_STEP, EXTRACT_STEP):
-        storage.remove(task.place.error_url(step, task.archive.name))
-    with contextlib.ExitStack() as files:
-        shard = files.enter_context(open_shard_writer(task.place.output_url(task.shard_name)))
-        aside: dict[str, ShardWriter] = {}
-        for outcome in read_outcomes(task.archive.url):
-            counts.read += 1
-            if isinstance(outcome, Removed):
-                counts.remove(outcome.step)
-            elif isinstance(outcome, SetAside):
-                if outcome.step not in aside:
-                    url = task.place.error_url(outcome.step, task.archive.name)
-                    aside[outcome.step] = files.enter_context(open_shard_writer(url))
-                aside[outcome.step].write(_error_row(task.archive.name, outcome))
-                counts.set_aside(outcome.step)
-            else:
-                shard.write(outcome)
-                counts.kept += 1
-                text_characters += len(outcome["text"])
-    output = OutputFile(name=task.shard_name, bytes=shard.bytes, checksum=shard.checksum, records=shard.records)
-    task.place.write_record(
-        ShardRecord(
-            unit=task.archive.name,
-            identity=task.archive.identity,
-            outputs=[output],
-            counts=counts,
-            details={"seconds": time.monotonic() - started, "text_characters": text_characters},
-        )
-    )
-
-
-def _error_row(archive: str, aside: SetAside) -> dict[str, object]:
-    return {
-        "file": archive,
-        "offset": aside.offset,
-        "record_id": aside.record_id,
-        "url": aside.target_uri,
-        "step": aside.step,
-        "reason": aside.reason,
-        "raw_base64": base64.b64encode(aside.raw).decode("ascii"),
-    }
-
-
-def _write_reference(path: str, name: str, data_url: str, result: RunResult) -> None:
+def _write_reference(path: str, name: str, data_url: str, config: IngestConfig, result: RunResult) -> None:
     commit, diff = expdb.git_state()
     reference = expdb.DatasetReference(
         name=name,
@@ -197,7 +149,7 @@ def _write_reference(path: str, name: str, data_url: str, result: RunResult) -> 
         size=sum(file.bytes for record in result.records for file in record.outputs),
         dcnlp_commit_hash=commit,
         dcnlp_diff=diff,
-        data_key=DATA_KEY,
+        data_key=config.output,
     )
     expdb.write_reference(reference, path, overwrite=True)
 
@@ -205,44 +157,75 @@ def _write_reference(path: str, name: str, data_url: str, result: RunResult) -> 
 def summary(result: RunResult) -> list[str]:
     """The run in a few lines: pages, and why the other records are none."""
     counts = result.stages[-1].counts()
-    lines = [f"{counts.read} records of {len(result.records)} archives: {counts.kept} pages"]
+    lines = [f"{counts.read} records of {len(result.records)} inputs: {counts.kept} pages"]
     lines += [f"  not a page ({step}): {number}" for step, number in sorted(counts.removed.items())]
     lines += [f"  set aside ({step}): {number}" for step, number in sorted(counts.errored.items())]
-    return lines
+    late = sum(len(records) for records in result.stages[-1].poison().values())
+    return lines + ([f"  of these, records that ended their worker (run/stages/*/poison.json): {late}"] if late else [])
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `corpusmith ingest`."""
     parser = make_parser(
         "corpusmith ingest",
-        "Read WARC or WET archives and write shards of pages.",
+        "Read archives (WARC, WET, WAT, ARC, WACZ), tables of HTML or text (Parquet, JSON lines, CSV) or files of "
+        "text, Markdown or HTML, and write shards of pages.",
         "corpusmith ingest --input crawl --output_dir pages --readable_name my_pages",
     )
-    parser.add_argument(
-        "--input",
-        nargs="+",
-        required=True,
-        metavar="PATH",
-        help="folders of archives (searched recursively), or archives",
-    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", nargs="+", metavar="PATH", help="folders (searched recursively), or files")
+    source.add_argument("--paths_file", help="a list of files to read, one a line (Common Crawl's path lists, pools)")
+    source.add_argument("--records", help="a table of single records: warc_filename, warc_record_offset, -_length")
+    parser.add_argument("--base", default=BASE, help=f"where relative names in such lists stand (default {BASE})")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=[], help="what to take of a mixed folder")
+    parser.add_argument("--config", help="YAML of extractor, structure, output, shard_bytes, lists, columns, …")
+    parser.add_argument("--extractor", choices=[*PRESETS, *EXTRACTORS], help="shorthand for that key of the config")
     parser.add_argument("--output_dir", required=True, help="folder of the result: processed_data/, errors/, run/")
     parser.add_argument("--readable_name", required=True, help="name of the data set in the experiment database")
     parser.add_argument("--exp-data-dir", default="exp_data", help="experiment database (default: ./exp_data)")
     parser.add_argument("--overwrite", action="store_true", help="redo a finished or changed run")
-    parser.add_argument("--ignore_failures", action="store_true", help="finish without archives that failed")
+    parser.add_argument("--ignore_failures", action="store_true", help="finish without inputs that failed")
+    parser.add_argument(
+        "--page_seconds", type=float, default=PAGE_SECONDS, help=f"CPU time for a record (default {PAGE_SECONDS:g})"
+    )
     add_execution_arguments(parser)
     return parser
 
 
+def units_from(arguments: argparse.Namespace) -> list[Unit]:
+    """The units of work that the parsed flags name."""
+    if arguments.records:
+        return list_record_units(arguments.records, reachable(arguments.base))
+    if arguments.paths_file:
+        base = reachable(arguments.base)
+        return listed_units(read_paths(arguments.paths_file, base), base)
+    return list_units(arguments.input, arguments.kinds, say)
+
+
+def config_from(arguments: argparse.Namespace) -> IngestConfig:
+    """The config that the parsed flags name."""
+    config = load_ingest_config(arguments.config) if arguments.config else IngestConfig()
+    if not arguments.extractor:
+        return config
+    try:
+        return dataclasses.replace(config, extractor=arguments.extractor)
+    except ValueError as error:
+        raise InputError(f"--extractor: {error}") from error
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Ingest as the parsed flags say, and tell what came of it."""
+    if arguments.page_seconds <= 0:
+        raise InputError(f"--page_seconds must be more than 0, got {arguments.page_seconds}")
     result = ingest(
-        arguments.input,
+        units_from(arguments),
         arguments.output_dir,
         readable_name=arguments.readable_name,
+        config=config_from(arguments),
         exp_data_dir=arguments.exp_data_dir,
         execution=execution_from(arguments),
         options=RunOptions(overwrite=arguments.overwrite, ignore_failures=arguments.ignore_failures),
+        page_seconds=arguments.page_seconds,
     )
     if result.was_finished:
         say("already finished; nothing was recomputed")

@@ -1,7 +1,8 @@
-"""What `corpusmith tokenize` asks for, as a run of two stages; and the manifest and reference that it leaves.
+"""What `corpusmith tokenize` asks for, as a run of two or three stages.
 
-The run's stages are `tokenize` (a unit per page shard, spill files) and `shuffle` (a unit per cell, tars). Both count
-documents: a document is counted in the sequence that holds its end, so the books balance through the shuffle too.
+`tokenize` (a unit per page shard, spill files), with a mixture `mix` (a unit per spill file), and `shuffle` (a unit per
+cell, token shards). All count documents: a document is counted in the sequence that holds its end, so the books balance
+through the shuffle too; copies of it are added, and what sampling leaves out is removed.
 """
 
 from __future__ import annotations
@@ -10,33 +11,41 @@ import dataclasses
 import functools
 import os
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from corpusmith.errors import InputError
-from corpusmith.expdb import (
-    DatasetReference,
-    git_state,
-    load_dataset,
-    reference_path,
-    refuse_foreign_reference,
-    write_reference,
-)
-from corpusmith.io import storage, wds
+from corpusmith.expdb import load_dataset, reference_path, refuse_foreign_reference
+from corpusmith.io import storage
 from corpusmith.io.shards import SHARD_SUFFIXES, ShardRef, list_shards
+from corpusmith.io.token_rows import storage_dtype
+from corpusmith.mixture import Mixture, load_mixture, parse_number
 from corpusmith.run.fingerprint import SHARD_MODULES, code_versions
-from corpusmith.run.run import Run, RunPlace, RunPlan, RunResult, StagePlan
-from corpusmith.text.tokenizer import Tokenizer, find_tokenizer, load_tokenizer
-from ray_processing.shuffle import CellPlan, ShuffleConfig, plan_cells, shuffle_work, tokenize_work
+from corpusmith.run.run import Run, RunPlace, RunPlan, StagePlan, unit_per_shard_of_all
+from corpusmith.text.tokenizer import Tokenizer, load_tokenizer, resolve_tokenizer
+from ray_processing.cells import shuffle_work
+from ray_processing.deal import deal_work
+from ray_processing.token_config import TOKEN_BYTES, CellPlan, TokenConfig, plan_cells, token_bytes
+from ray_processing.token_sources import UNKNOWN, Sampling, load_sampling, mixture_markers, sources_of_shards
+from ray_processing.tokenize_pages import tokenize_work
 from ray_processing.utils import sources_of
 
 TOKENIZE_MODULES = (
     *SHARD_MODULES,
     "corpusmith.text.packing",
     "corpusmith.text.tokenizer",
-    "ray_processing.shuffle",
+    "corpusmith.text.tokenizer_json",
+    "corpusmith.text.tokenizer_ranks",
+    "ray_processing.build_log",
+    "ray_processing.spilled_rows",
+    "ray_processing.tokenize_pages",
 )
-SHUFFLE_MODULES = ("corpusmith.io.wds", "ray_processing.shuffle")
-DATA_KEY = "json.gz"
+MIX_MODULES = ("corpusmith.mixture", "ray_processing.deal", "ray_processing.spilled_rows")
+SHUFFLE_MODULES = (
+    *("corpusmith.io.mds", "corpusmith.io.mds_values", "corpusmith.io.token_bin", "corpusmith.io.token_parquet"),
+    *("corpusmith.io.token_shards", "corpusmith.io.wds", "ray_processing.cells"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,29 +58,38 @@ class TokenRequest:
     name: str
     exp_data_dir: str
     tokenizer: str
-    content_key: str
-    seqlen: int
-    shard_sequences: int
-    seed: int
-    subset: int | None
-    shuffle: bool
-    suffixes: tuple[str, ...]
-    overwrite: bool
+    content_key: str = "text"
+    seqlen: int = 2048
+    shard_sequences: int = 8192
+    seed: int = 42
+    subset: int | None = None
+    shuffle: bool = True
+    suffixes: tuple[str, ...] = SHARD_SUFFIXES
+    overwrite: bool = False
+    pack: str = "concat"
+    pack_by: str | None = None
+    format_name: str = "wds"
+    dtype: str = "auto"
+    with_source: bool = False
+    sampling_yaml: str | None = None
+    mixture_yaml: str | None = None
+    mirror: str | None = None
+    prefix_replacement: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRun:
-    """A run, with what its reference needs."""
+    """A run, with what its report and reference need."""
 
     request: TokenRequest
     run: Run
+    config: TokenConfig
+    cells: CellPlan
     tokenizer: Tokenizer
     sources: list[dict[str, str]]
-
-    @property
-    def manifest_url(self) -> str:
-        """Where the manifest stands."""
-        return storage.join(self.run.place.output, wds.MANIFEST_NAME)
+    sampling: Sampling | None
+    mixture: Mixture | None
+    source_of_shard: dict[str, str] | None
 
     @property
     def reference_url(self) -> str:
@@ -91,31 +109,65 @@ def open_run(request: TokenRequest) -> TokenRun:
     for folder in folders:
         if f"{output}/".startswith(f"{folder}/") or f"{folder}/".startswith(f"{output}/"):
             raise InputError(f"the output folder {output} and the input {folder} lie in each other; choose another")
-    tokenizer_url = _absolute(find_tokenizer(request.tokenizer))
-    tokenizer = load_tokenizer(request.tokenizer)
-    config = ShuffleConfig(
-        tokenizer_url=tokenizer_url,
+    if request.mixture_yaml is not None and (request.sampling_yaml is not None or not request.shuffle):
+        raise InputError("--mixture cannot be combined with --do_sample or --no_shuffle")
+    sampling = None if request.sampling_yaml is None else load_sampling(request.sampling_yaml)
+    mixture = None if request.mixture_yaml is None else load_mixture(request.mixture_yaml)
+    spec = resolve_tokenizer(request.tokenizer)
+    tokenizer = load_tokenizer(spec)
+    config = _config(request, spec, tokenizer, sampling)
+    shards = choose_shards(folders, request.suffixes, request.subset, request.seed)
+    source_of_shard = None
+    if sampling is not None:
+        source_of_shard = sources_of_shards(shards, sampling.markers, unknown=UNKNOWN)
+    elif mixture is not None:
+        source_of_shard = sources_of_shards(shards, mixture_markers(mixture))
+    cells = plan_cells(shards, config, _copies(shards, sampling, mixture, source_of_shard))
+    above, name = storage.parent(output), storage.basename(output)
+    place = RunPlace(root=storage.join(above, "run", name), output=output, errors=storage.join(above, "errors", name))
+    run = Run(place, plan_run(shards, config, cells, request.subset, mixture, source_of_shard))
+    tokens = TokenRun(
+        request=request,
+        run=run,
+        config=config,
+        cells=cells,
+        tokenizer=tokenizer,
+        sources=sources,
+        sampling=sampling,
+        mixture=mixture,
+        source_of_shard=source_of_shard,
+    )
+    refuse_foreign_reference(tokens.reference_url, tokens.dataset_url, request.overwrite)
+    return tokens
+
+
+def _config(request: TokenRequest, spec: str, tokenizer: Tokenizer, sampling: Sampling | None) -> TokenConfig:
+    num_ids = max(tokenizer.num_ids, tokenizer.eot_id + 1, tokenizer.pad_id + 1)
+    return TokenConfig(
+        tokenizer_url=spec,
         tokenizer_hash=tokenizer.content_hash,
         content_key=request.content_key,
         sequence_length=request.seqlen + 1,
         shard_sequences=request.shard_sequences,
         seed=request.seed,
         shuffle=request.shuffle,
+        pack=request.pack,
+        pack_by=request.pack_by,
+        format_name=request.format_name,
+        dtype=storage_dtype(request.dtype, num_ids).name,
+        with_source=request.with_source,
+        frequencies=None if sampling is None else sampling.frequencies,
     )
-    shards = choose_shards(folders, request.suffixes, request.subset, request.seed)
-    above, name = storage.parent(output), storage.basename(output)
-    place = RunPlace(root=storage.join(above, "run", name), output=output, errors=storage.join(above, "errors", name))
-    run = Run(place, plan_run(shards, config, request.subset))
-    tokens = TokenRun(request=request, run=run, tokenizer=tokenizer, sources=sources)
-    refuse_foreign_reference(tokens.reference_url, tokens.dataset_url, request.overwrite)
-    return tokens
 
 
 def _resolve_input(request: TokenRequest) -> tuple[list[str], list[dict[str, str]]]:
     """Input folders, and `{"uuid", "name"}` of the data sets that they are."""
     if request.references:
         references = [load_dataset(path) for path in request.references]
-        folders = [reference.dataset_url or "" for reference in references]
+        folders = [
+            reference.dataset_url or "" if request.mirror is None else _mirror(reference.mirrors, request.mirror, path)
+            for reference, path in zip(references, request.references, strict=True)
+        ]
         sources = [{"uuid": reference.uuid, "name": reference.name} for reference in references]
     else:
         folders = list(request.inputs)
@@ -124,7 +176,18 @@ def _resolve_input(request: TokenRequest) -> tuple[list[str], list[dict[str, str
         raise InputError("give the input: --input FOLDER[,FOLDER] or --source_ref_paths REFERENCE.json")
     if "" in folders:
         raise InputError(f"{request.references[folders.index('')]}: the reference has no dataset_url to tokenize")
+    if request.prefix_replacement is not None:
+        old, new = request.prefix_replacement
+        folders = [new + folder.removeprefix(old) if folder.startswith(old) else folder for folder in folders]
     return list(dict.fromkeys(_absolute(folder) for folder in folders)), sources
+
+
+def _mirror(mirrors: Mapping[str, Any] | None, name: str, path: str) -> str:
+    found = (mirrors or {}).get(name)
+    if not isinstance(found, dict) or not isinstance(found.get("dataset_url"), str):
+        known = ", ".join(mirrors or {}) or "none"
+        raise InputError(f"{path}: the reference has no mirror {name!r} with a dataset_url (mirrors: {known})")
+    return str(found["dataset_url"])
 
 
 def _absolute(url: str) -> str:
@@ -158,9 +221,43 @@ def choose_shards(folders: list[str], suffixes: tuple[str, ...], subset: int | N
     return sorted(shards, key=lambda shard: shard.name)
 
 
-def plan_run(shards: list[ShardRef], config: ShuffleConfig, subset: int | None) -> RunPlan:
-    """The two stages; keys of the fingerprints bear the names of the flags."""
-    cells: CellPlan = plan_cells(shards, config)
+def _copies(
+    shards: list[ShardRef], sampling: Sampling | None, mixture: Mixture | None, source_of_shard: dict[str, str] | None
+) -> dict[str, float] | None:
+    """About how often the sequences of each shard are written; decides the number of cells, nothing else."""
+    if source_of_shard is None:
+        return None
+    if sampling is not None:
+        return {name: sampling.frequencies[source] for name, source in source_of_shard.items()}
+    assert mixture is not None
+    have: dict[str, int] = {}
+    for shard in shards:
+        source = source_of_shard[shard.name]
+        have[source] = have.get(source, 0) + token_bytes(shard)
+    pool = None if mixture.pool_tokens is None else float(parse_number(mixture.pool_tokens, "pool_tokens"))
+    copies: dict[str, float] = {}
+    for line in mixture.lines:
+        amount = float(line.amount)
+        if line.repeat is not None:
+            copies[line.source] = amount
+        elif line.tokens is None and pool is None:
+            copies[line.source] = 1.0
+        else:
+            tokens = amount if line.tokens is not None else amount * (pool or 0.0)
+            copies[line.source] = tokens * TOKEN_BYTES / max(1, have.get(line.source, 0))
+    return {name: copies[source] for name, source in source_of_shard.items()}
+
+
+def plan_run(
+    shards: list[ShardRef],
+    config: TokenConfig,
+    cells: CellPlan,
+    subset: int | None,
+    mixture: Mixture | None = None,
+    source_of_shard: dict[str, str] | None = None,
+) -> RunPlan:
+    """The stages; keys of the fingerprints bear the names of the flags, what is at its default has none."""
+    first_cells = cells if mixture is None else CellPlan(count=1)
     tokenize = StagePlan(
         name="tokenize",
         fingerprint={
@@ -168,77 +265,61 @@ def plan_run(shards: list[ShardRef], config: ShuffleConfig, subset: int | None) 
             "tokenizer": config.tokenizer_hash,
             "seqlen": config.sequence_length - 1,
             "no_shuffle": not config.shuffle,
-            "cells": cells.count,
+            "pack": config.pack,
+            "pack_by": config.pack_by,
+            "with_source": config.with_source,
+            "sampling_frequencies": dict(config.frequencies or {}),
+            "sources": source_of_shard or {},
+            "cells": first_cells.count,
             "code": code_versions(TOKENIZE_MODULES),
         },
-        work=functools.partial(tokenize_work, config, cells),
+        work=functools.partial(tokenize_work, config, first_cells, source_of_shard),
+        holds_pages=False,
     )
+    stages = [tokenize]
+    if mixture is not None:
+        assert source_of_shard is not None
+        stages.append(
+            StagePlan(
+                name="mix",
+                fingerprint={
+                    "mixture": _as_tree(mixture),
+                    "cells": cells.count,
+                    "code": code_versions(MIX_MODULES),
+                },
+                work=functools.partial(deal_work, config, mixture, cells.count, source_of_shard),
+                units=unit_per_shard_of_all,
+                holds_pages=False,
+            )
+        )
     shuffle = StagePlan(
         name="shuffle",
         fingerprint={
+            "format": config.format_name,
+            "dtype": config.dtype,
             "wds_chunk_size": config.shard_sequences,
             "cell_bytes": config.cell_bytes,
             "code": code_versions(SHUFFLE_MODULES),
         },
         work=functools.partial(shuffle_work, config, cells),
         units=cells.units,
+        holds_pages=False,
     )
-    return RunPlan(inputs=shards, stages=[tokenize, shuffle], common={"seed": config.seed, "subset": subset})
+    return RunPlan(inputs=shards, stages=[*stages, shuffle], common={"seed": config.seed, "subset": subset})
 
 
-def finish_tokens(tokens: TokenRun, result: RunResult) -> DatasetReference:
-    """Write what is lacking of manifest and reference; both are made anew after a run that worked."""
-    counts = {name: count for record in result.records for name, count in record.details["sequences"].items()}
-    entries = [
-        wds.ManifestEntry(shard=name.removesuffix(".tar"), num_sequences=counts[name]) for name in sorted(counts)
-    ]
-    manifest_url, reference_url = tokens.manifest_url, tokens.reference_url
-    if not result.was_finished or not storage.exists(manifest_url):
-        wds.write_manifest(manifest_url, entries)
-    if not result.was_finished or not storage.exists(reference_url):
-        write_reference(_reference(tokens), reference_url, overwrite=True)
-    return load_dataset(reference_url)
-
-
-def _reference(tokens: TokenRun) -> DatasetReference:
-    commit_hash, diff = git_state()
-    request, tokenizer = tokens.request, tokens.tokenizer
-    files = storage.list_files(tokens.run.place.output)
-    return DatasetReference(
-        name=request.name,
-        dataset_url=tokens.dataset_url,
-        manifest_url=tokens.dataset_url + wds.MANIFEST_NAME,
-        sources=tokens.sources,
-        tokenized=True,
-        tokenizer=request.tokenizer,
-        num_tokens=wds.count_tokens(tokens.manifest_url, request.seqlen + 1),
-        size=sum(info.size for info in files),
-        dcnlp_commit_hash=commit_hash,
-        dcnlp_diff=diff,
-        data_key=DATA_KEY,
-        sampling_yaml=None,
-        note=_tokenizer_note(tokenizer),
-    )
-
-
-def _tokenizer_note(tokenizer: Tokenizer) -> str:
-    """What training and evaluation must know of the tokenizer (every reader of references knows the key `note`)."""
-    return (
-        f"tokenizer: eot_id={tokenizer.eot_id} pad_id={tokenizer.pad_id} vocab_size={tokenizer.vocab_size} "
-        f"num_ids={tokenizer.num_ids} content={tokenizer.content_hash}"
-    )
-
-
-def report_lines(tokens: TokenRun, result: RunResult) -> list[str]:
-    """What the run did, for the terminal."""
-    first, last = result.stages[0].counts(), result.stages[-1].counts()
-    entries = wds.read_manifest(tokens.manifest_url)
-    sequences = sum(entry.num_sequences for entry in entries)
-    length = tokens.request.seqlen + 1
-    return [
-        "finished before; nothing was recomputed" if result.was_finished else "finished",
-        f"  documents: {first.read} read = {last.kept} tokenized + {sum(first.errored.values())} set aside",
-        f"  sequences: {sequences} of {length} tokens = {sequences * length} tokens in {len(entries)} tars",
-        f"  data:      {tokens.dataset_url}",
-        f"  reference: {tokens.reference_url}",
-    ]
+def _as_tree(mixture: Mixture) -> dict[str, Any]:
+    """A mixture as the plan of the run holds it."""
+    return {
+        "sources": {
+            line.source: {
+                name: str(getattr(line, name))
+                for name in ("proportion", "tokens", "repeat")
+                if getattr(line, name) is not None
+            }
+            for line in mixture.lines
+        },
+        "pool_tokens": None if mixture.pool_tokens is None else str(mixture.pool_tokens),
+        "max_epochs": None if mixture.max_epochs is None else str(mixture.max_epochs),
+        "on_short": mixture.on_short,
+    }

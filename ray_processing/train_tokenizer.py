@@ -1,8 +1,8 @@
 """`corpusmith train-tokenizer`: a byte-level BPE tokenizer from page shards, as a Hugging Face `tokenizer.json`.
 
-Special tokens come first (`<|endoftext|>` 0, `<|padding|>` 1), then the 256 bytes, then what the merges make; text is
-split as GPT-2 splits it and not normalised, so any text comes back from its tokens. Shards are read in the order of
-their names, so equal pages give an equal file, whatever the number of threads.
+Special tokens come first (`<|endoftext|>` 0, `<|padding|>` 1, then those asked for), then the 256 bytes, then what the
+merges make; text is split as GPT-2 splits it and not normalised, so any text comes back from its tokens. Shards are
+read in the order of their names, so equal pages give an equal file, whatever the number of threads.
 """
 
 from __future__ import annotations
@@ -27,20 +27,31 @@ EXAMPLE = "corpusmith train-tokenizer --input pages/processed_data --output toke
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerTraining:
-    """What decides a tokenizer, apart from the pages: `sample_rate` of them is used, drawn by `seed`."""
+    """What decides a tokenizer, apart from the pages: `sample_rate` of them is used, drawn by `seed`.
+
+    `special_tokens` come after `SPECIAL_TOKENS`, in their order.
+    """
 
     vocab_size: int
     content_key: str = "text"
     sample_rate: float = 1.0
     seed: int = 0
+    special_tokens: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.vocab_size < LEAST_VOCABULARY:
-            raise InputError(
-                f"--vocab_size must be at least {LEAST_VOCABULARY} (special tokens and bytes), got {self.vocab_size}"
-            )
+        special = self.all_special_tokens
+        if len(set(special)) != len(special) or "" in special:
+            raise InputError(f"--special_tokens must not be empty or repeat one of {' '.join(SPECIAL_TOKENS)}")
+        least = LEAST_VOCABULARY + len(self.special_tokens)
+        if self.vocab_size < least:
+            raise InputError(f"--vocab_size must be at least {least} (special tokens and bytes), got {self.vocab_size}")
         if not 0 < self.sample_rate <= 1:
             raise InputError(f"--sample_rate must lie in (0, 1], got {self.sample_rate}")
+
+    @property
+    def all_special_tokens(self) -> tuple[str, ...]:
+        """The special tokens in the order of their ids, from 0."""
+        return (*SPECIAL_TOKENS, *self.special_tokens)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -60,6 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--content_key", default="text", help="key of the page's text (default: %(default)s)")
     parser.add_argument("--sample_rate", type=float, default=1.0, help="share of the pages to use (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="seed of that sample (default: %(default)s)")
+    parser.add_argument("--special_tokens", nargs="+", default=[], help="more special tokens, by id from 2 on")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing file")
     return parser
 
@@ -77,7 +89,7 @@ def train_tokenizer(folder: str, training: TokenizerTraining) -> tuple[bytes, in
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=training.vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=list(training.all_special_tokens),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -111,6 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
         content_key=arguments.content_key,
         sample_rate=arguments.sample_rate,
         seed=arguments.seed,
+        special_tokens=tuple(arguments.special_tokens),
     )
     content, documents, skipped = train_tokenizer(arguments.input, training)
     storage.write_bytes(arguments.output, content)

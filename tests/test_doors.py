@@ -60,15 +60,22 @@ IMPORTS = {
 SCRIPTS = [
     "baselines/process_single_file.py",
     "baselines/train_fasttext_classifier.py",
+    "dedup/bff.py",
     "dedup/exact.py",
     "dedup/minhash.py",
     "ray_processing/dedup_jsonl.py",
+    "raw_sources/process_common_crawl.py",
     "ray_processing/process.py",
     "ray_processing/tokenize_shuffle.py",
     "eval/eval_openlm_ckpt.py",
     "eval/aggregated_metrics.py",
+    "finetuning/download_data.py",
+    "finetuning/preprocess_data.py",
     "tools/eval_expdb.py",
+    "tools/expdb.py",
+    "tools/import_hf_model.py",
     "tools/make_wds_manifest.py",
+    "tools/push_openlm_model_to_hf.py",
 ]
 EXECUTION = {"--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus", "--ray_use_working_dir"}
 DEDUP = {"--content_key", "--exp-data-dir", "--input", "--output_dir", "--overwrite", "--plan", "--readable_name"} | {
@@ -77,12 +84,19 @@ DEDUP = {"--content_key", "--exp-data-dir", "--input", "--output_dir", "--overwr
 FLAGS = {
     "sample-crawl": {"--output", "--overwrite", "--pages", "--seed"},
     "ingest": EXECUTION
-    | {"--exp-data-dir", "--ignore_failures", "--input", "--output_dir", "--overwrite", "--readable_name"},
+    | {"--exp-data-dir", "--ignore_failures", "--input", "--output_dir", "--overwrite", "--readable_name"}
+    | {"--base", "--config", "--extractor", "--kinds", "--page_seconds", "--paths_file", "--records"},
+    "common-crawl": set(),
     "process": EXECUTION
     | {"--config_path", "--exp-data-dir", "--ignore_failures", "--keep-stages", "--num_shards", "--output_dir"}
     | {"--assets", "--plan", "--plan-fraction", "--profile"}
     | {"--overwrite", "--raw_data_dirpath", "--readable_name", "--seed", "--shard_list_file", "--shard_list_filters"}
     | {"--source_name", "--source_ref_paths", "--workers"},
+    "dedup bff": EXECUTION
+    | {"--annotate", "--bloom-filter-file", "--content-key", "--expected-ngram-count", "--filtering-threshold", "-t"}
+    | {"--fp-rate", "--inputs", "--max-ngram-size", "--min-ngram-size", "--no-progress-bar", "--no-save-bloom-filter"}
+    | {"--no-update-bloom-filter", "--num-hashers", "--output-directory", "--overwrite", "--plan", "--remove-type"}
+    | {"--shard-num", "--substr-seqlen", "--threads", "--total-shards"},
     "dedup exact": EXECUTION | DEDUP | {"--normalize"},
     "dedup minhash": EXECUTION
     | DEDUP
@@ -98,12 +112,17 @@ FLAGS = {
         "--overwrite",
         "--sample_rate",
         "--seed",
+        "--special_tokens",
         "--vocab_size",
     },
     "tokenize": EXECUTION
     | {"--content_key", "--exp-data-dir", "--input", "--keep-stages", "--no_shuffle", "--output", "--overwrite"}
     | {"--ray_spill_location", "--readable_name", "--seed", "--seqlen", "--source_ref_paths", "--subset", "--suffixes"}
-    | {"--tokenizer", "--wds_chunk_size"},
+    | {"--tokenizer", "--wds_chunk_size", "--default_dataset_yaml", "--do_sample", "--dtype", "--force_parallelism"}
+    | {"--format", "--mirror", "--mixture", "--num_writers_per_node", "--pack", "--pack_by", "--plan"}
+    | {"--prefix_replacement", "--with_source"},
+    "detokenize": EXECUTION | {"--data-key", "--dtype", "--exp-data-dir", "--overwrite", "--seqlen", "--tokenizer"},
+    "trace": {"--page", "--row", "--shard"},
     "train": {"--acc", "--attn-name", "--averagers", "--cd", "--chinchilla-multiplier", "--clean-exp"}
     | {"--data-config", "--data-order", "--data-tolerate-error-p", "--data-tolerate-num-ckpts"}
     | {"--do-eval", "--document-separator", "--domain-weights", "--downstream-eval", "--git-db"}
@@ -111,20 +130,17 @@ FLAGS = {
     | {"--lr", "--lr-decay", "--lr-decay-steps", "--lr-scheduler", "--manifest-prefix-override"}
     | {"--mirror", "--multiple-data-passes", "--name-suffix", "--num-checkpoints", "--partial-model-dir"}
     | {"--phase-plan", "--precision", "--prefix-replacement", "--pretrained", "--re-evaluate"}
-    | {"--remote-sync", "--remote-sync-override", "--report-to-wandb", "--save-every", "--scale", "--seed"}
+    | {"--backend", "--remote-sync", "--remote-sync-override", "--report-to", "--report-to-wandb", "--save-every"}
+    | {"--scale", "--seed"}
     | {"--skip-train", "--tokmult-eval", "--torchcompile", "--val-data", "--val-data-key"}
     | {"--val-frequency", "--val-sets-dir", "--warmup", "--wd", "--workers"},
-    "eval": {
-        "--database_path",
-        "--end_idx",
-        "--eval_yaml",
-        "--filters",
-        "-f",
-        "--no_skip",
-        "--num_gpus",
-        "--output_dir",
-    }
-    | {"--seed", "--start_idx", "--table", "--tokenizer"},
+    "eval": {"--checkpoint_replacement", "--database_path", "--end_idx", "--eval_data", "--eval_dir", "--eval_yaml"}
+    | {"--filters", "--hf_cache_dir", "--hf_model", "--max_batch_tokens", "--no_skip", "--num_gpus", "--output_dir"}
+    | {"--prefix_replacement", "--seed", "--skip_perplexity", "--start_idx", "--table", "--tokenizer", "-f"},
+    "compare-evals": {"--confidence", "--json", "--resamples", "--seed"},
+    "expdb": {"--columns", "--database_path", "--filter", "--leading_columns", "--max_colwidth", "--max_rows"}
+    | {"--output_csv", "--output_html", "--output_md", "--plot", "--plot_column", "--sort_by", "--table"}
+    | {"-c", "-f", "-l"},
     "report": {"--exp-data-dir", "--output"},
 }
 
@@ -206,7 +222,7 @@ def test_wrong_flags_end_with_exit_code_two(capsys: pytest.CaptureFixture[str]) 
 def test_global_functions_resolve_when_read_and_importing_them_loads_no_ray() -> None:
     code = (
         "import sys; from ray_processing import GLOBAL_FUNCTIONS; "
-        "assert {'bff', 'exact_dedup', 'minhash_dedup'} <= set(GLOBAL_FUNCTIONS); "
+        "assert list(GLOBAL_FUNCTIONS) == ['bff', 'exact_dedup', 'minhash_dedup', 'quantile_filter']; "
         "assert not {'ray', 'torch'} & set(sys.modules); assert callable(GLOBAL_FUNCTIONS['exact_dedup'])"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

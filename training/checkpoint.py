@@ -111,6 +111,15 @@ def delete_checkpoint(folder: str, number: int, averagers: Sequence[str] = ()) -
         storage.remove(storage.join(folder, f"{prefix}_{number}.pt"))
 
 
+def keep_only(folder: str, number: int | None = None) -> None:
+    """Remove the files of all checkpoints in a folder but those of one number, weights first; no folder is fine."""
+    if not storage.is_dir(folder):
+        return
+    others = [info.url for info in storage.list_files(folder, (".pt",)) if not info.url.endswith(f"_{number}.pt")]
+    for url in sorted(others, key=lambda url: not storage.basename(url).startswith("epoch_")):
+        storage.remove(url)
+
+
 def latest_checkpoint(folder: str) -> str | None:
     """The URL of the `epoch_n.pt` with the highest n, or None."""
     if not storage.is_dir(folder):

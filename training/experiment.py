@@ -8,7 +8,9 @@ checkpoints are, not by a process that looks every ten minutes.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.metadata
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from training.loop import total_steps
 from training.model_config import load_model_config
 from training.observers import Observer
 from training.open_lm_args import parse_arguments
+from training.params import OPEN_LM_BACKEND
 from training.run_plan import make_config, run
 from training.trainer_arguments import trainer_arguments
 from training.validating import validation_sets
@@ -93,13 +96,15 @@ def run_experiment(options: ExperimentOptions, train: TrainFunction = train_here
         if ranks.leads:
             say(f"{experiment.name} is already trained: {experiment.reference_url}")
         return
-    with process_group(ranks):
+    foreign = options.backend == OPEN_LM_BACKEND  # it joins and leaves the other ranks by itself
+    with contextlib.nullcontext() if foreign else process_group(ranks):
         try:
             if not options.skip_train:
                 train(experiment.arguments, _partial_writers(experiment))
             if ranks.leads:
                 _finish(experiment)
-            wait_for_all(ranks)
+            if not foreign:
+                wait_for_all(ranks)
         except Exception as error:  # the command line's boundary: whatever failed is recorded, then told in one line
             if ranks.leads:
                 _record_failure(experiment)
@@ -236,6 +241,16 @@ def _finish(experiment: Experiment) -> None:
     say(f"trained {experiment.name}: {experiment.reference_url}")
 
 
+def _version(backend: str) -> str:
+    """What trained the model."""
+    if backend != OPEN_LM_BACKEND:
+        return f"corpusmith-{corpusmith.__version__}"
+    try:
+        return importlib.metadata.version(OPEN_LM_BACKEND)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def _record_failure(experiment: Experiment) -> None:
     """Write the reference of a failed run, the traceback in `error`."""
     reference = _reference(experiment, None, [], error=traceback.format_exc())
@@ -252,7 +267,7 @@ def _reference(
         dataset_uuid=experiment.dataset.uuid,
         hyperparameters=experiment.hyperparameters.to_json(),
         checkpoint_url="" if checkpoint is None else storage.join(folder, CHECKPOINTS, checkpoint),
-        open_lm_version=f"corpusmith-{corpusmith.__version__}",
+        open_lm_version=_version(experiment.options.backend),
         open_lm_args=experiment.arguments,
         results=results,
         params_url=storage.join(folder, PARAMS_NAME),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from training.hyperparameters import DEFAULT_SEED
-from training.params import DEFAULT_GIT_DB
+from training.params import DEFAULT_GIT_DB, OWN_BACKEND
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,9 @@ class ExperimentOptions:
     remote_sync: str | None = None
     clean_exp: bool = False
     partial_model_dir: str | None = None
+    report_to: str = ""
     report_to_wandb: bool = False
+    backend: str = OWN_BACKEND
     log_every: int = 20
     data_tolerate_error_p: float = 0.09
     data_tolerate_num_ckpts: int = 0

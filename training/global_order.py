@@ -84,7 +84,7 @@ class Mixture:
     """Which source each position reads from, and the how-manieth sequence of it.
 
     In each block of `MIX_BLOCK` positions every source has the quota that keeps it closest to its share of all
-    positions so far; the order within the block is drawn from the key.
+    positions so far; within the block they are spread evenly, by draws from the key.
     """
 
     def __init__(self, weights: Sequence[float], key: tuple[int | str, ...]) -> None:
@@ -113,10 +113,10 @@ class Mixture:
         """The positions at which sequences `first` to `last` (exclusive) of a source are read."""
         if len(self._shares) == 1:
             return np.arange(first, last)
-        block = 0
-        while self._counts(block + 1)[source] <= first:
-            block += 1
-        found: list[I64Array] = []
+        found: list[I64Array] = [np.zeros(0, dtype=np.int64)]
+        while self._before[-1][source] <= first < last:
+            self._counts(len(self._before))
+        block = max(0, bisect.bisect_right(self._before, first, key=lambda counts: counts[source]) - 1)
         count = self._counts(block)[source]
         skip = first - count
         while count < last:
@@ -139,8 +139,10 @@ class Mixture:
 
     def _labels_of_block(self, block: int) -> I64Array:
         quota = self._counts(block + 1) - self._counts(block)
-        labels = np.repeat(np.arange(len(quota)), quota)
-        return _generator("mixture", *self._key, block).permutation(labels)
+        draws = _generator("mixture", *self._key, block)
+        # sequence k of n falls at random into the k-th of n equal parts, so that a part of a block has the shares too
+        moments = np.concatenate([(np.arange(count) + draws.random(count)) / max(1, count) for count in quota])
+        return np.repeat(np.arange(len(quota)), quota)[np.argsort(moments, kind="stable")]
 
 
 def _generator(*key: int | str) -> np.random.Generator:

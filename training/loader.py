@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from corpusmith.errors import InputError
 from corpusmith.seeds import stable_hash
-from training.batch import Batch
+from training.batch import Batch, BatchSpec
 from training.distributed import Ranks
 from training.global_order import GlobalReader, Mixture, SourceOrder
 from training.openlm_order import epoch_batches, nominal_steps, possible_steps, select_shards, shard_expression
@@ -74,7 +74,7 @@ class OpenlmLoader:
         self._config, self._world_size = config, ranks.world_size
         self._phase = config.plan.phases[0]
         self._spec = config.batch_spec(ranks)
-        self._sources = _find_all(self._phase)
+        self._sources = find_sources(self._phase, self._spec)
 
     def epoch(self, step: int, epoch: int, next_shards: Sequence[int]) -> Epoch:
         """See `Loader.epoch`."""
@@ -125,7 +125,7 @@ class GlobalLoader:
 class _GlobalPhase:
     def __init__(self, config: TrainConfig, ranks: Ranks, phase: Phase, label: str) -> None:
         self._phase, self._spec = phase, config.batch_spec(ranks, phase)
-        self.sources = sources = _find_all(phase)
+        self.sources = sources = find_sources(phase, self._spec)
         self._orders = [
             SourceOrder(source.shards, (config.seed, label, index), config.window_shards)
             for index, source in enumerate(sources)
@@ -155,9 +155,16 @@ class _GlobalPhase:
         )
 
 
-def _find_all(phase: Phase) -> list[TokenShards]:
-    """The shards of each source of a phase."""
-    return [find_token_shards(source.url, source.data_key) for source in phase.data]
+def find_sources(phase: Phase, spec: BatchSpec) -> list[TokenShards]:
+    """The shards of each source of a phase.
+
+    Raises:
+        InputError: data that is missing.
+    """
+    return [
+        find_token_shards(source.url, source.data_key, seq_len=spec.seq_len, vocab_size=spec.vocab_size)
+        for source in phase.data
+    ]
 
 
 def _identity(config: TrainConfig, sources: Sequence[Sequence[TokenShards]]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from training.checkpoint import (
     ROLLING_CHECKPOINTS,
     TrainState,
     delete_checkpoint,
+    keep_only,
     save_checkpoint,
 )
 from training.distributed import Ranks, check_equal, gather_json, true_everywhere, wait_for_all
@@ -59,7 +60,6 @@ class _Run:
     observers: list[Observer]
     guard: LossGuard
     sequences: SequenceLog
-    rolling: int | None = None
 
     @property
     def total_steps(self) -> int:
@@ -270,9 +270,8 @@ def _checkpoint(run: _Run, state: TrainState, *, failed: bool) -> None:
     if run.ranks.leads:
         if not config.keep_checkpoints:
             delete_checkpoint(folder, state.epoch - config.save_frequency, config.averagers)
-        if run.rolling is not None and not failed:
-            delete_checkpoint(storage.join(config.folder, ROLLING_CHECKPOINTS), run.rolling, config.averagers)
-            run.rolling = None
+        if not failed:
+            keep_only(storage.join(config.folder, ROLLING_CHECKPOINTS))
         for observer in run.observers:
             observer.on_checkpoint(url, state)
     wait_for_all(run.ranks)
@@ -283,9 +282,8 @@ def _roll(run: _Run, state: TrainState) -> None:
     folder = storage.join(run.config.folder, ROLLING_CHECKPOINTS)
     run.sequences.flush()
     _save(run, folder, state, state.step)
-    if run.ranks.leads and run.rolling is not None:
-        delete_checkpoint(folder, run.rolling, run.config.averagers)
-    run.rolling = state.step
+    if run.ranks.leads:
+        keep_only(folder, state.step)
     wait_for_all(run.ranks)
 
 

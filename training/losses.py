@@ -106,7 +106,7 @@ class _ChunkedLoss(torch.autograd.Function):
             z_share = z_loss / len(targets_N)
             scales_N = weights_N * kept_N
             gradient_ND = torch.empty_like(hidden_ND)
-            gradient_VD = torch.zeros_like(weight_VD, dtype=torch.float32)
+            gradient_VD = torch.empty_like(weight_VD, dtype=torch.float32)
             entropies, squares = [], torch.zeros((), device=hidden_ND.device)
             size = max(1, CHUNK_LOGITS.get(device, CHUNK_LOGITS["cpu"]) // len(weight_VD))
             for start in range(0, len(targets_N), size):
@@ -118,25 +118,32 @@ class _ChunkedLoss(torch.autograd.Function):
                 entropies.append(entropy)
                 squares = squares + square
                 torch.mm(gradient, narrow_VD, out=gradient_ND[chunk])
-                _add_product(gradient_VD, gradient.T, hidden_ND[chunk])
+                _add_product(gradient_VD, gradient.T, hidden_ND[chunk], first=start == 0)
             entropies_N = torch.cat(entropies)
             loss = (entropies_N * weights_N).sum() / kept + z_share * squares
-        ctx.save_for_backward(gradient_ND, gradient_VD, kept)
+        ctx.gradients = gradient_ND, gradient_VD, kept
         ctx.weight_dtype = weight_VD.dtype
         ctx.mark_non_differentiable(entropies_N)
         return loss, entropies_N
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        gradient_ND, gradient_VD, kept = ctx.saved_tensors
+        gradient_ND, gradient_VD, kept = ctx.gradients or _raise_second_backward()
+        ctx.gradients = None  # they are scaled in place, so there is no second time
         scale = gradients[0] / kept
-        return gradient_ND * scale.to(gradient_ND.dtype), (gradient_VD * scale).to(ctx.weight_dtype), *[None] * 4
+        return gradient_ND.mul_(scale), gradient_VD.mul_(scale).to(ctx.weight_dtype), *[None] * 4
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """`total += left @ right`, where `total` is fp32."""
+def _raise_second_backward() -> Any:
+    raise RuntimeError("the loss was differentiated before; compute it again")
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor, *, first: bool) -> None:
+    """`total += left @ right`, or `=` for the first one; `total` is fp32."""
     if left.dtype == torch.float32:
-        total.addmm_(left, right)
+        total.addmm_(left, right, beta=0 if first else 1)
+    elif first:
+        total.copy_(left @ right)
     else:
         total.add_(left @ right)
 

@@ -19,6 +19,7 @@ from corpusmith.redact import redact
 from corpusmith.run.progress import Tracker, track
 from training.checkpoint import TrainState
 from training.distributed import Ranks
+from training.log_file import LogFile
 from training.train_config import TrainConfig
 
 TRAIN_LOG = "train_log.jsonl"
@@ -54,18 +55,25 @@ class TrainLog(Observer):
     """`train_log.jsonl`: a line per logged step. A run that goes on drops the lines of steps that it does again."""
 
     def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
-        self._url = storage.join(config.folder, TRAIN_LOG)
-        cut_log(self._url, state.step)
+        url = storage.join(config.folder, TRAIN_LOG)
+        cut_log(url, state.step)
+        self._file = LogFile(url)
 
     def on_log(self, metrics: Mapping[str, Any]) -> None:
-        storage.append_bytes(self._url, orjson.dumps(dict(metrics)) + b"\n")
+        self._file.append(orjson.dumps(dict(metrics)) + b"\n")
+
+    def on_epoch(self, metrics: Mapping[str, Any]) -> None:
+        self._file.flush()  # before the checkpoint, from which a run would go on behind these lines
+
+    def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
+        self._file.flush()
 
 
 class OutLog(Observer):
     """`out.log`: the run's story in lines for people, each with the time in UTC; one that goes on adds to it."""
 
     def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
-        self._url = storage.join(config.folder, OUT_LOG)
+        self._file = LogFile(storage.join(config.folder, OUT_LOG))
         self._write(
             f"start at step {state.step} of {config.plan.total_steps}: {config.name}, {ranks.world_size} processes "
             f"on {ranks.device.type}, precision {config.step.precision}, order {config.order}, seed {config.seed}"
@@ -86,10 +94,11 @@ class OutLog(Observer):
 
     def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
         self._write("complete" if error is None else f"stopped: {type(error).__name__}: {error}")
+        self._file.flush()
 
     def _write(self, text: str) -> None:
         moment = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        storage.append_bytes(self._url, f"{moment} {redact(text)}\n".encode())
+        self._file.append(f"{moment} {redact(text)}\n".encode())
 
 
 class ProgressBar(Observer):

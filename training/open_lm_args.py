@@ -87,6 +87,8 @@ _GROUPS: dict[str, dict[str, Any]] = {
     },
     "accepted without effect": WITHOUT_EFFECT,
 }  # fmt: skip
+#: Arguments that OpenLM does not have.
+OWN_ARGUMENTS = tuple(_GROUPS["ours"])
 _CHOICES: dict[str, Sequence[str]] = {
     "data_order": ORDERS,
     "precision": PRECISION_NAMES,

@@ -17,6 +17,8 @@ from training.hyperparameters import DEFAULT_SEED
 from training.train_flags import ATTENTION_NAMES, ORDERS, PRECISION_NAMES, SCHEDULERS
 
 DEFAULT_GIT_DB = "exp_data/models"
+OWN_BACKEND, OPEN_LM_BACKEND = "corpusmith", "open_lm"
+BACKENDS = (OWN_BACKEND, OPEN_LM_BACKEND)
 _WORDS = {"None": None, "True": True, "False": False}
 
 
@@ -73,7 +75,9 @@ def _add_run_flags(parser: argparse.ArgumentParser) -> None:
     add("--remote-sync", metavar="URL", help="copy the run's folder below this URL while it trains")
     add("--clean-exp", action="store_true", help="remove the local folder at the end; needs --remote-sync")
     add("--partial-model-dir", metavar="DIR", help="write a model reference there for each checkpoint")
-    add("--report-to-wandb", action="store_true", help="report to Weights & Biases")
+    add("--report-to-wandb", action="store_true", help="the same as --report-to wandb")
+    add("--report-to", default="", metavar="NAMES", help="tensorboard, wandb, both with a comma, or all")
+    add("--backend", choices=BACKENDS, default=OWN_BACKEND, help="open_lm: the original package, where it is installed")
     add("--log-every", type=int, default=20, metavar="STEPS", help="log every so many steps (default 20)")
 
 

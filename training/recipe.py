@@ -50,8 +50,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         {"params": [p for p in model.parameters() if p.requires_grad], "weight_decay": recipe.weight_decay},
     ]
     betas = (recipe.beta1, recipe.beta2)
-    fused = all(parameter.is_cuda for parameter in model.parameters())
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=recipe.epsilon, fused=fused)
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=recipe.epsilon, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

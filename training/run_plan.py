@@ -18,15 +18,18 @@ from training.distributed import Ranks, process_group, read_ranks
 from training.loop import total_steps, train
 from training.masking import TargetMask
 from training.model_config import ModelConfig, load_model_config, model_stem
-from training.observers import OUT_LOG, Observer, OutLog, ProgressBar, TrainLog
+from training.observers import OUT_LOG, Observer, OutLog, TrainLog
 from training.open_lm_args import FSDP_FLAGS
 from training.phase_plan import DataSource, Phase, PhasePlan
 from training.phase_plan_yaml import load_phase_plan
 from training.recipe import Recipe, tf32_matmul
+from training.remote_sync import remote_copy
 from training.schedule import Schedule, constant_schedule, cosine_schedule, wsd_schedule
 from training.sharding import AMP, PURE_BF16, Sharding
 from training.step import StepConfig
+from training.tracking import LossPlot, make_trackers, tracker_names
 from training.train_config import TrainConfig
+from training.training_bar import TrainingBar
 from training.validating import evaluate_only, make_validation
 
 #: The part of the steps that `wsd` decays over by default.
@@ -46,12 +49,18 @@ def run(values: Mapping[str, Any], observers: Sequence[Observer] = ()) -> TrainS
             )
         config = make_config(values, ranks)
         validation = make_validation(values, config, ranks)
-        return train(config, ranks, validation, [*make_observers(values), *observers])
+        remote = values["remote_sync"] and storage.join(values["remote_sync"], config.name)
+        with remote_copy(remote, config.folder, ranks, values["remote_sync_frequency"]) as syncs:
+            return train(config, ranks, validation, [*make_observers(values), *syncs, *observers])
 
 
 def make_observers(values: Mapping[str, Any]) -> list[Observer]:
     """What looks on at a run that these arguments describe."""
-    return [TrainLog(), OutLog(), ProgressBar()]
+    trackers = make_trackers(
+        values["report_to"], project=values["wandb_project_name"], notes=values["wandb_notes"],
+        offline=values["wandb_offline"],
+    )  # fmt: skip
+    return [TrainLog(), OutLog(), TrainingBar(), LossPlot(), *trackers]
 
 
 def make_config(values: Mapping[str, Any], ranks: Ranks) -> TrainConfig:
@@ -137,6 +146,7 @@ def _refuse(values: Mapping[str, Any]) -> None:
         raise InputError(f"--num-checkpoints (--epochs) must be at least 1, got {values['epochs']}")
     if values["optimizer"] != "adamw":
         raise InputError(f"--optimizer {values['optimizer']}: only adamw is built")
+    tracker_names(values["report_to"])
 
 
 def _step_config(values: Mapping[str, Any], ranks: Ranks, precision: str) -> StepConfig:

@@ -1,17 +1,17 @@
-"""Token data sets as the loader sees them: an index of shards with their numbers of sequences, and a reader per format.
+"""Token data sets as the loader sees them: a list of shards with their numbers of sequences, and one way to read rows.
 
-A data set is named by the URL of its index. A format is a pair of functions in `FORMATS`: one lists the shards, one
-reads chosen rows of a shard in order. Everything above this module is the same for all formats.
+The formats are those of `corpusmith.io.token_shards`: webdataset, MDS, Parquet and flat binary files, local or remote.
+A data set is named by the URL of its reference, its index, its folder, or one `.tar` or `.bin`. Long shards of the
+formats that can be entered anywhere are taken in parts, so that memory stays bounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
+import corpusmith.io.token_rows as token_rows
 from corpusmith import expdb
 from corpusmith.errors import InputError
 from corpusmith.io import storage, wds
@@ -19,16 +19,25 @@ from training.batch import NO_DOMAIN, Ids
 from training.masking import I64Array
 
 DEFAULT_KEY = "json.gz"
+#: Sequences of a part of a long shard.
+PART_SEQUENCES = 8192
+_SUFFIXES = {"wds": ".tar", "mds": "", "parquet": ".parquet", "bin": ".bin"}
+_UINT16_VOCABULARY = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenShard:
-    """A shard: its URL, how many sequences its index promises, its format, and the data key of webdataset members."""
+    """A shard, or a part of a long one: its URL, and how many sequences it holds from `first_row` on.
+
+    `data_key` is of webdataset members. `data` is the open data set of another format.
+    """
 
     url: str
     num_sequences: int
-    format: str = "wds"
     data_key: str = DEFAULT_KEY
+    first_row: int = 0
+    entry: str = ""
+    data: token_rows.TokenShards | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -58,86 +67,95 @@ class TokenShards:
         return sum(shard.num_sequences for shard in self.shards)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Format:
-    """How a format is listed and read.
+def find_token_shards(
+    path: str, data_key: str | None = None, *, seq_len: int | None = None, vocab_size: int = _UINT16_VOCABULARY
+) -> TokenShards:
+    """Resolve a data set's reference (`.json`), an index, a folder, or a single `.tar` or `.bin`.
 
-    `list_shards(url, data_key)` gives the shards of an index; `read_rows(shard, rows)` the sequences at these rows
-    (ascending), or all for None.
-    """
-
-    list_shards: Callable[[str, str], list[TokenShard]]
-    read_rows: Callable[[TokenShard, I64Array | None], Iterator[TokenRow]]
-
-
-def find_token_shards(path: str, data_key: str | None = None) -> TokenShards:
-    """Resolve a data set's reference (`.json`), or the index of one of `FORMATS`.
-
-    `data_key` by default is what the reference says, else `json.gz`.
+    Args:
+        data_key: by default what the reference says, else `json.gz`.
+        seq_len, vocab_size: of the model; a `.bin` without an index is cut into rows of `seq_len + 1` ids, of 16 bits
+            where the vocabulary fits into them, else of 32.
 
     Raises:
-        InputError: another kind of file, a missing one, or one without shards.
+        InputError: nothing there that is a data set of token ids, or one without shards.
     """
     index = path
     if path.endswith(".json") and storage.basename(path) != "index.json":
         reference = expdb.load_dataset(path)
-        if not reference.tokenized or not reference.manifest_url:
+        if not reference.tokenized or not (reference.manifest_url or reference.dataset_url):
             raise InputError(f"{path} is not the reference of a tokenized data set with a manifest")
-        index, data_key = reference.manifest_url, data_key or reference.data_key
-    shards = FORMATS[format_of(index)].list_shards(index, data_key or DEFAULT_KEY)
+        index, data_key = str(reference.manifest_url or reference.dataset_url), data_key or reference.data_key
+    key = data_key or DEFAULT_KEY
+    shards = _list_tars(index, key) if index.endswith((".jsonl", ".tar")) else _list(index, key, seq_len, vocab_size)
     if not shards:
         raise InputError(f"{index}: the index names no shard")
     return TokenShards(path=path, shards=shards)
 
 
-def format_of(index: str) -> str:
-    """The format of an index, by its name.
-
-    Raises:
-        InputError: none of ours.
-    """
-    if index.endswith((".jsonl", ".tar")):
-        return "wds"
-    raise InputError(f"{index}: expected a tokenized data set's reference (.json), a manifest.jsonl or a .tar")
-
-
-def read_rows(shard: TokenShard, rows: I64Array | None = None) -> Iterator[TokenRow]:
-    """The sequences of a shard at these rows (ascending), or all.
-
-    Raises:
-        ShardError: the shard is damaged.
-        InputError: it is missing, or has fewer rows than asked for.
-    """
-    return FORMATS[shard.format].read_rows(shard, rows)
-
-
-def shard_url(folder: str, shard: str) -> str:
-    """The tar file of a manifest's shard name."""
-    return storage.join(folder, f"{shard}.tar")
-
-
-def _list_wds(url: str, data_key: str) -> list[TokenShard]:
-    """The tars of a manifest, or a single tar."""
+def _list_tars(url: str, data_key: str) -> list[TokenShard]:
+    """The tars of a manifest, whatever its name, or a single tar."""
     if url.endswith(".tar"):
         return [TokenShard(url=url, num_sequences=wds.count_members(url), data_key=data_key)]
+    folder = storage.parent(url)
     return [
-        TokenShard(
-            url=shard_url(storage.parent(url), entry.shard), num_sequences=entry.num_sequences, data_key=data_key
-        )
+        TokenShard(url=storage.join(folder, f"{entry.shard}.tar"), num_sequences=entry.num_sequences, data_key=data_key)
         for entry in wds.read_manifest(url)
     ]
 
 
-def _read_wds(shard: TokenShard, rows: I64Array | None) -> Iterator[TokenRow]:
-    wanted: Any = None if rows is None else set(rows.tolist())
-    for row, ids in enumerate(wds.read_wds_shard(shard.url, data_key=shard.data_key)):
+def _list(url: str, data_key: str, seq_len: int | None, vocab_size: int) -> list[TokenShard]:
+    """The shards of a folder (or another index) in any format, long ones in parts."""
+    from corpusmith.io.token_shards import open_token_shards
+
+    dtype = "uint16" if vocab_size <= _UINT16_VOCABULARY else "uint32"
+    length = None if seq_len is None else seq_len + 1
+    data = open_token_shards(url, data_key=data_key, sequence_length=length, dtype=dtype)
+    if data.format == "wds":
+        return _list_tars(storage.join(_folder(url), wds.MANIFEST_NAME), data_key)
+    return [
+        TokenShard(
+            url=storage.join(_folder(url), entry.shard + _SUFFIXES[data.format]),
+            num_sequences=min(PART_SEQUENCES, entry.num_sequences - first),
+            first_row=first,
+            entry=entry.shard,
+            data=data,
+        )
+        for entry in data.entries
+        for first in range(0, entry.num_sequences, PART_SEQUENCES)
+    ]
+
+
+def _folder(url: str) -> str:
+    """The folder of a data set that was named by itself, its index, or one file."""
+    named_by_file = storage.basename(url) in (wds.MANIFEST_NAME, "index.json") or url.endswith(".bin")
+    return storage.parent(url) if named_by_file else url.rstrip("/")
+
+
+def read_rows(shard: TokenShard, rows: I64Array | None = None) -> Iterator[TokenRow]:
+    """The sequences of a shard at these rows (ascending, counted from `first_row`), or all.
+
+    Raises:
+        ShardError: the shard is damaged.
+        InputError: it is missing.
+    """
+    if rows is not None and not len(rows):
+        return
+    last = shard.num_sequences - 1 if rows is None else int(rows[-1])
+    wanted = None if rows is None else frozenset(rows.tolist())
+    if shard.data is None:
+        for row, ids, meta in wds.read_wds_rows(shard.url, shard.data_key, wanted):
+            yield TokenRow(row=row, ids=ids, domain=_domain(meta))
+        return
+    first = 0 if rows is None else int(rows[0])
+    for row, found in enumerate(shard.data.read(shard.entry, shard.first_row + first), start=first):
+        if row > last:
+            return
         if wanted is None or row in wanted:
-            yield TokenRow(row=row, ids=ids)
+            yield TokenRow(row=shard.first_row + row, ids=found.tokens, domain=_domain(found.meta))
 
 
-FORMATS: dict[str, Format] = {"wds": Format(list_shards=_list_wds, read_rows=_read_wds)}
-
-
-def all_rows(shard: TokenShard) -> I64Array:
-    """The rows that a shard's index promises."""
-    return np.arange(shard.num_sequences)
+def _domain(meta: dict[str, Any]) -> str:
+    """What a row says of its domain, or else of its source."""
+    value = meta.get("domain") or meta.get("source") or NO_DOMAIN
+    return value if isinstance(value, str) else str(value)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from corpusmith.command import run_command
 from corpusmith.errors import InputError, missing_package
-from training.params import build_parser
+from training.params import OPEN_LM_BACKEND, build_parser
 
 __all__ = ["build_parser", "main", "run"]
 
@@ -36,7 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     for name in ("val_data", "val_data_key", "domain_weights"):
         values[name] = tuple(values[name])
-    run_experiment(ExperimentOptions(**values))
+    if values["backend"] == OPEN_LM_BACKEND:
+        from training.open_lm_backend import train_with_open_lm
+
+        run_experiment(ExperimentOptions(**values), train_with_open_lm)
+    else:
+        run_experiment(ExperimentOptions(**values))
     return 0
 
 

@@ -52,8 +52,8 @@ def trainer_arguments(
     else:
         arguments += ["--name", name]
     arguments += _validation_arguments(options)
-    if options.report_to_wandb:
-        arguments += ["--report-to", "wandb", "--wandb-project-name", WANDB_PROJECT]
+    if report_to := options.report_to or ("wandb" if options.report_to_wandb else ""):
+        arguments += ["--report-to", report_to, "--wandb-project-name", WANDB_PROJECT]
     arguments += ["--qk-norm"] if scale.qk_norm else []
     arguments += ["--grad-checkpointing"] if scale.grad_checkpointing else []
     arguments += ["--z-loss", scale.z_loss] if scale.z_loss > 0 else []

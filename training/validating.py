@@ -17,6 +17,7 @@ from training.architectures import build_model
 from training.batch import BatchSpec
 from training.checkpoint import CHECKPOINTS, TrainState, load_average, load_into, load_weights
 from training.distributed import Ranks
+from training.loader import find_sources
 from training.masking import TargetMask
 from training.model_config import ModelConfig, model_stem
 from training.openlm_order import read_sequences
@@ -111,7 +112,7 @@ def make_validation(values: Mapping[str, Any], config: TrainConfig, ranks: Ranks
         frequency=values["val_frequency"],
         num_sequences=values["val_num_samples"],
         intervals=_intervals(values),
-        training=[find_token_shards(source.url, source.data_key) for source in phase.data] if sets else [],
+        training=find_sources(phase, config.batch_spec(ranks, phase)) if sets else [],
         train_tokens_per_epoch=config.sequences_per_epoch * config.model.seq_len or None,
     )
 

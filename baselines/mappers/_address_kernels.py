@@ -214,8 +214,8 @@ def domain_end(
         if equals_at(points, start, others, first, last) and is_word(points, table, end - 1) != is_word(
             points, table, end
         ):
-            return end
-    return int(known)
+            return int(end)
+    return known
 
 
 @kernel(U32_IN, U16_IN, U8_IN, U32_IN, I32_IN, I32_IN, U32_IN, I32_IN, U32_IN, I32_IN, I64_IN.dtype)

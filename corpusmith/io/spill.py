@@ -16,12 +16,14 @@ from corpusmith.io import storage
 
 COUNTS_KEY = b"rows_per_cell"
 CELLS_KEY = b"cells"
+SOURCE_KEY = b"source"
 
 
-def write_spill(url: str, cells: Sequence[pa.RecordBatch]) -> None:
-    """Write one record batch per cell (all of one schema; empty ones too) atomically."""
+def write_spill(url: str, cells: Sequence[pa.RecordBatch], source: str = "") -> None:
+    """Write one record batch per cell (all of one schema; empty ones too) atomically; `source` names their origin."""
     counts = ",".join(str(batch.num_rows) for batch in cells).encode()
-    schema = cells[0].schema.with_metadata({COUNTS_KEY: counts})
+    metadata = {COUNTS_KEY: counts, SOURCE_KEY: source.encode("utf-8", "surrogatepass")}
+    schema = cells[0].schema.with_metadata(metadata)
     with storage.atomic_write(url) as file, pa.ipc.new_file(file, schema) as writer:
         for batch in cells:
             writer.write_batch(batch.replace_schema_metadata(schema.metadata))
@@ -70,6 +72,11 @@ def read_spill_cell(url: str, cell: int) -> pa.RecordBatch:
         if batches == cells:
             return reader.get_batch(cell)
         return pa.concat_batches([reader.get_batch(index) for index in range(cell, batches, cells)])
+
+
+def spill_source(batch: pa.RecordBatch) -> str:
+    """The origin of a batch that `read_spill_cell` gave."""
+    return bytes(batch.schema.metadata[SOURCE_KEY]).decode("utf-8", "surrogatepass")
 
 
 def spill_rows(url: str) -> list[int]:

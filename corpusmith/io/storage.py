@@ -205,7 +205,7 @@ def exists(url: str) -> bool:
     backend, path = _backend(url)
     try:
         backend.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
         raise StorageError(f"{redact_place(url)}: {redact_place(error.strerror or str(error))}") from error

@@ -50,6 +50,10 @@ class TokenShards(Protocol):
         """`wds`, `mds`, `parquet` or `bin`."""
 
     @property
+    def folder(self) -> str:
+        """Where the shards lie; their names are relative to it."""
+
+    @property
     def entries(self) -> list[ShardEntry]:
         """The shards in their order."""
 

@@ -25,8 +25,8 @@ import numpy as np
 
 from corpusmith.errors import InputError, ShardError
 from corpusmith.io import mds, storage, wds
+from corpusmith.io.token_bin import INDEX_SUFFIX, BinTokens, write_bin_shard
 from corpusmith.io.token_bin import SUFFIX as BIN_SUFFIX
-from corpusmith.io.token_bin import BinTokens, write_bin_shard
 from corpusmith.io.token_parquet import SUFFIX as PARQUET_SUFFIX
 from corpusmith.io.token_parquet import ParquetTokens, write_parquet_shard
 from corpusmith.io.token_rows import ShardEntry, TokenRow, TokenRows, TokenShards, WrittenFile, entry_of, narrow, widen
@@ -34,6 +34,7 @@ from corpusmith.io.token_rows import ShardEntry, TokenRow, TokenRows, TokenShard
 VERSION = 1
 
 FORMATS = ("wds", "mds", "parquet", "bin")
+_SUFFIXES = {"wds": (".tar",), "mds": ("",), "parquet": (PARQUET_SUFFIX,), "bin": (BIN_SUFFIX, INDEX_SUFFIX)}
 MDS_TOKENS = ("input_ids", "tokens")
 
 
@@ -103,6 +104,12 @@ def open_token_shards(
 def shard_stem(format_name: str, number: int) -> str:
     """The name of a shard by its number, counted from 1 in all formats (MDS itself counts from 0)."""
     return f"shard.{number - 1:05}.mds" if format_name == "mds" else wds.shard_name(number)
+
+
+def shard_files(format_name: str, number: int) -> list[str]:
+    """The names of the files of a shard."""
+    stem = shard_stem(format_name, number)
+    return [stem + suffix for suffix in _SUFFIXES[format_name]]
 
 
 def write_token_shard(

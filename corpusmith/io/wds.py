@@ -15,7 +15,7 @@ import json
 import struct
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -40,6 +40,7 @@ MAX_MEMBER_BYTES = 256 << 20
 _KEY_DIGITS = 8
 _META_SUFFIX = ".meta.json"
 _DEFLATE_LEVEL = 1
+_MOST_ROWS = 1 << 62
 _BLOCK = 512
 _WITHOUT_CONTENT = (
     tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE
@@ -118,25 +119,33 @@ def read_wds_shard(url: str, data_key: str = "json.gz") -> Iterator[list[int]]:
     `data_key` is `json.gz` or `json` (a JSON list) or `txt` (a Python list literal). Ids are given as they stand.
     Raises InputError for another data key or a missing file, ShardError where the tar or a member is damaged.
     """
-    return (sequence for sequence, _ in _rows_with_meta(url, data_key))
+    return (sequence for _, sequence, _ in read_wds_rows(url, data_key))
 
 
-def _rows_with_meta(url: str, data_key: str) -> Iterator[tuple[list[int], dict[str, Any]]]:
-    """Each sequence of a tar with its meta (empty where none follows it)."""
+def read_wds_rows(
+    url: str, data_key: str = "json.gz", rows: Container[int] | None = None
+) -> Iterator[tuple[int, list[int], dict[str, Any]]]:
+    """The number of each row of a tar, its sequence as it stands, and its meta (empty where none follows it).
+
+    Only the numbers in `rows` are decoded and given (None: all). Raises as `read_wds_shard` does.
+    """
     if data_key not in DATA_KEYS:
         raise InputError(f"unknown data key {data_key!r}; it must be one of {', '.join(DATA_KEYS)}")
+    number = -1
     held: tuple[str, list[int]] | None = None
     for offset, name, content in _members(url):
         key, _, extension = storage.basename(name).partition(".")
         if extension == data_key:
             if held is not None:
-                yield held[1], {}
-            held = key, _sequence(url, offset, name, content, data_key)
+                yield number, held[1], {}
+            number += 1
+            wanted = rows is None or number in rows
+            held = (key, _sequence(url, offset, name, content, data_key)) if wanted else None
         elif held is not None and held[0] == key and f".{extension}" == _META_SUFFIX:
-            yield held[1], _meta(url, offset, name, content)
+            yield number, held[1], _meta(url, offset, name, content)
             held = None
     if held is not None:
-        yield held[1], {}
+        yield number, held[1], {}
 
 
 def _sequence(url: str, offset: int, name: str, content: bytes, data_key: str) -> list[int]:
@@ -291,11 +300,9 @@ class WdsTokens:
         """The sequences of a tar in order, from `start` on; a tar is a stream, so those before are read too."""
         entry_of(self.entries, shard, self.folder)
         url = storage.join(self.folder, f"{shard}.tar")
-        for sequence, meta in _rows_with_meta(url, self.data_key):
-            if start > 0:
-                start -= 1
-            else:
-                yield TokenRow(tokens=_as_ids(sequence, url), meta=meta)
+        rows = range(start, _MOST_ROWS) if start > 0 else None
+        for _, sequence, meta in read_wds_rows(url, self.data_key, rows):
+            yield TokenRow(tokens=_as_ids(sequence, url), meta=meta)
 
 
 def _as_ids(sequence: list[Any], url: str) -> npt.NDArray[Any]:

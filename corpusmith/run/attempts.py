@@ -3,18 +3,22 @@
 A batch whose worker died is taken apart: each of its tasks is tried alone, so that only the guilty one fails. A task
 alone is tried again, watched, until its worker died `max_retries + 1` times; lost nodes are counted apart, because
 they are rarely a task's fault. After a death for memory it asks for twice the CPUs, so that fewer share the memory.
+
+A record at which a watched worker ran out of its time or crashed, or died twice without a word, is poison: the next
+try avoids it (its reader sets it aside), and such a death is none of those that are counted.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from corpusmith.run.worker import Note
 
 NODE_LOSSES = 10
+MAX_POISON = 100
 BATCH_BYTES = 1 << 20
 BATCH_TASKS = 64
 BATCHES_PER_CPU = 8
@@ -40,11 +44,21 @@ def cause_of(failure: Exception) -> Cause:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Poison:
+    """A record that ended its worker, and how: shard and index."""
+
+    url: str
+    record: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
     """Tasks (by index) that are handed to Ray together, and what befell them before.
 
     `deaths`: how often their worker died while only they ran; `losses`: how often their node was lost;
-    `out_of_memory`: how many of the deaths were for memory; `watch`: name of the note that the worker leaves.
+    `out_of_memory`: how many of the deaths were for memory; `watch`: name of the note that the worker leaves;
+    `suspect`: shard and index of the record at which it died last, without a word; `poisoned`: records found poison.
     """
 
     indices: tuple[int, ...]
@@ -52,30 +66,59 @@ class Attempt:
     losses: int = 0
     out_of_memory: int = 0
     watch: str | None = None
+    suspect: tuple[str, int] | None = None
+    poisoned: int = 0
 
     @property
     def tries(self) -> int:
         """How often the task alone was begun, this time included."""
-        return self.deaths + self.losses + 1
+        return self.deaths + self.losses + self.poisoned + 1
 
     def cpus(self, wanted: int, most: int) -> int:
         """CPUs to ask Ray for: `wanted`, doubled after each death for memory up to those of the largest node."""
         return max(wanted, min(wanted << self.out_of_memory, most))
 
-    def following(self, cause: Cause, max_retries: int) -> list[Attempt]:
-        """What to try after Ray could not finish this one; nothing where that is enough or would not help."""
+    def poison(self, cause: Cause, note: Note | None) -> Poison | None:
+        """The record that the note convicts, if it does."""
+        if note is None or note.url is None or note.record is None or cause not in ("worker", "memory"):
+            return None
+        if self.poisoned >= MAX_POISON:
+            return None
+        if note.is_late:
+            reason = "it took more time than a record may"
+        elif note.stack is not None:
+            reason = f"its worker crashed in native code ({_crash(note.stack)})"
+        elif self.suspect == (note.url, note.record):
+            reason = "its worker died at it twice (killed, or out of memory)"
+        else:
+            return None
+        return Poison(url=note.url, record=note.record, reason=reason)
+
+    def following(
+        self, cause: Cause, max_retries: int, note: Note | None = None, poison: Poison | None = None
+    ) -> list[Attempt]:
+        """What to try after Ray could not finish this one; nothing where that is enough or would not help.
+
+        `poison`: the record that the next try will avoid.
+        """
         if len(self.indices) > 1:
             return [Attempt(indices=(index,), watch=uuid.uuid4().hex) for index in self.indices]
         lost = cause == "node"
+        if poison is not None:
+            return [replace(self, watch=uuid.uuid4().hex, suspect=None, poisoned=self.poisoned + 1)]
         if cause == "other" or (self.losses >= NODE_LOSSES if lost else self.deaths >= max_retries):
             return []
+        suspect = None
+        if note is not None and note.url is not None and note.record is not None:
+            suspect = (note.url, note.record)
         return [
-            Attempt(
-                indices=self.indices,
+            replace(
+                self,
                 deaths=self.deaths + (not lost),
                 losses=self.losses + lost,
                 out_of_memory=self.out_of_memory + (cause == "memory"),
                 watch=uuid.uuid4().hex,
+                suspect=suspect,
             )
         ]
 
@@ -87,9 +130,9 @@ class Attempt:
             return f"its node was lost {self.losses + 1} times"
         reason = "out of memory" if cause == "memory" else "killed, out of memory, or a crash in native code"
         if note is not None and note.stack:
-            reason = note.stack.splitlines()[0].removeprefix("Fatal Python error: ")
+            reason = _crash(note.stack)
         at = f"; at last it was at record {note.record} of {note.url}" if note is not None and note.url else ""
-        return f"its worker died {self.deaths + 1} times ({reason}){at}"
+        return f"its worker died {self.deaths + self.poisoned + 1} times ({reason}){at}"
 
     def death(self, says: str, note: Note | None) -> dict[str, Any]:
         """What is known about the end of a task that is given up, as JSON."""
@@ -97,6 +140,11 @@ class Attempt:
         if note is not None:
             known |= {"shard": note.url, "record": note.record, "stack": note.stack}
         return known
+
+
+def _crash(stack: str) -> str:
+    """What faulthandler calls the end that it describes."""
+    return stack.splitlines()[0].removeprefix("Fatal Python error: ")
 
 
 def plan_batches(sizes: Sequence[int | None], cpus: int) -> list[Attempt]:

@@ -28,12 +28,15 @@ class Tracker(Protocol):
 
     def advance(self, steps: int = 1) -> None: ...
 
+    def note(self, text: str) -> None:
+        """Show a few words beside the rate from now on."""
+
 
 class _Lines:
     def __init__(self, label: str, total: int, unit: str, within: Tracker | None = None) -> None:
         self._label, self._total, self._unit = label, total, unit
         self._within = within
-        self._done = 0
+        self._done, self._note = 0, ""
         self._started = self._told = time.monotonic()
 
     def advance(self, steps: int = 1) -> None:
@@ -45,15 +48,18 @@ class _Lines:
             self._told = now
             self._tell(now)
 
+    def note(self, text: str) -> None:
+        self._note = f", {text}" if text else ""
+
     def _tell(self, now: float) -> None:
         seconds = max(now - self._started, 1e-9)
         rate = self._done / seconds
         left = (self._total - self._done) / rate if rate else 0.0
-        say(f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left")
+        say(f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s{self._note}, {left:.0f} s left")
 
     def finish(self) -> None:
         seconds = max(time.monotonic() - self._started, 1e-9)
-        say(f"{self._label}: {self._done} {self._unit} in {seconds:.1f} s ({self._done / seconds:.1f}/s)")
+        say(f"{self._label}: {self._done} {self._unit} in {seconds:.1f} s ({self._done / seconds:.1f}/s{self._note})")
 
 
 @contextlib.contextmanager
@@ -91,7 +97,7 @@ def track(total: int, label: str, unit: str = "shards", within: Tracker | None =
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[unit]}"),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}{task.fields[note]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -104,7 +110,7 @@ class _Bar:
 
     def __init__(self, progress: Progress, label: str, total: int, unit: str, within: Tracker | None = None) -> None:
         self.progress = progress
-        self.task = progress.add_task(label, total=total, rate="", unit=unit)
+        self.task = progress.add_task(label, total=total, rate="", note="", unit=unit)
         self._within = within
         self._started = time.monotonic()
         self._done = 0
@@ -115,3 +121,6 @@ class _Bar:
         self.progress.update(self.task, advance=steps, rate=f"{rate:.1f}/s")
         if self._within is not None:
             self._within.advance(steps)
+
+    def note(self, text: str) -> None:
+        self.progress.update(self.task, note=f", {text}" if text else "")

@@ -50,13 +50,14 @@ class StagePlan:
     """A stage before it runs.
 
     `fingerprint`: what defines its result apart from its input; `work(stage, runner)` does the pending units and
-    returns a line for each that failed; `units` names its units and what each depends on.
+    returns a line for each that failed; `units` names its units and what each depends on; `holds_pages` as in `Stage`.
     """
 
     name: str
     fingerprint: Tree
     work: Callable[[Stage, Runner], list[str]]
     units: Units = unit_per_shard
+    holds_pages: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +138,9 @@ class Run:
         result: list[Stage] = []
         inputs = self.plan.inputs
         for index, plan in enumerate(self.plan.stages):
-            stage = Stage(place=self._stage_place(index), inputs=inputs, units=plan.units(inputs))
+            units = plan.units(inputs)
+            place = self._stage_place(index)
+            stage = Stage(place=place, inputs=inputs, units=units, holds_pages=plan.holds_pages)
             result.append(stage)
             inputs = stage.outputs()
         return result

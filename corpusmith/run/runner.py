@@ -6,7 +6,8 @@ task's outcome and does not stop the others; a storage error that may pass is tr
 
 Departs from Ray's `max_retries` in that the runner itself hands a task to Ray again after a death: Ray would repeat
 one killed for memory without end, could not split a batch so that only the guilty task fails, and would not tell where
-the task was. From its second try on a task is alone and watched (`corpusmith.run.worker`).
+the task was. From its second try on a task is alone and watched (`corpusmith.run.worker`); what turns out to be poison
+is avoided by the tries that follow.
 
 Address: the flag, then `RAY_ADDRESS`, then a cluster of one on this machine (`address="local"`: without it Ray joins
 whatever cluster runs here).
@@ -21,16 +22,17 @@ import pathlib
 import re
 import socket
 import time
+import uuid
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Generic, Literal, TypeVar
 
 from corpusmith import house
 from corpusmith.errors import InputError, missing_package
 from corpusmith.run import worker
-from corpusmith.run.attempts import Attempt, cause_of, plan_batches
+from corpusmith.run.attempts import Attempt, Poison, cause_of, plan_batches
 from corpusmith.run.hands import Actors, Tasks
 from corpusmith.run.progress import say, track
 
@@ -148,10 +150,28 @@ class Outcome(Generic[R]):
 
 @dataclass(slots=True)
 class _Flight:
-    """What one `map` has waiting and under way."""
+    """What one `map` has waiting and under way, and the records that its tries avoid."""
 
     waiting: deque[Attempt]
     flying: dict[Any, Attempt] = field(default_factory=dict)
+    record_seconds: float | None = None
+    avoid: dict[str, dict[int, str]] = field(default_factory=dict)
+    on_poison: Callable[[Poison], None] = field(default=lambda _: None)
+
+    def watch(self, attempt: Attempt) -> worker.Watch | None:
+        """How an attempt is watched: from its second try on, or because records have a limit or are to be avoided."""
+        if attempt.watch is None:
+            return None
+        return worker.Watch(name=attempt.watch, record_seconds=self.record_seconds, avoid=self.avoid)
+
+    def add_poison(self, poison: Poison) -> bool:
+        """Avoid a record from now on; False where it was avoided already, so that it can't be the cause."""
+        known = self.avoid.setdefault(poison.url, {})
+        if poison.record in known:
+            return False
+        known[poison.record] = poison.reason
+        self.on_poison(poison)
+        return True
 
 
 def _affinity(node: str | None) -> dict[str, Any]:
@@ -211,6 +231,9 @@ class Runner:
         set_up: str | None = None,
         sizes: Sequence[int | None] | None = None,
         nodes: Sequence[str | None] | None = None,
+        record_seconds: float | None = None,
+        avoid: Mapping[str, Mapping[int, str]] | None = None,
+        on_poison: Callable[[Poison], None] | None = None,
         actors: Literal["cpu", "gpu"] | None = None,
     ) -> Generator[Outcome[R], None, None]:
         """Run `function` once per task and yield outcomes as they arrive; their order means nothing.
@@ -218,10 +241,11 @@ class Runner:
         `function` is a module-level function; tasks and results are small. `set_up` (`"module:function"`) runs once
         per worker before its first task. `sizes`: bytes of each task's input, where known; small ones share a Ray
         task. `nodes`: the node on which each task should run, where that matters; another takes it only where that one
-        is gone, and such a task should be given a size that keeps it alone. `actors`: run on Ray actors that keep what
-        they have loaded from task to task; with "gpu" each has a GPU where the cluster has any. Closing the iterator,
-        or an interrupt,
-        cancels what is under way (what had to be killed for that may leave temporary files:
+        is gone, and such a task should be given a size that keeps it alone. `record_seconds`: CPU time after which a
+        record ends its worker and is poison; every try is watched then. `avoid`: records known to be poison, and why;
+        `on_poison` is told of each that is found. `actors`: run on Ray actors that keep what they have loaded from task
+        to task; with "gpu" each has a GPU where the cluster has any. Closing the iterator, or an interrupt, cancels
+        what is under way (what had to be killed for that may leave temporary files:
         `storage.remove_leftovers`).
         """
         if not tasks:
@@ -232,7 +256,12 @@ class Runner:
         hands: Tasks | Actors = Tasks() if actors is None else Actors(gpus=actors == "gpu")
         folder = os.getcwd()
         self._refresh_limit()
-        flight = _Flight(waiting=deque(plan_batches(sizes or [None] * len(tasks), self._parallel)))
+        planned = plan_batches(sizes or [None] * len(tasks), self._parallel)
+        if record_seconds is not None or avoid:
+            planned = [replace(attempt, watch=uuid.uuid4().hex) for attempt in planned]
+        flight = _Flight(waiting=deque(planned), record_seconds=record_seconds)
+        flight.avoid = {url: dict(records) for url, records in (avoid or {}).items()}
+        flight.on_poison = on_poison or flight.on_poison
         with track(len(tasks), label, unit) as progress, self._cancelling(flight, hands):
             while flight.waiting or flight.flying:
                 self._refresh_limit()
@@ -241,13 +270,17 @@ class Runner:
                     batch = [tasks[index] for index in attempt.indices]
                     node = nodes[attempt.indices[0]] if nodes is not None and len(attempt.indices) == 1 else None
                     resources = {**self._resources(attempt), **_affinity(node)}
-                    reference = hands.give(resources, function, batch, set_up, folder, attempt.watch)
+                    reference = hands.give(resources, function, batch, set_up, folder, flight.watch(attempt))
                     flight.flying[reference] = attempt
                 done, _ = ray.wait(list(flight.flying), num_returns=1, timeout=RESOURCES_SECONDS)
                 for reference in done:
                     for outcome in self._landed(flight, hands, reference, lambda index: name(tasks[index])):
                         progress.advance()
                         yield outcome
+
+    def connect(self) -> None:
+        """Start or join the cluster now, for a caller that has actors of its own."""
+        self._start()
 
     # --- the cluster -----------------------------------------------------------------------------------------
 
@@ -365,7 +398,10 @@ class Runner:
             hands.take_back(reference, alive=False)
             cause = cause_of(failure)
             note = self._take_note(attempt)
-            following = attempt.following(cause, self._execution.max_retries)
+            poison = attempt.poison(cause, note)
+            if poison is not None and not flight.add_poison(poison):
+                poison = None
+            following = attempt.following(cause, self._execution.max_retries, note, poison)
             if following:
                 flight.waiting.extendleft(reversed(following))
                 return []

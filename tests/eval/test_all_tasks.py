@@ -10,9 +10,9 @@ import pytest
 from benchmarks._eval_data import heavy_suite, write_stand_ins
 from eval.aggregation import aggregate, load_facts
 from eval.harness import evaluate
+from eval.prompt_tokenizers import load_prompt_tokenizer
 from eval.results import TaskResult
 from eval.tasks import Suite
-from eval.tokenizers import load_prompt_tokenizer
 from tests.eval.test_invariance import open_lm
 
 ROWS = 12

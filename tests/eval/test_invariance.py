@@ -20,10 +20,10 @@ from eval.harness import evaluate
 from eval.hf_models import HuggingFaceModel
 from eval.inference import generate, score_units
 from eval.models import LanguageModel, OpenLMModel, TableModel
+from eval.prompt_tokenizers import load_prompt_tokenizer
 from eval.prompts import GenerationInput, PromptTokenizer, ScoredInput
 from eval.results import TaskResult
 from eval.tasks import Suite, load_suite
-from eval.tokenizers import load_prompt_tokenizer
 from tests.eval.making import write_checkpoint, write_short_sample, write_tokenizer
 from tests.eval.plain import PlainItem, changed_decisions, continuation, plain_suite, span_losses
 from training.model import Transformer

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from corpusmith.errors import InputError
 from eval import prompts
+from eval.prompt_tokenizers import load_prompt_tokenizer
 from eval.prompts import ALL_ROWS, PromptTokenizer, ScoredInput, Share
 from eval.tasks import (
     GenerationRow,
@@ -22,7 +23,6 @@ from eval.tasks import (
     load_suite,
     read_rows,
 )
-from eval.tokenizers import load_prompt_tokenizer
 
 ANIMALS: list[Row] = [
     MultipleChoiceRow("Question: Which one barks?", ("a dog", "a trout"), 0),
@@ -212,8 +212,15 @@ def test_generation_prompts_leave_room_for_the_longest_answer() -> None:
 @pytest.mark.parametrize(
     ("label", "at_the_limit", "inputs"),
     [
-        ("agi_eval_sat_en", 824, 824),
         ("bigbench_understanding_fables", 500, 756),
+        pytest.param("agi_eval_sat_en", 824, 824, marks=pytest.mark.all),
+        pytest.param("bigbench_language_identification", 2920, 40000, marks=pytest.mark.all),
+        pytest.param("bigbench_logical_deduction", 250, 6000, marks=pytest.mark.all),
+        pytest.param("logi_qa", 2204, 2604, marks=pytest.mark.all),
+        pytest.param("pubmed_qa_labeled", 1000, 1000, marks=pytest.mark.all),
+        pytest.param("agi_eval_lsat_rc", 1072, 1072, marks=pytest.mark.all),
+        pytest.param("boolq", 218, 6540, marks=pytest.mark.all),
+        pytest.param("enterprise_pii_classification", 94, 6790, marks=pytest.mark.all),
     ],
 )
 def test_truncation_on_the_real_files_is_as_measured_upstream(
@@ -221,11 +228,33 @@ def test_truncation_on_the_real_files_is_as_measured_upstream(
 ) -> None:
     suite = load_suite(str(Path(prompts.__file__).with_name("heavy.yaml")), [str(shared_data / "eval_data")])
     real = next(task for task in suite.tasks if task.label == label)
-    lengths = [len(item.tokens) for item in flat(real, read_rows(real), neox, real.num_fewshot[-1])]
-    assert (sum(length == 2048 for length in lengths), len(lengths)) == (at_the_limit, inputs)
+    count = full = cut = 0
+    for row in prompts.scored_rows(real, read_rows(real), neox, real.num_fewshot[-1]):
+        count += len(row)
+        full += sum(len(item.tokens) == 2048 for item in row)
+        cut += sum(item.cut for item in row)
+    assert (full, count) == (at_the_limit, inputs)
+    assert cut <= full
 
 
-@pytest.mark.parametrize(("label", "length"), [("svamp_cot", 31), ("aqua_cot", 290), ("agi_eval_sat_math_cot", 616)])
+def test_prompts_are_cut_on_the_real_files_as_measured_upstream(shared_data: Path, neox: PromptTokenizer) -> None:
+    suite = load_suite(str(Path(prompts.__file__).with_name("heavy.yaml")), [str(shared_data / "eval_data")])
+    real = next(task for task in suite.tasks if task.label == "agi_eval_sat_math_cot")
+    rows = [row for row in read_rows(real) if isinstance(row, GenerationRow)]
+    inputs = list(prompts.generation_inputs(real, rows, neox, real.num_fewshot[-1]))
+    assert (sum(len(item.tokens) == 2048 - 616 for item in inputs), len(inputs)) == (6, 220)
+
+
+@pytest.mark.parametrize(
+    ("label", "length"),
+    [
+        ("svamp_cot", 31),
+        ("aqua_cot", 290),
+        ("agi_eval_sat_math_cot", 616),
+        ("triviaqa_sm_sub", 11),
+        ("gsm8k_cot", 314),
+    ],
+)
 def test_answer_lengths_on_the_real_files_are_as_measured_upstream(
     shared_data: Path, neox: PromptTokenizer, label: str, length: int
 ) -> None:

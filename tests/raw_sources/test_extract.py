@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from raw_sources.extract import MAX_NESTING, TooDeepError, check_nesting, decode_html, extract_html
+from raw_sources.charset import decode_html
+from raw_sources.extract import extract_html
+from raw_sources.nesting import MAX_NESTING, TooDeepError, check_nesting
 
 RUSSIAN = "<p>Старый вокзал на окраине города снова открыли весной.</p>"
 CAFE = "<p>The café – “voilà”</p>"

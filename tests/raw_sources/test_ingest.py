@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 
 from corpusmith.errors import ChangedError, InputError
-from corpusmith.io.shards import ShardRef, read_shard
+from corpusmith.io.shards import read_shard
 from corpusmith.run.run import RunOptions
 from corpusmith.run.runner import Execution
-from raw_sources.ingest import ingest, list_archives, shard_names
-from raw_sources.pages import Removed, SetAside, outcome_of, read_outcomes
+from raw_sources.archives import Found
+from raw_sources.ingest import ingest
+from raw_sources.ingest_config import IngestConfig
+from raw_sources.inputs import Member, Unit, list_units, shard_stems
+from raw_sources.outcomes import Outcome, Removed, SetAside
+from raw_sources.pages import PageMaker, read_outcomes
 from raw_sources.warc import WarcRecord
 from raw_sources.warc_writer import gzip_member, http_response, warc_record
 
@@ -47,6 +51,10 @@ ARCHIVE = [
     record(8, "response", http_response("203 Other", [], page_html("A second page."))),
     record(9, "response", http_response("200 OK", HTML, b"<div>" * 5000)),
 ]
+
+
+def outcome_of(record: WarcRecord) -> Outcome:
+    return PageMaker(IngestConfig()).outcome(Found(item=record))
 
 
 def archive_of(block: bytes, kind: str = "response", **headers: str) -> WarcRecord:
@@ -100,12 +108,13 @@ def test_ingest_writes_pages_and_books_and_runs_once(crawl: pathlib.Path, tmp_pa
     total = json.loads((out / "run" / "ledger.json").read_text())["total"]
     assert (total["read"], total["kept"]) == (13, 3)
     assert total["removed"] == {
-        "record_type": 3, "status": 1, "media_type": 1, "empty_text": 1, "not_http": 1, "nesting": 1,
+        "record_type": 3, "status": 1, "media_type": 1, "empty_text": 1, "not_http": 1,
     }  # fmt: skip
-    assert total["errored"] == {"extract": 1, "read": 1}
+    assert total["errored"] == {"extract": 2, "read": 1}
     (lost,) = read_shard(str(out / "errors" / "read" / "train" / "b.warc.gz.errors.jsonl"))
     assert (lost["file"], lost["offset"]) == ("train/b.warc.gz", len(ARCHIVE[0]))
-    (aside,) = read_shard(str(out / "errors" / "extract" / "train" / "a.warc.gz.errors.jsonl"))
+    aside, deep = read_shard(str(out / "errors" / "extract" / "train" / "a.warc.gz.errors.jsonl"))
+    assert deep["reason"] == "more than 1000 nested block elements"
     assert aside["url"] == "http://a.example/7"
     assert base64.b64decode(aside["raw_base64"]).endswith(b"\r\n\r\nuryyb")
 
@@ -141,22 +150,23 @@ def test_name_of_another_data_set_is_refused_before_any_work(crawl: pathlib.Path
 
 def test_missing_and_empty_inputs_are_the_users_mistakes(tmp_path: pathlib.Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        list_archives([str(tmp_path / "nothing")])
-    with pytest.raises(InputError, match="no archives"):
-        list_archives([str(tmp_path)])
+        list_units([str(tmp_path / "nothing")])
+    with pytest.raises(InputError, match="nothing to ingest"):
+        list_units([str(tmp_path)])
 
 
 def test_shards_mirror_the_archives_and_keep_endings_that_tell_them_apart() -> None:
-    refs = [
-        ShardRef(name=name, url=name, identity="", bytes=0)
-        for name in ("a/x.warc.gz", "a/y.warc", "a/y.warc.gz", "z.warc.wet.gz", "odd")
+    names = ("a/x.warc.gz", "a/y.warc", "a/y.warc.gz", "z.warc.wet.gz", "odd", "x.part2.warc")
+    units = [
+        Unit(name=name, kind="archive", members=(Member(url=name, name=name),), identity="", bytes=0) for name in names
     ]
-    assert shard_names(refs) == {
-        "a/x.warc.gz": "a/x.jsonl.zst",
-        "a/y.warc": "a/y.warc.jsonl.zst",
-        "a/y.warc.gz": "a/y.warc.gz.jsonl.zst",
-        "z.warc.wet.gz": "z.jsonl.zst",
-        "odd": "odd.jsonl.zst",
+    assert shard_stems(units) == {
+        "a/x.warc.gz": "a/x",
+        "a/y.warc": "a/y.warc",
+        "a/y.warc.gz": "a/y.warc.gz",
+        "z.warc.wet.gz": "z",
+        "odd": "odd",
+        "x.part2.warc": "x.part2.warc",
     }
 
 
@@ -169,12 +179,23 @@ def test_shards_mirror_the_archives_and_keep_endings_that_tell_them_apart() -> N
         (http_response("200 OK", [("Content-Type", "application/json")], b"{}"), "media_type"),
         (http_response("200 OK", [], b"plain"), "media_type"),
         (http_response("200 OK", HTML, b"<p> </p>"), "empty_text"),
-        (http_response("200 OK", HTML, b"<article>" * 2000), "nesting"),
-        (http_response("200 OK", HTML, b"x" * (17 << 20)), "size"),
     ],
 )
 def test_a_response_that_is_no_page_has_its_reason(block: bytes, step: str) -> None:
     assert outcome_of(archive_of(block)) == Removed(step=step)
+
+
+@pytest.mark.parametrize(
+    ("block", "reason"),
+    [
+        (http_response("200 OK", HTML, b"<article>" * 2000), "more than 1000 nested block elements"),
+        (http_response("200 OK", HTML, b"x" * (17 << 20)), "a body of more than 16777216 bytes"),
+    ],
+)
+def test_a_hostile_page_is_set_aside_with_its_beginning(block: bytes, reason: str) -> None:
+    found = outcome_of(archive_of(block))
+    assert isinstance(found, SetAside)
+    assert (found.reason, found.raw) == (reason, block[: 1 << 20])
 
 
 def test_record_without_media_type_is_a_page_if_it_looks_like_html() -> None:
@@ -190,13 +211,12 @@ def test_text_of_wet_records_is_taken_as_it_is() -> None:
     assert outcome_of(wet) == {"text": block.decode(), "metadata": headers, "warcinfo": "i"}
 
 
-def test_record_that_raises_is_set_aside_and_the_archive_goes_on(
-    crawl: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(body: bytes, charset: str) -> str:
+def test_record_that_raises_is_set_aside_and_the_archive_goes_on(crawl: pathlib.Path) -> None:
+    def fails(html: str) -> str:
         raise RuntimeError("parser")
 
-    monkeypatch.setattr("raw_sources.pages.extract_html", fails)
-    found = [item for item in read_outcomes(str(crawl / "train" / "a.warc.gz")) if isinstance(item, SetAside)]
+    maker = PageMaker(IngestConfig(), extract=fails)
+    archive = str(crawl / "train" / "a.warc.gz")
+    found = [item for item in read_outcomes(archive, maker) if isinstance(item, SetAside)]
     assert found[0].reason == "RuntimeError: parser"
     assert len(found) == 5

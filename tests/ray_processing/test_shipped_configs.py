@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "baselines" / "baselines_configs"
 # its model is on the Hub; tests/baselines/test_huggingface_classifiers.py runs such a step
 NEED_NETWORK = {"fineweb_edu"}
-NEED_SAMPLES = {"c4", "dclm_baseline_refinedweb", "fasttext_filter", "refinedweb"}
+NEED_SAMPLES = {"c4", "dclm_baseline_full", "dclm_baseline_refinedweb", "fasttext_filter", "refinedweb"}
 QUALITY_YAML = """
 - source: cc
   steps:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-import numpy as np
 import orjson
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,17 +20,12 @@ from corpusmith.io.shards import ShardRef, list_shards, open_shard_writer
 from corpusmith.run.runner import Outcome, Runner
 from corpusmith.run.stage import Stage, StagePlace
 from corpusmith.seeds import stable_hash
-from corpusmith.text.packing import Sequences, pack
+from corpusmith.text.packing import pack
 from corpusmith.text.tokenizer import load_tokenizer
-from ray_processing.shuffle import (
-    CellPlan,
-    ShuffleConfig,
-    cell_of,
-    cut,
-    plan_cells,
-    shuffle_work,
-    tokenize_work,
-)
+from ray_processing.cells import cut, shuffle_work
+from ray_processing.spilled_rows import cell_of
+from ray_processing.token_config import CellPlan, TokenConfig, plan_cells
+from ray_processing.tokenize_pages import tokenize_work
 from ray_processing.train_tokenizer import TokenizerTraining, train_tokenizer
 
 LENGTH = 9
@@ -60,11 +55,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def config(pages: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> ShuffleConfig:
+def config(pages: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> TokenConfig:
     content, _, _ = train_tokenizer(str(pages), TokenizerTraining(vocab_size=300))
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     path.write_bytes(content)
-    return ShuffleConfig(
+    return TokenConfig(
         tokenizer_url=str(path),
         tokenizer_hash=load_tokenizer(str(path)).content_hash,
         sequence_length=LENGTH,
@@ -72,14 +67,14 @@ def config(pages: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Shu
     )
 
 
-def shuffled(root: pathlib.Path, shards: list[ShardRef], config: ShuffleConfig, cells: CellPlan) -> Stage:
+def shuffled(root: pathlib.Path, shards: list[ShardRef], config: TokenConfig, cells: CellPlan) -> Stage:
     """Both phases; returns the second stage."""
     runner = cast(Runner, InlineRunner())
     first_place = StagePlace(
         name="00-tokenize", folder=str(root / "0"), output=str(root / "0" / "shards"), errors=str(root / "errors")
     )
     first = Stage(place=first_place, inputs=shards, units={shard.name: shard.identity for shard in shards})
-    assert tokenize_work(config, cells, first, runner) == []
+    assert tokenize_work(config, cells, None, first, runner) == []
     spills = first.outputs()
     place = StagePlace(
         name="01-shuffle", folder=str(root / "1"), output=str(root / "tokens"), errors=str(root / "errors")
@@ -99,7 +94,7 @@ def sequences_of(stage: Stage) -> list[list[int]]:
     return [sequence for ref in stage.outputs() for sequence in wds.read_wds_shard(ref.url)]
 
 
-def packed_sources(pages: pathlib.Path, config: ShuffleConfig) -> list[tuple[str, int, list[int]]]:
+def packed_sources(pages: pathlib.Path, config: TokenConfig) -> list[tuple[str, int, list[int]]]:
     """(source, position, tokens) of every sequence, straight from tokenizer and packing."""
     tokenizer = load_tokenizer(config.tokenizer_url)
     found = []
@@ -110,7 +105,7 @@ def packed_sources(pages: pathlib.Path, config: ShuffleConfig) -> list[tuple[str
     return found
 
 
-def test_the_order_is_that_of_the_keys(tmp_path: pathlib.Path, pages: pathlib.Path, config: ShuffleConfig) -> None:
+def test_the_order_is_that_of_the_keys(tmp_path: pathlib.Path, pages: pathlib.Path, config: TokenConfig) -> None:
     stage = shuffled(tmp_path, list_shards(str(pages)), config, CellPlan(count=1))
     rows = packed_sources(pages, config)
     expected = sorted(rows, key=lambda row: stable_hash(config.seed, row[0], row[1], 0))
@@ -118,7 +113,7 @@ def test_the_order_is_that_of_the_keys(tmp_path: pathlib.Path, pages: pathlib.Pa
 
 
 def test_cells_hold_every_sequence_once_in_tars_of_one_size(
-    tmp_path: pathlib.Path, pages: pathlib.Path, config: ShuffleConfig
+    tmp_path: pathlib.Path, pages: pathlib.Path, config: TokenConfig
 ) -> None:
     stage = shuffled(tmp_path, list_shards(str(pages)), config, CellPlan(count=5))
     assert sorted(sequences_of(stage)) == sorted(row[2] for row in packed_sources(pages, config))
@@ -133,7 +128,7 @@ def test_cells_hold_every_sequence_once_in_tars_of_one_size(
 
 
 def test_spills_and_passes_do_not_change_a_byte(
-    tmp_path: pathlib.Path, pages: pathlib.Path, config: ShuffleConfig
+    tmp_path: pathlib.Path, pages: pathlib.Path, config: TokenConfig
 ) -> None:
     shards = list_shards(str(pages))
     shuffled(tmp_path / "plain", shards, config, CellPlan(count=2))
@@ -144,7 +139,7 @@ def test_spills_and_passes_do_not_change_a_byte(
 
 
 def test_without_shuffle_the_order_is_that_of_the_source(
-    tmp_path: pathlib.Path, pages: pathlib.Path, config: ShuffleConfig
+    tmp_path: pathlib.Path, pages: pathlib.Path, config: TokenConfig
 ) -> None:
     kept = replace(config, shuffle=False, cell_bytes=5000, spill_bytes=1000)
     shards = list_shards(str(pages))
@@ -154,7 +149,7 @@ def test_without_shuffle_the_order_is_that_of_the_source(
     assert sequences_of(stage) == [row[2] for row in packed_sources(pages, config)]
 
 
-def test_each_seed_has_its_order(tmp_path: pathlib.Path, pages: pathlib.Path, config: ShuffleConfig) -> None:
+def test_each_seed_has_its_order(tmp_path: pathlib.Path, pages: pathlib.Path, config: TokenConfig) -> None:
     orders = []
     for seed in (0, 1, 42):
         stage = shuffled(tmp_path / str(seed), list_shards(str(pages)), replace(config, seed=seed), CellPlan(count=1))
@@ -163,7 +158,7 @@ def test_each_seed_has_its_order(tmp_path: pathlib.Path, pages: pathlib.Path, co
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(orders[2])
 
 
-def test_records_without_a_text_are_set_aside_and_counted(tmp_path: pathlib.Path, config: ShuffleConfig) -> None:
+def test_records_without_a_text_are_set_aside_and_counted(tmp_path: pathlib.Path, config: TokenConfig) -> None:
     (tmp_path / "in").mkdir()
     lines = [b'{"text": "good"}', b"{broken", b'{"url": "no text"}', b'{"text": null}', b'{"text": ""}', b"\xff\xfe"]
     (tmp_path / "in" / "x.jsonl").write_bytes(b"\n".join(lines) + b"\n")
@@ -181,7 +176,7 @@ def test_records_without_a_text_are_set_aside_and_counted(tmp_path: pathlib.Path
     assert [row["raw"] for row in rows["tokenize"]] == [lines[2].decode(), lines[3].decode()]
 
 
-def test_no_document_at_all_is_the_users_mistake(tmp_path: pathlib.Path, config: ShuffleConfig) -> None:
+def test_no_document_at_all_is_the_users_mistake(tmp_path: pathlib.Path, config: TokenConfig) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "x.jsonl").write_bytes(b'{"content": "other key"}\n')
     with pytest.raises(InputError, match="'text'"):
@@ -196,23 +191,23 @@ def test_cells_are_ranges_of_keys_in_order(one: int, other: int, cells: int) -> 
 
 @given(st.integers(1, 9), st.lists(st.integers(0, 30), max_size=8))
 def test_cut_keeps_rows_and_order(size: int, lengths: list[int]) -> None:
-    ends = np.cumsum([0, *lengths])
+    ends = [sum(lengths[:number]) for number in range(len(lengths) + 1)]
     batches = [
-        Sequences(np.arange(start, end, dtype=np.uint32).reshape(-1, 1), np.arange(start, end, dtype=np.uint32))
+        (pa.table({"n": pa.array(range(start, end), pa.int64())}), [str(n) for n in range(start, end)])
         for start, end in itertools.pairwise(ends)
     ]
     pieces = list(cut(iter(batches), size))
-    assert [row for piece in pieces for row in piece.documents_S] == list(range(sum(lengths)))
-    assert [row for piece in pieces for row in piece.tokens_SL[:, 0]] == list(range(sum(lengths)))
-    assert all(len(piece.tokens_SL) == size for piece in pieces[:-1])
-    assert all(0 < len(piece.tokens_SL) <= size for piece in pieces)
+    assert [row for table, _ in pieces for row in table.column("n").to_pylist()] == list(range(sum(lengths)))
+    assert [name for _, names in pieces for name in names] == [str(n) for n in range(sum(lengths))]
+    assert all(table.num_rows == len(names) == size for table, names in pieces[:-1])
+    assert all(0 < table.num_rows == len(names) <= size for table, names in pieces)
 
 
 def ref(name: str, size: int) -> ShardRef:
     return ShardRef(name=name, url=name, identity="", bytes=size)
 
 
-def test_the_number_of_cells_comes_from_the_bytes(config: ShuffleConfig) -> None:
+def test_the_number_of_cells_comes_from_the_bytes(config: TokenConfig) -> None:
     small = replace(config, cell_bytes=1000)
     assert plan_cells([ref("a.jsonl", 0)], small).count == 1
     assert plan_cells([ref("a.jsonl", 1000), ref("b.jsonl", 1000)], small).count == 3
@@ -225,6 +220,6 @@ def test_the_number_of_cells_comes_from_the_bytes(config: ShuffleConfig) -> None
     ("bad", "flag"),
     [({"sequence_length": 1}, "--seqlen"), ({"shard_sequences": 0}, "--wds_chunk_size"), ({"content_key": ""}, "key")],
 )
-def test_nonsense_is_refused_by_its_flag(config: ShuffleConfig, bad: dict[str, Any], flag: str) -> None:
+def test_nonsense_is_refused_by_its_flag(config: TokenConfig, bad: dict[str, Any], flag: str) -> None:
     with pytest.raises(InputError, match=flag):
         replace(config, **bad)

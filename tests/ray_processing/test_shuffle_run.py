@@ -20,7 +20,8 @@ from corpusmith.run.run import RunOptions, RunResult
 from corpusmith.run.runner import Execution
 from corpusmith.text.packing import pack
 from corpusmith.text.tokenizer import load_tokenizer
-from ray_processing.token_plan import TokenRequest, choose_shards, finish_tokens, open_run, report_lines
+from ray_processing.token_outcome import finish_tokens, report_lines
+from ray_processing.token_plan import TokenRequest, choose_shards, open_run
 from ray_processing.tokenize_shuffle import build_parser, main
 from ray_processing.train_tokenizer import TokenizerTraining, train_tokenizer
 
@@ -237,7 +238,8 @@ def test_dclms_flags_are_there() -> None:
     flags = {flag for action in build_parser()._actions for flag in action.option_strings}
     dclm = (
         "input output content_key seqlen tokenizer wds_chunk_size seed subset ray_address no_shuffle "
-        "ray_spill_location suffixes source_ref_paths readable_name overwrite"
+        "ray_spill_location suffixes source_ref_paths readable_name overwrite force_parallelism do_sample "
+        "default_dataset_yaml num_writers_per_node mirror prefix_replacement"
     )
     assert {f"--{name}" for name in dclm.split()} <= flags
 

@@ -86,3 +86,19 @@ def test_nonsense_is_refused(bad: dict[str, float]) -> None:
 def test_pages_without_texts_are_refused(pages: pathlib.Path) -> None:
     with pytest.raises(InputError, match="nothing"):
         train_tokenizer(str(pages), TokenizerTraining(vocab_size=300, content_key="nothing"))
+
+
+def test_more_special_tokens_follow_the_two_and_are_text_in_a_document(
+    pages: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    training = TokenizerTraining(vocab_size=320, special_tokens=("<|user|>", "<mask>"))
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(train_tokenizer(str(pages), training)[0])
+    vocabulary = json.loads(path.read_bytes())["model"]["vocab"]
+    assert [vocabulary[text] for text in ("<|endoftext|>", "<|padding|>", "<|user|>", "<mask>")] == [0, 1, 2, 3]
+    tokenizer = load_tokenizer(str(path))
+    assert tokenizer.vocab_size == 320
+    assert not {2, 3} & set(tokenizer.encode("<|user|> <mask>"))
+    for wrong in (("<|padding|>",), ("a", "a"), ("",)):
+        with pytest.raises(InputError, match="--special_tokens"):
+            TokenizerTraining(vocab_size=320, special_tokens=wrong)

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -221,12 +222,12 @@ def test_a_poison_shard_is_set_apart_with_what_is_known_and_its_batch_goes_on(
     stage = Stage(place=place, inputs=refs, units={ref.name: ref.identity for ref in refs})
     lines = stage.run_units(runner, poison, {ref.name: ref.url for ref in refs}, label="poison")
     assert [line.split(": ")[0] for line in lines] == ["s020-segfault.jsonl", "s033-killed.jsonl"]
-    assert "its worker died 4 times (Segmentation fault); at last it was at record 17 of" in lines[0]
-    assert "its worker died 4 times (killed, " in lines[1]
+    assert "its worker died 5 times (Segmentation fault); at last it was at record 17 of" in lines[0]
+    assert "its worker died 5 times (killed, " in lines[1]
     files = sorted((tmp_path / "stage" / "failures").iterdir())
     assert [path.name for path in files] == ["s020-segfault.jsonl.json", "s033-killed.jsonl.json"]
     first, second = (json.loads(path.read_bytes()) for path in files)
-    assert (first["unit"], first["tries"], first["record"]) == ("s020-segfault.jsonl", 4, 17)
+    assert (first["unit"], first["tries"], first["record"]) == ("s020-segfault.jsonl", 5, 17)
     assert "in poison" in first["stack"]
     assert "worker died" in second["exit"]
     assert (second["shard"], second["record"], second["stack"]) == (refs[33].url, 17, None)
@@ -235,6 +236,62 @@ def test_a_poison_shard_is_set_apart_with_what_is_known_and_its_batch_goes_on(
     tasks = {"s020-segfault.jsonl": refs[0].url}
     assert stage.run_units(runner, poison, tasks, label="mended") == []
     assert [path.name for path in (tmp_path / "stage" / "failures").iterdir()] == ["s033-killed.jsonl.json"]
+
+
+def careful(url: str) -> list[int]:
+    """Reads a shard whose pages may be deadly; returns the indices of those that were set aside."""
+    aside = []
+    for record in read_records(url):
+        if record.page is None:
+            assert record.error is not None
+            aside.append(record.index)
+        elif record.index in (5, 17) and "segfault" in url:
+            ctypes.string_at(0)
+        elif record.index == 17 and "killed" in url:
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif record.index == 3 and "endless" in url:
+            re.match("(a+)+$", "a" * 60 + "b")  # holds the interpreter's lock for years
+    return aside
+
+
+@pytest.mark.ray
+def test_poison_records_are_set_aside_and_the_decision_is_kept(tmp_path: pathlib.Path, runner: Runner) -> None:
+    names = ["endless.jsonl", "good.jsonl", "killed.jsonl", "segfault.jsonl"]
+    refs = write_shards(tmp_path / "in", names)
+    place = StagePlace(name="00-x", folder=str(tmp_path / "stage"), output=str(tmp_path / "o"), errors=str(tmp_path))
+    stage = Stage(place=place, inputs=refs, units={ref.name: ref.identity for ref in refs})
+    lines = stage.run_units(runner, careful, {ref.name: ref.url for ref in refs}, label="x", record_seconds=1.0)
+    assert lines == []
+    url = {name: ref.url for name, ref in zip(names, refs, strict=True)}
+    found = stage.poison()
+    assert {shard: sorted(records) for shard, records in found.items()} == {
+        url["endless.jsonl"]: [3],
+        url["killed.jsonl"]: [17],
+        url["segfault.jsonl"]: [5, 17],
+    }
+    assert found[url["endless.jsonl"]][3] == "it took more time than a record may"
+    assert "Segmentation fault" in found[url["segfault.jsonl"]][5]
+    assert "twice" in found[url["killed.jsonl"]][17]
+
+    # a run that is continued knows them from the start
+    again = list(runner.map(careful, [ref.url for ref in refs], label="again", avoid=found))
+    assert {outcome.index: (outcome.value, outcome.tries) for outcome in again} == {
+        0: ([3], 1), 1: ([], 1), 2: ([17], 1), 3: ([5, 17], 1),
+    }  # fmt: skip
+
+
+def test_a_silent_death_convicts_nobody_until_it_happens_twice_at_one_record() -> None:
+    note = Note(url="in/a.jsonl", record=17, stack=None)
+    first = Attempt(indices=(0,), watch="x")
+    assert first.poison("worker", note) is None
+    (second,) = first.following("worker", 3, note)
+    assert second.poison("worker", Note(url="in/a.jsonl", record=18, stack=None)) is None
+    assert second.poison("node", note) is None
+    poison = second.poison("worker", note)
+    assert poison is not None
+    assert (poison.url, poison.record) == ("in/a.jsonl", 17)
+    (third,) = second.following("worker", 3, note, poison)
+    assert (third.deaths, third.poisoned, third.tries) == (1, 1, 3)
 
 
 def count_calls(task: tuple[str, int]) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from corpusmith.io import wds
 from corpusmith.io.wds import ManifestEntry
+from corpusmith.run.runner import Runner
 from training.model_config import ModelConfig
 from training.phase_plan import DataSource, Phase, PhasePlan
 from training.recipe import Recipe
@@ -20,6 +23,15 @@ from training.train_config import TrainConfig
 
 SEQ_LEN = 16
 VOCABULARY = 32
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small models gain nothing from threads, and on a busy machine wait for them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def _write_tokens(
@@ -80,3 +92,9 @@ def make_config(tmp_path: pathlib.Path, manifest: str) -> Any:
         return replace(config, **changed)
 
     return make
+
+
+@pytest.fixture
+def ray_is_up(runner: Runner) -> None:
+    """One Ray for all tests of the session: what starts a Runner of its own joins it."""
+    runner.connect()

@@ -24,14 +24,6 @@ from training.train_config import TrainConfig
 ALONE = Ranks()
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def fresh_trainer(config: TrainConfig, ranks: Ranks) -> Trainer:
     seed_all(config.seed)
     return make_trainer(config.model, config.step, ranks)

@@ -7,6 +7,7 @@ from training.params import build_parser, params_text, read_params_text
 from training.train import main
 
 FLAGS = {
+    "--backend", "--report-to",
     "--acc", "--attn-name", "--averagers", "--cd", "--chinchilla-multiplier", "--clean-exp", "--data-config",
     "--data-order", "--data-tolerate-error-p", "--data-tolerate-num-ckpts", "--do-eval", "--document-separator",
     "--domain-weights", "--downstream-eval", "--git-db", "--global-bs", "--help", "--load-pretrained-state",

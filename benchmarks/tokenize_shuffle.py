@@ -1,0 +1,206 @@
+"""`corpusmith tokenize` against the bare tokenizer and against datatrove's tokenizer and merger.
+
+All sides run in one process on the same shards and are measured in CPU seconds (threads and children included), so
+the figures are per core: a run on Ray divides the same tasks over the cores. The whole job reads and decompresses
+pages, tokenizes, packs, spills, shuffles, and writes shards, log, records and checksums. The bare tokenizer encodes
+the same texts from memory and does nothing else: once with the engine that the job uses, once with the package
+`tokenizers` and the same `tokenizer.json`. Memory is that of the whole job at 1 and 16 times the data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from _bench import SHARED, Row, interleaved, make_parser, page_shards, report, spread
+
+from corpusmith.errors import InputError
+from corpusmith.io.shards import ShardRef, read_shard
+from corpusmith.run.run import RunOptions
+from corpusmith.run.runner import Execution, Outcome
+from corpusmith.text.tokenizer import load_tokenizer
+from ray_processing.token_outcome import finish_tokens
+from ray_processing.token_plan import TokenRequest, open_run
+
+PEER = ROOT / ".peers" / "datatrove" / "bin" / "python"
+PEER_CODE = """
+import json, os, resource, sys, time
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+from datatrove.pipeline.readers import JsonlReader
+from datatrove.pipeline.tokens import DocumentTokenizer, DocumentTokenizerMerger
+from loguru import logger
+logger.remove()
+source, output, tokenizer = sys.argv[1:]
+started = time.process_time()
+steps = DocumentTokenizer(output + "/parts", tokenizer, eos_token="<|endoftext|>", seed=1)
+steps.run(JsonlReader(source, doc_progress=False).run(None, 0, 1), 0, 1)
+merger = DocumentTokenizerMerger(output + "/parts", output + "/merged", "all", seed=1, progress=False)
+merger.run(None, 0, 1)
+print(json.dumps({"seconds": time.process_time() - started}))
+"""
+
+
+class InlineRunner:
+    """Runs the tasks of a stage one by one in this process."""
+
+    def __init__(self, _: Execution) -> None:
+        pass
+
+    def __enter__(self) -> InlineRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Iterator[Outcome[Any]]:
+        for index, task in enumerate(tasks):
+            yield Outcome(name="", index=index, value=function(task))
+
+
+def whole_job(folder: pathlib.Path, tokenizer: str, format_name: str) -> None:
+    """The job from page shards to token shards, in a folder that is removed."""
+    with tempfile.TemporaryDirectory() as temporary:
+        request = TokenRequest(
+            inputs=(str(folder),), references=(), output=f"{temporary}/tokens", name="bench",
+            exp_data_dir=f"{temporary}/exp_data", tokenizer=tokenizer, format_name=format_name,
+        )  # fmt: skip
+        tokens = open_run(request)
+        tokens.run._open_runner = InlineRunner  # type: ignore[assignment]
+        finish_tokens(tokens, tokens.run.execute(Execution(), RunOptions()))
+
+
+def bare_package(texts: list[str], tokenizer: str) -> Callable[[], object]:
+    """Encoding by the package `tokenizers`."""
+    import tokenizers
+
+    loaded = tokenizers.Tokenizer.from_file(tokenizer)
+    return lambda: [encoding.ids for encoding in loaded.encode_batch_fast(texts, add_special_tokens=False)]
+
+
+def datatrove_seconds(folder: pathlib.Path, tokenizer: str) -> float | str:
+    """CPU seconds of datatrove's tokenizer and merger, or why there are none."""
+    if not PEER.exists():
+        return "no environment of datatrove; `bash tools/peers.sh datatrove` makes it"
+    with tempfile.TemporaryDirectory() as temporary:
+        command = [str(PEER), "-c", PEER_CODE, str(folder), temporary, tokenizer]
+        environment = os.environ | {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        return done.stderr.strip().splitlines()[-1]
+    return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
+
+
+def peak_memory(folder: pathlib.Path, tokenizer: str) -> float:
+    """Peak resident MiB of the whole job in a process of its own."""
+    code = f"import sys; sys.path[:0] = [{str(ROOT / 'benchmarks')!r}]; import tokenize_shuffle as t, pathlib; " + (
+        f"t.whole_job(pathlib.Path({str(folder)!r}), {tokenizer!r}, 'wds'); print(t.own_peak())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def own_peak() -> float:
+    """Peak resident MiB of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def multiplied(shards: list[ShardRef], folder: pathlib.Path, times: int) -> pathlib.Path:
+    """A folder with each shard `times` times."""
+    folder.mkdir()
+    for copy in range(times):
+        for shard in shards:
+            shutil.copy(shard.url, folder / f"{copy:02d}-{shard.name}")
+    return folder
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--tokenizer", default=str(SHARED / "tokenizers" / "EleutherAI_gpt-neox-20b.tokenizer.json"))
+    arguments = parser.parse_args()
+    if not pathlib.Path(arguments.tokenizer).exists():
+        raise SystemExit(f"no tokenizer at {arguments.tokenizer}; give --tokenizer FILE")
+    try:
+        shards = page_shards(arguments.source, arguments.quick)
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from error
+    repeats = 1 if arguments.quick else 3
+    with tempfile.TemporaryDirectory() as temporary:
+        home = pathlib.Path(temporary)
+        folder = multiplied(shards, home / "once", 1)
+        texts = [
+            page["text"] for shard in shards for page in read_shard(shard.url) if isinstance(page.get("text"), str)
+        ]
+        megabytes = sum(len(text.encode("utf-8", "replace")) for text in texts) / 1e6
+        tokenizer = load_tokenizer(arguments.tokenizer)
+        package = bare_package([text.encode("utf-8", "replace").decode() for text in texts], arguments.tokenizer)
+        seconds = interleaved(
+            {
+                "job wds": lambda: whole_job(folder, arguments.tokenizer, "wds"),
+                "job bin": lambda: whole_job(folder, arguments.tokenizer, "bin"),
+                "bare": lambda: tokenizer.encode_arrays(texts),
+                "package": package,
+            },
+            repeats,
+        )
+        peers = [datatrove_seconds(folder, arguments.tokenizer) for _ in range(repeats)]
+        sys.stdout.write(f"{len(texts)} documents, {megabytes:.1f} MB of text, {len(shards)} shards\n")
+        for name, values in seconds.items():
+            sys.stdout.write(f"{name:<8} {spread(values)}\n")
+        middle = {name: statistics.median(values) for name, values in seconds.items()}
+        rows = [
+            _row(f"whole job to {name} / bare tokenizer", middle[f"job {name}"], middle["bare"], 1.3)
+            for name in ("wds", "bin")
+        ]
+        rows.append(_row("whole job to wds / bare package tokenizers", middle["job wds"], middle["package"], None))
+        numbers = [value for value in peers if isinstance(value, float)]
+        if numbers:
+            peer = statistics.median(numbers)
+            sys.stdout.write(f"datatrove {spread(numbers)}\n")
+            ratio = peer / middle["job bin"]
+            name = "datatrove tokenizer + merger / whole job to bin"
+            row = Row(name=name, ours=middle["job bin"], other=peer, unit="s", ratio=ratio, goal=">= 2", met=ratio >= 2)
+            rows.append(row)
+        else:
+            sys.stdout.write(f"datatrove: {peers[0]}\n")
+        small, large = peak_memory(folder, arguments.tokenizer), 0.0
+        if not arguments.quick:
+            large = peak_memory(multiplied(shards[:4], home / "more", 64 // 4), arguments.tokenizer)
+            small = peak_memory(multiplied(shards[:4], home / "less", 1), arguments.tokenizer)
+            rows.append(Row(name="peak memory at 16 times the data / once", ours=large, other=small, unit="MiB",
+                            ratio=large / small, goal="flat", met=None))  # fmt: skip
+        report(rows, arguments.json)
+
+
+def _row(name: str, ours: float, other: float, goal: float | None) -> Row:
+    ratio = ours / other
+    shown = "" if goal is None else f"<= {goal}"
+    return Row(
+        name=name,
+        ours=ours,
+        other=other,
+        unit="s",
+        ratio=ratio,
+        goal=shown,
+        met=None if goal is None else ratio <= goal,
+    )
+
+
+if __name__ == "__main__":
+    started = time.time()
+    main()
+    sys.stdout.write(f"{time.time() - started:.0f} s in all\n")

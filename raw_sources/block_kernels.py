@@ -1,0 +1,461 @@
+"""One pass over a page's HTML that finds its blocks of text: no tree is built, and time grows with length alone.
+
+A block is a run of text between two boundaries of block-level elements. The scanner follows HTML's tokenizer and as
+much of its tree construction as decides where text belongs: implied ends of `p`, `li`, cells and rows, scopes of
+tables, raw text, void elements. What it leaves out (foster parenting, the adoption agency) moves no text.
+
+Nothing here can nest deeper than `MAX_DEPTH`: further elements are passed over and their text stays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from corpusmith.text.kernels import I32_IN, I64_IN, U64_IN, helper_kernel, kernel
+from raw_sources.block_tables import BLOCK, RAW, SKIPPED, TAG, VOID, name_code
+
+VERSION = 1
+
+Array = np.ndarray[Any, Any]
+
+MAX_DEPTH = 1024
+TEXT_BYTES = 160
+
+# fields of a block
+(
+    B_NODE, B_FIRST, B_LAST, B_CHARS, B_WORDS, B_LINK_CHARS, B_LINKS, B_PUNCTUATION, B_COMMAS, B_DIGITS, B_UPPER,
+    B_ENDS, B_LAST_BYTE, B_FIRST_BYTE, B_BOLD, B_WIDE, B_BREAKS, B_BITS, B_HASH, B_TEXT_BITS, B_SPACES, B_STATE,
+) = range(22)  # fmt: skip
+BLOCK_FIELDS = 22
+# fields of a node (a block-level element)
+N_PARENT, N_TAG, N_OWN, N_ALL, N_DEPTH, N_SIGNATURE = range(6)
+NODE_FIELDS = 6
+# fields of a segment of a block's text, and its kinds
+S_START, S_STOP, S_KIND = range(3)
+SEGMENT_FIELDS = 3
+TEXT, LINE_BREAK, MATH, MATH_DISPLAY = range(4)
+# fields of the page
+P_BLOCKS, P_SEGMENTS, P_NODES, P_TITLE_START, P_TITLE_STOP = range(5)
+
+_A, _P, _LI, _BR, _HR, _DT, _DD = (TAG[name] for name in ("a", "p", "li", "br", "hr", "dt", "dd"))
+_TR, _TD, _TH, _TABLE, _CAPTION = (TAG[name] for name in ("tr", "td", "th", "table", "caption"))
+_TBODY, _THEAD, _TFOOT = (TAG[name] for name in ("tbody", "thead", "tfoot"))
+_UL, _OL, _DL, _HEAD, _BODY, _SCRIPT, _TITLE = (
+    TAG[name] for name in ("ul", "ol", "dl", "head", "body", "script", "title")
+)
+_H1, _H6, _B, _STRONG, _MATH, _IMG = (TAG[name] for name in ("h1", "h6", "b", "strong", "math", "img"))
+_CLASS, _ID, _ROLE, _ITEMPROP, _STYLE, _HIDDEN, _ALT, _ALTTEXT, _TYPE, _DISPLAY = (
+    np.uint64(name_code(name))
+    for name in ("class", "id", "role", "itemprop", "style", "hidden", "alt", "alttext", "type", "display")
+)
+_HIDDEN_BIT = np.int64(1 << 16)
+_MATH_BIT = np.int64(1 << 25)
+_TABLE_FAMILY = (_TR, _TD, _TH, _TABLE, _CAPTION, _TBODY, _THEAD, _TFOOT)
+
+U8_IN = types.Array(types.uint8, 1, "C", readonly=True)
+I32_TABLE = types.Array(types.int32, 2, "C", readonly=True)
+I64_OUT = types.Array(types.int64, 2, "C")
+I64_LINE = types.Array(types.int64, 1, "C")
+
+
+@helper_kernel
+def _find(html: Array, byte: int, start: int) -> int:
+    """Where a byte next stands; the end of the page where it does not."""
+    at = start
+    while at < len(html) and html[at] != byte:
+        at += 1
+    return at
+
+
+@helper_kernel
+def _tag_of(html: Array, start: int, letters: Array, codes: Array, tags: Array) -> tuple[int, int]:
+    """The tag whose name begins here (0: unknown), and where the name ends."""
+    at = start
+    code = np.uint64(0)
+    while at < len(html) and letters[html[at]] != 0:
+        if at - start < 12:
+            code = code * np.uint64(38) + letters[html[at]]
+        at += 1
+    found = np.searchsorted(codes, code)
+    tag = tags[found] if found < len(codes) and codes[found] == code and at - start <= 12 else 0
+    while at < len(html) and html[at] > 32 and html[at] != 62 and html[at] != 47:
+        at += 1
+        tag = 0
+    return tag, at
+
+
+@helper_kernel
+def _is_hiding(html: Array, start: int, stop: int) -> bool:
+    """Whether a style has `display: none` or `visibility: hidden`."""
+    for at in range(start, stop - 3):
+        if html[at] == 110 and html[at + 1] == 111 and html[at + 2] == 110 and html[at + 3] == 101:  # none
+            back = at - 1
+            while back > start and (html[back] == 32 or html[back] == 58):
+                back -= 1
+            if back - start >= 6 and html[back] == 121 and html[back - 1] == 97:  # displ-ay
+                return True
+        if html[at] == 58 and at + 7 < stop and html[at - 1] == 121:  # visibilit-y:
+            first = at + 1 + (html[at + 1] == 32)
+            if html[first] == 104 and html[first + 1] == 105 and html[first + 2] == 100:
+                return True
+    return False
+
+
+@helper_kernel
+def _attributes(html: Array, start: int, letters: Array, step: Array, found: Array, out: Array) -> int:
+    """Read a tag's attributes into `out` (bits, signature, alternative text from and to, whether math); its end."""
+    at = start
+    size = len(html)
+    out[:] = 0
+    while at < size and html[at] != 62:
+        if html[at] <= 32 or html[at] == 47 or html[at] == 61:
+            at += 1
+            continue
+        code = np.uint64(0)
+        first = at
+        while at < size and html[at] > 32 and html[at] != 62 and html[at] != 61 and html[at] != 47:
+            if at - first < 12:
+                code = code * np.uint64(38) + letters[html[at]]
+            at += 1
+        mark = at
+        while mark < size and html[mark] <= 32:
+            mark += 1
+        if mark >= size or html[mark] != 61:
+            if code == _HIDDEN:
+                out[0] |= _HIDDEN_BIT
+            continue
+        at = mark + 1
+        while at < size and html[at] <= 32:
+            at += 1
+        if at < size and (html[at] == 34 or html[at] == 39):
+            value = at + 1
+            stop = _find(html, html[at], value)
+            at = stop + 1
+        else:
+            value = at
+            while at < size and html[at] > 32 and html[at] != 62:
+                at += 1
+            stop = at
+        stop = min(stop, size)
+        if code == _CLASS or code == _ID or code == _ROLE or code == _ITEMPROP:
+            state = 0
+            for place in range(value, min(stop, value + 512)):
+                state = step[state, html[place]]
+                out[0] |= found[state]
+                if code == _CLASS:
+                    out[1] = (out[1] * 31 + html[place]) & 0xFFFFFFFFFFFF
+        elif code == _STYLE:
+            if _is_hiding(html, value, stop):
+                out[0] |= _HIDDEN_BIT
+        elif code == _ALT or code == _ALTTEXT:
+            out[2], out[3] = value, stop
+        elif code == _TYPE and stop - value >= 8 and html[value] == 109 and html[value + 1] == 97:  # ma-th/tex
+            out[4] = 2 if stop - value > 12 and html[stop - 1] == 121 else 1  # …; mode=displa-y
+    return min(at + 1, size)
+
+
+@helper_kernel
+def _add_text(
+    html: Array, start: int, stop: int, is_link: bool, is_bold: bool, block: Array, step: Array, found: Array
+) -> None:
+    """Count a run of text into the open block."""
+    in_word = block[B_SPACES] == 0 and block[B_CHARS] > 0
+    at = start
+    while at < stop:
+        byte = html[at]
+        at += 1
+        if byte <= 32:
+            in_word = False
+            continue
+        if byte == 38:  # an entity is one character, &nbsp; a space
+            end = at
+            while end < stop and end - at < 10 and html[end] > 32 and html[end] != 59:
+                end += 1
+            if end < stop and html[end] == 59:
+                is_space = end - at == 4 and html[at] == 110 and html[at + 1] == 98
+                at = end + 1
+                if is_space:
+                    in_word = False
+                    continue
+        if byte & 0xC0 == 0x80:
+            continue
+        if block[B_CHARS] == 0:
+            block[B_FIRST_BYTE] = byte
+        block[B_CHARS] += 1
+        block[B_LINK_CHARS] += is_link
+        block[B_BOLD] += is_bold
+        block[B_LAST_BYTE] = byte
+        if not in_word:
+            in_word = True
+            block[B_WORDS] += 1
+            block[B_UPPER] += 65 <= byte <= 90
+            if block[B_CHARS] < TEXT_BYTES:
+                block[B_STATE] = step[step[0, 32], 32]
+        if byte >= 0xE3:
+            block[B_WIDE] += 1
+        if byte == 44:
+            block[B_COMMAS] += 1
+        elif byte == 46 or byte == 33 or byte == 63:
+            block[B_ENDS] += 1
+        elif byte == 58 or byte == 59 or byte == 124 or byte == 47:
+            block[B_PUNCTUATION] += 1
+        elif 48 <= byte <= 57:
+            block[B_DIGITS] += 1
+        block[B_HASH] = (block[B_HASH] * 31 + byte) & 0xFFFFFFFFFFFF
+    block[B_SPACES] = not in_word
+    if block[B_CHARS] < 2 * TEXT_BYTES:
+        state = block[B_STATE]
+        for place in range(start, min(stop, start + TEXT_BYTES)):
+            state = step[state, html[place]]
+            block[B_TEXT_BITS] |= found[state]
+        block[B_STATE] = state
+
+
+@helper_kernel
+def _finish(block: Array, blocks: Array, page: Array, node: int) -> None:
+    """Close the open block, keep it if it has text, and begin another in `node`."""
+    if block[B_CHARS] > 0:
+        block[B_LAST] = page[P_SEGMENTS]
+        blocks[page[P_BLOCKS]] = block
+        page[P_BLOCKS] += 1
+    else:
+        page[P_SEGMENTS] = block[B_FIRST]
+    block[:] = 0
+    block[B_NODE] = node
+    block[B_FIRST] = page[P_SEGMENTS]
+
+
+@helper_kernel
+def _add_segment(segments: Array, page: Array, start: int, stop: int, kind: int) -> None:
+    number = page[P_SEGMENTS]
+    segments[number, S_START], segments[number, S_STOP], segments[number, S_KIND] = start, stop, kind
+    page[P_SEGMENTS] = number + 1
+
+
+@helper_kernel
+def _implied_end(tag: int, kind: int, depth: int, stack: Array) -> int:
+    """How deep the stack is once what an opening tag ends by itself is closed."""
+    if tag == _BODY:
+        for at in range(depth):
+            if stack[at, 0] == _HEAD:
+                return at
+        return depth
+    if kind != BLOCK:
+        if tag == _A:
+            for at in range(depth - 1, -1, -1):
+                if stack[at, 0] == _A:
+                    return at
+                if stack[at, 1] == BLOCK:
+                    return depth
+        return depth
+    if depth and stack[depth - 1, 0] == _HEAD:
+        return depth - 1
+    for at in range(depth - 1, -1, -1):
+        open_tag, open_kind = stack[at, 0], stack[at, 1]
+        if tag == _LI:
+            if open_tag == _LI:
+                return at
+            if open_tag == _UL or open_tag == _OL:
+                break
+        elif tag == _DT or tag == _DD:
+            if open_tag == _DT or open_tag == _DD:
+                return at
+            if open_tag == _DL:
+                break
+        elif tag == _TD or tag == _TH:
+            if open_tag == _TD or open_tag == _TH:
+                return at
+            if open_tag == _TR or open_tag == _TABLE:
+                break
+        elif tag == _TR:
+            if open_tag == _TR:
+                return at
+            if open_tag == _TABLE:
+                break
+        elif tag == _TBODY or tag == _TFOOT:
+            if open_tag == _TBODY or open_tag == _THEAD:
+                return at
+            if open_tag == _TABLE:
+                break
+        else:
+            if open_tag == _P or (_H1 <= open_tag <= _H6 and _H1 <= tag <= _H6):
+                return at
+            if open_kind == BLOCK:
+                break
+    return depth
+
+
+@helper_kernel
+def _explicit_end(tag: int, kind: int, depth: int, stack: Array) -> int:
+    """How deep the stack is once a closing tag is obeyed; as deep as before where it closes nothing."""
+    is_table = tag in _TABLE_FAMILY
+    for at in range(depth - 1, -1, -1):
+        open_tag = stack[at, 0]
+        if open_tag == tag:
+            return at
+        if kind != BLOCK and kind != SKIPPED and stack[at, 1] == BLOCK:
+            break
+        if not is_table and (open_tag == _TD or open_tag == _TH or open_tag == _CAPTION):
+            break
+        if is_table and open_tag == _TABLE:
+            break
+    return depth
+
+
+@helper_kernel
+def _raw_end(html: Array, start: int, tag: int, letters: Array, codes: Array, tags: Array) -> tuple[int, int]:
+    """Where the text of a raw element ends, and where its closing tag does."""
+    at = start
+    while at < len(html):
+        at = _find(html, 60, at)
+        if at + 1 < len(html) and html[at + 1] == 47:
+            closing, end = _tag_of(html, at + 2, letters, codes, tags)
+            if closing == tag:
+                return at, min(_find(html, 62, end) + 1, len(html))
+        at += 1
+    return len(html), len(html)
+
+
+@helper_kernel
+def _markup_end(html: Array, start: int) -> int:
+    """The end of a comment, a declaration or a processing instruction."""
+    if start + 3 < len(html) and html[start + 1] == 33 and html[start + 2] == 45 and html[start + 3] == 45:
+        at = start + 4
+        while at < len(html):
+            at = _find(html, 62, at)
+            if at < len(html) and html[at - 1] == 45 and html[at - 2] == 45:
+                break
+            at += 1
+    else:
+        at = _find(html, 62, start)
+    return min(at + 1, len(html))
+
+
+@kernel(
+    U8_IN, U64_IN, U64_IN, I32_IN, I32_IN, I64_IN, I32_TABLE, I64_IN, I32_TABLE, I64_IN,
+    I64_OUT, I64_OUT, I64_OUT, I64_LINE,
+)  # fmt: skip
+def scan(
+    html: Array, letters: Array, codes: Array, tags: Array, kinds: Array, tag_bits: Array,
+    step: Array, found: Array, text_step: Array, text_found: Array,
+    blocks: Array, segments: Array, nodes: Array, page: Array,
+) -> None:  # fmt: skip
+    """Fill blocks, segments, nodes (a row each) and page; each has room for two rows per `<` and some more."""
+    stack = np.zeros((MAX_DEPTH + 1, 7), np.int64)  # tag, kind, node, bits of inline elements, links, skipped, bold
+    depth = 0
+    top = np.zeros(7, np.int64)
+    attributes = np.zeros(5, np.int64)
+    block = np.zeros(BLOCK_FIELDS, np.int64)
+    nodes[0] = 0
+    nodes[0, N_PARENT] = -1
+    page[P_NODES] = 1
+    at = 0
+    size = len(html)
+    after_break = False
+    while at < size:
+        is_tag = html[at] == 60 and at + 1 < size
+        following = html[at + 1] if is_tag else 0
+        if is_tag and (following == 33 or following == 63):
+            at = _markup_end(html, at)
+            continue
+        is_end = is_tag and following == 47
+        if not is_tag or not (is_end or 65 <= following <= 90 or 97 <= following <= 122):
+            stop = _find(html, 60, at + 1)
+            if top[5] == 0:
+                before = block[B_CHARS]
+                _add_text(html, at, stop, top[4] > 0, top[6] > 0, block, text_step, text_found)
+                if block[B_CHARS] > 0:
+                    _add_segment(segments, page, at, stop, TEXT)
+                    block[B_BITS] |= top[3]
+                after_break = after_break and block[B_CHARS] == before
+            at = stop
+            continue
+        tag, name_end = _tag_of(html, at + 1 + is_end, letters, codes, tags)
+        kind = kinds[tag]
+        if is_end:
+            at = min(_find(html, 62, name_end) + 1, size)
+            kept = _explicit_end(tag, kind, depth, stack) if tag else depth
+        else:
+            at = _attributes(html, name_end, letters, step, found, attributes)
+            kept = _implied_end(tag, kind, depth, stack) if tag else depth
+        if kept < depth:
+            ended = False
+            for level in range(kept, depth):
+                ended = ended or stack[level, 1] == BLOCK
+            depth = kept
+            if depth:
+                top[:] = stack[depth - 1]
+            else:
+                top[:] = 0
+            if ended:
+                _finish(block, blocks, page, top[2])
+                after_break = False
+        if is_end or tag == 0:
+            continue
+        if kind == RAW:
+            stop, end = _raw_end(html, at, tag, letters, codes, tags)
+            if tag == _TITLE and page[P_TITLE_STOP] == 0:
+                page[P_TITLE_START], page[P_TITLE_STOP] = at, stop
+            if tag == _SCRIPT and attributes[4] and top[5] == 0:
+                _add_text(html, at, stop, False, False, block, text_step, text_found)
+                _add_segment(segments, page, at, stop, MATH_DISPLAY if attributes[4] == 2 else MATH)
+            at = end
+            continue
+        if kind == VOID:
+            if tag == _BR and top[5] == 0:
+                if after_break:
+                    _finish(block, blocks, page, top[2])
+                    after_break = False
+                else:
+                    after_break = block[B_CHARS] > 0
+                    if after_break:
+                        _add_segment(segments, page, at, at, LINE_BREAK)
+                        block[B_BREAKS] += 1
+                        block[B_SPACES] = 1
+            elif tag == _HR:
+                _finish(block, blocks, page, top[2])
+            elif tag == _IMG and attributes[0] & _MATH_BIT and attributes[3] > attributes[2] and top[5] == 0:
+                _add_text(html, attributes[2], attributes[3], False, False, block, text_step, text_found)
+                if block[B_CHARS] > 0:
+                    _add_segment(segments, page, attributes[2], attributes[3], MATH)
+            continue
+        if kind == BLOCK:
+            number = page[P_NODES]
+            parent = top[2]
+            own = attributes[0] | tag_bits[tag]
+            nodes[number, N_PARENT] = parent
+            nodes[number, N_TAG] = tag
+            nodes[number, N_OWN] = own
+            nodes[number, N_ALL] = nodes[parent, N_ALL] | own
+            nodes[number, N_DEPTH] = nodes[parent, N_DEPTH] + 1
+            nodes[number, N_SIGNATURE] = (attributes[1] * 131 + tag) & 0xFFFFFFFFFFFF
+            page[P_NODES] = number + 1
+            _finish(block, blocks, page, number)
+            after_break = False
+        elif tag == _MATH and attributes[3] > attributes[2] and top[5] == 0:
+            _add_text(html, attributes[2], attributes[3], False, False, block, text_step, text_found)
+            if block[B_CHARS] > 0:
+                _add_segment(segments, page, attributes[2], attributes[3], MATH)
+        if depth == MAX_DEPTH:
+            if kind == BLOCK:
+                block[B_NODE] = top[2]
+            continue
+        entry = stack[depth]
+        entry[:] = top
+        entry[0], entry[1] = tag, kind
+        if kind == BLOCK:
+            entry[2] = page[P_NODES] - 1
+            entry[3] = 0
+        else:
+            entry[3] |= attributes[0]
+        if tag == _A:
+            entry[4] += 1
+            block[B_LINKS] += 1
+        entry[5] += kind == SKIPPED or (tag == _MATH and attributes[3] > attributes[2])
+        entry[6] += tag == _B or tag == _STRONG
+        depth += 1
+        top[:] = entry
+    _finish(block, blocks, page, 0)

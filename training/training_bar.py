@@ -1,0 +1,41 @@
+"""The progress bar of a run: steps, time left, and at each logged step loss, tokens per second and utilisation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.checkpoint import TrainState
+from training.distributed import Ranks
+from training.observers import ProgressBar
+from training.throughput import flops_per_token, peak_flops, utilisation
+from training.train_config import TrainConfig
+
+
+class TrainingBar(ProgressBar):
+    """`ProgressBar` with `loss 3.21, 41.2k tokens/s, MFU 38.0 %` beside it.
+
+    MFU is the share of the devices' peak that goes into the model's own FLOPs (`training.throughput`).
+    """
+
+    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
+        super().on_start(config, ranks, state)
+        seq_len = config.plan.phases[0].seq_len
+        self._per_token = flops_per_token(config.model, seq_len)
+        self._peak, self._devices = peak_flops(ranks.device, config.step.precision), ranks.world_size
+
+    def on_log(self, metrics: Mapping[str, Any]) -> None:
+        if self._tracker is not None:
+            share = utilisation(metrics["tokens_per_second"], self._per_token, self._peak, self._devices)
+            self._tracker.note(
+                f"loss {metrics['loss']:.3f}, {short_number(metrics['tokens_per_second'])} tokens/s, MFU {share:.1%}"
+            )
+
+
+def short_number(value: float) -> str:
+    """`1234` as `1.23k`; three digits and k, M or G."""
+    for suffix in ("", "k", "M"):
+        if abs(value) < 999.5:
+            return f"{value:.3g}{suffix}"
+        value /= 1000
+    return f"{value:.3g}G"
