@@ -54,6 +54,9 @@ SYMBOLIC_TEXTS = st.one_of(
                 "\x00",
                 "日本",
                 "É",
+                "_",
+                "\u017f",
+                "\u212a",
             ]
         ),
         max_size=150,
