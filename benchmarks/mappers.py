@@ -1,8 +1,9 @@
-"""Microseconds per page of each mapper that needs no model; with --worst, seconds per MB of texts made to be slow.
+"""Whole YAMLs against floor and peers, then each mapper; with --worst, seconds per MB of texts made to be slow.
 
-Without --worst, `other` is the floor for the same pages: reading, decompressing, parsing, serialising, compressing and
-writing them. Each mapper computes its own view of a text here; in a pipeline neighbours share it. With --worst, `ours`
-is the cost of a MB in a long text and `other` in one of an eighth of its length: a linear mapper's ratio is about 1.
+The rows with goals come first (see `_pipelines`), then microseconds per page of each mapper that needs no model, where
+`other` is the floor for the same pages: reading, decompressing, parsing, serialising, compressing and writing them.
+Each mapper computes its own view of a text here; in a pipeline neighbours share it. With --worst, `ours` is the cost of
+a MB in a long text and `other` in one of an eighth of its length: a linear mapper's ratio is about 1.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from baselines.core.factories import get_mapper
 from baselines.core.mapper_table import MAPPERS
 from benchmarks._bench import Row, make_parser, page_shards, report
+from benchmarks._pipelines import goal_rows
 from corpusmith.errors import CorpusmithError, UserError
 from corpusmith.io.shards import open_shard_writer, read_shard
 from corpusmith.text.segment import warm_kernels
@@ -61,6 +63,9 @@ WORST_UNITS = (
     "<a>",
     "at.b.b",
     "%",
+    "a@b.",
+    "@a",
+    "+1-2",
 )
 WORST_BYTES = 10_000_000
 SHORTER = 8
@@ -168,11 +173,16 @@ def main() -> int:
     """Print the rows; exit code 2 where there is nothing to measure."""
     parser = make_parser(__doc__ or "")
     parser.add_argument("--worst", action="store_true", help="time texts made to be slow (10 MB; 1 MB with --quick)")
+    parser.add_argument("--goals", action="store_true", help="only the rows that have goals")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     warm_kernels()
     try:
-        rows = measure_worst(arguments.quick) if arguments.worst else measure_pages(arguments.source, arguments.quick)
+        if arguments.worst:
+            rows = measure_worst(arguments.quick)
+        else:
+            rows = goal_rows(page_shards(arguments.source, arguments.quick), arguments.quick)
+            rows += [] if arguments.goals else measure_pages(arguments.source, arguments.quick)
     except CorpusmithError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

@@ -12,7 +12,7 @@ import re
 from collections import deque
 from typing import BinaryIO
 
-from raw_sources.codecs import DECODE_ERRORS, Decompressor, codec_of
+from raw_sources.compressions import DECODE_ERRORS, Decompressor, codec_of
 
 VERSION = 2
 

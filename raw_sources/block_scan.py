@@ -20,6 +20,8 @@ from raw_sources.block_kernels import (
 )
 from raw_sources.block_tables import Array
 
+VERSION = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Blocks:

@@ -21,6 +21,7 @@ from corpusmith import expdb
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io import storage
+from corpusmith.io.shards import file_checksum
 from corpusmith.run.fingerprint import SHARD_MODULES, asset_hashes, code_versions
 from corpusmith.run.progress import say
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult, StagePlan
@@ -44,14 +45,23 @@ DECIDING_MODULES = (
     *(
         f"raw_sources.{name}"
         for name in (
-            "arc", "archive_stream", "archives", "block_lists", "charset", "codecs", "crawl_stats", "documents",
+            "arc", "archive_stream", "archives", "block_lists", "charset", "compressions", "crawl_stats", "documents",
             "extract", "http_message", "ingest", "ingest_unit", "inputs", "nesting", "page_meta", "pages",
             "record_ranges", "warc", "wat",
         )
     ),
 )  # fmt: skip
 BLOCK_MODULES = tuple(
-    f"raw_sources.{name}" for name in ("best", "block_kernels", "block_features", "block_text", "block_model")
+    f"raw_sources.{name}"
+    for name in (
+        "best",
+        "block_features",
+        "block_kernels",
+        "block_model",
+        "block_scan",
+        "block_tables",
+        "block_text",
+    )
 )
 
 
@@ -108,8 +118,13 @@ def _units_of(inputs: Sequence[str] | Sequence[Unit]) -> list[Unit]:
 
 def _fingerprint(config: IngestConfig) -> dict[str, Any]:
     """What defines the pages apart from the input; the lists that a config names by their content."""
-    modules = DECIDING_MODULES + (BLOCK_MODULES if config.choice().extractor == "blocks" else ())
+    modules = DECIDING_MODULES
     assets = asset_hashes([*config.blocked_domains, *config.blocked_urls])
+    if config.choice().extractor == "blocks":
+        from raw_sources.block_model import MODEL_FILE
+
+        modules += BLOCK_MODULES
+        assets[MODEL_FILE.name] = file_checksum(str(MODEL_FILE))
     return {"config": config.fingerprint(), "assets": assets, "code": code_versions(modules)}
 
 

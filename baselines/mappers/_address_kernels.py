@@ -7,6 +7,7 @@ full stop is looked at once, so the time grows with the length of the text alone
 from __future__ import annotations
 
 import string
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -31,15 +32,21 @@ VERSION = 1
 MAX_HOST = 256
 MAX_SPACES = 10
 MAX_NUMBER = 3
+STRIDE = 16
 FULL_STOP, COLON, SLASH, UNDERSCORE, ZERO, TWO, NINE = (ord(character) for character in ".:/_029")
-HOST, TAIL = 1, 2
+HOST, TAIL, OTHER = 1, 2, 4
 HOST_CHARACTERS = string.ascii_letters + string.digits + "-@:%._+~#="
 TAIL_CHARACTERS = string.ascii_letters + string.digits + "-()@:%_+.~#?&/="
 
 
-def ascii_classes() -> U8Array:
-    """Which ASCII characters may stand in a host (bit HOST) and behind a domain (bit TAIL)."""
+def ascii_classes(others: Iterable[str] = ()) -> U8Array:
+    """Which ASCII characters may stand in a host (HOST), behind a domain (TAIL), or first in `others` (OTHER)."""
     classes = np.zeros(128, dtype=np.uint8)
+    for name in others:
+        if not name:
+            classes |= np.uint8(OTHER)
+        elif name[0].isascii():
+            classes[ord(name[0])] |= OTHER
     for characters, bit in ((HOST_CHARACTERS, HOST), (TAIL_CHARACTERS, TAIL)):
         classes[[ord(character) for character in characters]] |= bit
     return classes
@@ -49,6 +56,22 @@ def ascii_classes() -> U8Array:
 def is_of(points: U32Array, classes: U8Array, i: int, bit: int) -> bool:
     """Whether character i is of an ASCII class."""
     return bool(points[i] < 128 and classes[points[i]] & bit)
+
+
+@helper_kernel
+def next_stop(points: U32Array, i: int) -> int:
+    """Return where the next full stop from `i` on stands; the length of the text if there is none."""
+    length = points.shape[0]
+    while i + STRIDE <= length:
+        found = False
+        for k in range(STRIDE):
+            found |= points[i + k] == FULL_STOP
+        if found:
+            break
+        i += STRIDE
+    while i < length and points[i] != FULL_STOP:
+        i += 1
+    return i
 
 
 @helper_kernel
@@ -170,6 +193,7 @@ def name_slots(names: U32Array, bounds: I32Array) -> I32Array:
 def domain_end(
     points: U32Array,
     table: U16Array,
+    classes: U8Array,
     dot: int,
     names: U32Array,
     bounds: I32Array,
@@ -180,6 +204,8 @@ def domain_end(
     """Return where the longest top-level domain behind this dot ends, a word boundary behind it; -1 if none."""
     start = dot + 1
     known = plain_end(points, table, start, names, bounds, slots)
+    if start == points.shape[0] or (points[start] < 128 and not classes[points[start]] & OTHER):
+        return known
     for k in range(other_bounds.shape[0] - 1):
         first, last = other_bounds[k], other_bounds[k + 1]
         end = start + last - first
@@ -204,25 +230,23 @@ def web_addresses(
     other_bounds: I32Array,
     schemes: U32Array,
     scheme_bounds: I32Array,
-    dots: int,
+    most: int,
 ) -> I32Array:
-    """Return the matches of pattern U in a text of `dots` full stops.
+    """Return the matches of pattern U in a text; `most` bounds how many there can be.
 
     `names`, `bounds`, `slots`: the domains of word characters alone (see `name_slots`); `others`: the rest, the longest
     first.
     """
     length = points.shape[0]
-    spans = np.empty((2, dots), dtype=np.int32)
+    spans = np.empty((2, most), dtype=np.int32)
     count = 0
     position = 0
     dot = -1
     while True:
-        dot = max(dot + 1, position)
-        while dot < length and points[dot] != FULL_STOP:
-            dot += 1
+        dot = next_stop(points, max(dot + 1, position))
         if dot == length:
             return spans[:, :count].copy()
-        end = domain_end(points, table, dot, names, bounds, slots, others, other_bounds)
+        end = domain_end(points, table, classes, dot, names, bounds, slots, others, other_bounds)
         if end < 0:
             continue
         host = dot
@@ -238,7 +262,7 @@ def web_addresses(
             reach += 1
         for later in range(reach - 1, dot, -1):
             if points[later] == FULL_STOP:
-                later_end = domain_end(points, table, later, names, bounds, slots, others, other_bounds)
+                later_end = domain_end(points, table, classes, later, names, bounds, slots, others, other_bounds)
                 if later_end >= 0:
                     end = later_end
                     break
@@ -276,18 +300,16 @@ def number_start(points: U32Array, table: U16Array, dot: int, position: int) -> 
 
 @kernel(U32_IN, U16_IN, U8_IN, U32_IN, I32_IN, I64_IN.dtype)
 def ipv4_addresses(
-    points: U32Array, table: U16Array, classes: U8Array, schemes: U32Array, scheme_bounds: I32Array, dots: int
+    points: U32Array, table: U16Array, classes: U8Array, schemes: U32Array, scheme_bounds: I32Array, most: int
 ) -> I32Array:
-    """Return the matches of pattern V in a text of `dots` full stops."""
+    """Return the matches of pattern V in a text; `most` bounds how many there can be."""
     length = points.shape[0]
-    spans = np.empty((2, dots), dtype=np.int32)
+    spans = np.empty((2, most), dtype=np.int32)
     count = 0
     position = 0
     dot = -1
     while True:
-        dot = max(dot + 1, position)
-        while dot < length and points[dot] != FULL_STOP:
-            dot += 1
+        dot = next_stop(points, max(dot + 1, position))
         if dot == length:
             return spans[:, :count].copy()
         second = number_end(points, dot + 1)

@@ -32,6 +32,8 @@ __all__ = ["IPV4_EXPRESSION", "WebAddresses", "remove_ipv4_addresses", "web_addr
 # A run records the VERSION of url_modifiers: raise it there too.
 VERSION = 1
 
+# Characters of the shortest address, `a.b`.
+MIN_ADDRESS = 3
 SCHEMES = ("http://", "https://", "ftp://")
 
 _TAIL = r"[-a-zA-Z0-9()@:%_\+.~#?&//=]*"
@@ -56,6 +58,7 @@ class WebAddresses:
         names, bounds = _joined(sorted(plain))
         bounds = np.append(bounds, np.int32(max(map(len, plain), default=0)))
         others = sorted(domains - plain, key=lambda name: (-len(name), name))
+        self._classes = _kernels().ascii_classes(others)
         self._tables = (names, bounds, _kernels().name_slots(names, bounds), *_joined(others))
         self._gate = re.compile(_trie_expression(domains), re.IGNORECASE)
 
@@ -67,14 +70,24 @@ class WebAddresses:
         """Return `re.sub(U, "", text)`."""
         find = _kernels().web_addresses
         return _without(
-            text, find(view(text).points, character_table(), _classes(), *self._tables, *_schemes(), text.count("."))
+            text,
+            find(
+                view(text).points,
+                character_table(),
+                self._classes,
+                *self._tables,
+                *_schemes(),
+                len(text) // MIN_ADDRESS + 1,
+            ),
         )
 
 
 def remove_ipv4_addresses(text: str) -> str:
     """Return `re.sub(V, "", text)`."""
     find = _kernels().ipv4_addresses
-    return _without(text, find(view(text).points, character_table(), _classes(), *_schemes(), text.count(".")))
+    return _without(
+        text, find(view(text).points, character_table(), _classes(), *_schemes(), len(text) // MIN_ADDRESS + 1)
+    )
 
 
 @cache

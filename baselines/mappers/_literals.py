@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from corpusmith.text.segment import TextView, view
+from corpusmith.text.segment import view
 
 __all__ = ["LiteralFinder", "Possible", "is_literal"]
 
@@ -49,10 +49,6 @@ SAME_CASE = (
     "\u1e61\u1e9b",
     "\ufb05\ufb06",
 )
-
-
-# Characters beyond ASCII that `re.IGNORECASE` takes for ASCII letters, in UTF-8.
-LIKE_ASCII = [character.encode() for character in ("\u0130", "\u0131", "\u017f", "\u212a")]
 
 
 def _same_case_table() -> dict[int, str]:
@@ -96,12 +92,7 @@ class Possible:
         folded = view(text).folded
         if any(literal in folded for literal in self._folded):
             return True
-        return not text.isascii() and view(text).derive("matches ASCII letters", _matches_ascii_letters)
-
-
-def _matches_ascii_letters(seen: TextView) -> bool:
-    """Whether a character beyond ASCII is the same as an ASCII letter to `re.IGNORECASE`."""
-    return any(character in seen.folded for character in LIKE_ASCII)
+        return not text.isascii() and bool(view(text).line_table.case_twins.any())
 
 
 class LiteralFinder:

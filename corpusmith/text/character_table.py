@@ -56,6 +56,10 @@ FASTTEXT_SEPARATORS = " \r\t\x0b\x0c\x00"
 
 # The bits of the flag table, one byte for each code point, for kernels that look at 64 characters at a time.
 SPACE_BIT, SEPARATOR_BIT, ALNUM_BIT, ALPHA_BIT, SYMBOL_BIT, FEED_BIT, LETTER_BIT = range(7)
+# The bits of the line flag table, for the table of lines: UNDERSCORE counts as a word character there, as in `re`.
+LINE_SPACE_BIT, LINE_FEED_BIT, WORD_BIT, UPPER_BIT, DIGIT_BIT, DECIMAL_BIT, CASE_TWIN_BIT = range(7)
+# Characters beyond ASCII that `re.IGNORECASE` takes for ASCII letters.
+CASE_TWINS = "\u0130\u0131\u017f\u212a"
 # What Gopher's symbols are made of: #, the full stop of `...` and `. . .`, and U+2026.
 SYMBOL_CHARACTERS = "#.\u2026"
 
@@ -113,5 +117,26 @@ def flag_table() -> NDArray[np.uint8]:
     for symbol in SYMBOL_CHARACTERS:
         flags[ord(symbol)] |= np.uint8(1 << SYMBOL_BIT)
     flags[ord("\n")] |= np.uint8(1 << FEED_BIT | 1 << SEPARATOR_BIT)
+    flags.flags.writeable = False
+    return flags
+
+
+@cache
+def line_flag_table() -> NDArray[np.uint8]:
+    """Return the flags that a table of lines is made of, U8 of 0x110000 entries, built once and read-only."""
+    table = character_table()
+    flags = np.zeros(CODE_POINTS, dtype=np.uint8)
+    for bit, holds in (
+        (LINE_SPACE_BIT, table & SPACE),
+        (WORD_BIT, table & ALNUM),
+        (UPPER_BIT, table & UPPER),
+        (DIGIT_BIT, table & DIGIT),
+        (DECIMAL_BIT, table & DECIMAL),
+    ):
+        flags[holds != 0] |= np.uint8(1 << bit)
+    flags[ord("\n")] |= np.uint8(1 << LINE_FEED_BIT)
+    flags[ord("_")] |= np.uint8(1 << WORD_BIT)
+    for twin in CASE_TWINS:
+        flags[ord(twin)] |= np.uint8(1 << CASE_TWIN_BIT)
     flags.flags.writeable = False
     return flags

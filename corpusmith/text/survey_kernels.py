@@ -9,17 +9,20 @@ from __future__ import annotations
 import numpy as np
 
 from corpusmith.text.character_table import (
-    ALNUM,
     ALNUM_BIT,
     ALPHA_BIT,
-    DECIMAL,
-    DIGIT,
+    CASE_TWIN_BIT,
+    DECIMAL_BIT,
+    DIGIT_BIT,
     FEED_BIT,
+    LINE_FEED_BIT,
+    LINE_SPACE_BIT,
     SEPARATOR_BIT,
     SPACE,
     SPACE_BIT,
     SYMBOL_BIT,
-    UPPER,
+    UPPER_BIT,
+    WORD_BIT,
 )
 from corpusmith.text.kernels import (
     I32_2D_IN,
@@ -33,6 +36,7 @@ from corpusmith.text.kernels import (
     U8Array,
     U16Array,
     U32Array,
+    U64Array,
     helper_kernel,
     kernel,
 )
@@ -52,11 +56,9 @@ from corpusmith.text.mask_kernels import (
 
 VERSION = 1
 
-LINE_FEED = 0x0A
 BLANK = 0x20
 NUMBER_SIGN = 0x23
 FULL_STOP = 0x2E
-UNDERSCORE = 0x5F
 ELLIPSIS = 0x2026
 # What starts a bulleted line: ● • * -
 BULLETS = (0x25CF, 0x2022, 0x2A, 0x2D)
@@ -80,8 +82,9 @@ BULLETS = (0x25CF, 0x2022, 0x2A, 0x2D)
 # The rows of a survey's lines.
 LINE_START, LINE_END, NEW_PARAGRAPH = range(3)
 # The columns of a line table.
-START, END, LINE_WORDS, LINE_UPPER, LINE_DIGITS, STARTS_WITH_NUMBER = range(6)
-LINE_COLUMNS = 6
+START, END, LINE_WORDS, LINE_UPPER, LINE_DIGITS, STARTS_WITH_NUMBER, LINE_CASE_TWINS = range(7)
+LINE_COLUMNS = 7
+LINE_FLAGS = 7
 MAX_LISTED_LENGTH = 4
 
 
@@ -265,41 +268,54 @@ def count_listed(points: U32Array, table: U16Array, listed: U32Array, wanted: in
     return total
 
 
-@kernel(U32_IN, U16_IN, I64_IN.dtype)
-def line_table(points: U32Array, table: U16Array, lines: int) -> I32Array:
+@helper_kernel
+def add_part(rows: I32Array, row: int, part: np.uint64, starts: np.uint64, masks: U64Array, begun: bool) -> bool:
+    """Add the characters of a block's part to a line; `begun`: a word character came before. Returns it from now on."""
+    rows[LINE_WORDS, row] += popcount(starts & part)
+    rows[LINE_UPPER, row] += popcount(masks[UPPER_BIT] & part)
+    rows[LINE_DIGITS, row] += popcount(masks[DIGIT_BIT] & part)
+    rows[LINE_CASE_TWINS, row] += popcount(masks[CASE_TWIN_BIT] & part)
+    found = masks[WORD_BIT] & part
+    if begun or not found:
+        return begun
+    rows[STARTS_WITH_NUMBER, row] = (lowest(found) & masks[DECIMAL_BIT]) != 0
+    return True
+
+
+@kernel(U32_IN, U8_IN, I64_IN.dtype)
+def line_table(points: U32Array, flags: U8Array, lines: int) -> I32Array:
     """Return a column for each line of `text.split("\\n")`, of which there are `lines` (I32, LINE_COLUMNS × lines).
 
-    Rows: start and end, words of `str.split`, upper-case characters, digits, and whether the first character that
-    is alphanumeric or an underscore is a decimal digit (0 or 1).
+    Rows: start and end, words of `str.split`, upper-case characters, digits, whether the first character that is
+    alphanumeric or an underscore is a decimal digit (0 or 1), and CASE_TWINS. `flags` is the line flag table.
     """
+    length = points.shape[0]
     rows = np.zeros((LINE_COLUMNS, lines), dtype=np.int32)
+    eights = np.empty(8, dtype=np.uint64)
+    masks = np.empty(LINE_FLAGS, dtype=np.uint64)
     row = 0
-    words = upper = digits = 0
-    is_inside = begun = False
-    for i in range(points.shape[0]):
-        point = points[i]
-        entry = table[point]
-        if entry & SPACE:
-            is_inside = False
-            if point == LINE_FEED:
-                rows[END, row] = i
-                rows[LINE_WORDS, row] = words
-                rows[LINE_UPPER, row] = upper
-                rows[LINE_DIGITS, row] = digits
-                row += 1
-                rows[START, row] = i + 1
-                words = upper = digits = 0
-                begun = False
-            continue
-        words += not is_inside
-        is_inside = True
-        upper += (entry & UPPER) != 0
-        digits += (entry & DIGIT) != 0
-        if not begun and (entry & ALNUM or point == UNDERSCORE):
-            begun = True
-            rows[STARTS_WITH_NUMBER, row] = (entry & DECIMAL) != 0
-    rows[END, row] = points.shape[0]
-    rows[LINE_WORDS, row] = words
-    rows[LINE_UPPER, row] = upper
-    rows[LINE_DIGITS, row] = digits
+    carry = ZERO
+    begun = False
+    for base in range(0, length, BLOCK):
+        block_flags(points, flags, base, eights)
+        for flag in range(LINE_FLAGS):
+            masks[flag] = mask_of(eights, flag)
+        rest = inside(base, length)
+        word = ~masks[LINE_SPACE_BIT] & rest
+        starts = run_starts(word, carry)
+        carry = word >> U64(63)
+        feed = masks[LINE_FEED_BIT]
+        while feed:
+            bit = lowest(feed)
+            feed ^= bit
+            begun = add_part(rows, row, rest & (bit - ONE), starts, masks, begun)
+            rest &= ~(bit | (bit - ONE))
+            i = base + popcount(bit - ONE)
+            rows[END, row] = i
+            row += 1
+            rows[START, row] = i + 1
+            begun = False
+        if rest:
+            begun = add_part(rows, row, rest, starts, masks, begun)
+    rows[END, row] = length
     return rows

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.core import get_mapper
-from baselines.mappers import line_modifiers
 from tests.baselines.modifying import change
 
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=40)
@@ -73,12 +71,6 @@ def test_shares_equal_counting_by_hand(func: str, method: str) -> None:
         assert change(text, func, max_ratio=max_ratio) == ("\n".join(kept).strip() or None)
 
     compare()
-
-
-@pytest.mark.parametrize("method", ["isupper", "isdigit"])
-def test_character_tables_say_what_str_says(method: Any) -> None:
-    table = line_modifiers._characters_that(method)
-    assert np.flatnonzero(table).tolist() == [code for code in range(0x110000) if getattr(chr(code), method)()]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def _load(model: str) -> tuple[Any, Any, Any]:
         torch = importlib.import_module("torch")
         transformers = importlib.import_module("transformers")
     except ModuleNotFoundError as error:
-        raise missing_package("transformers", "mappers") from error
+        raise missing_package("transformers", "train") from error
     if os.sep in model and not os.path.isdir(model) and (os.path.isabs(model) or model.startswith(".")):
         raise UserError(f"{model}: no such folder; give the folder of a saved model, or a name of the Hugging Face Hub")
     transformers.logging.set_verbosity_error()
