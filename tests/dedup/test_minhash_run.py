@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import pathlib
@@ -61,12 +62,16 @@ def place_of(page: dict[str, Any]) -> Place:
     return page["shard"], page["line"]
 
 
+@functools.lru_cache(maxsize=4096)
+def word_shingles(text: str) -> frozenset[int]:
+    """The lower-cased 5-word shingles of a text, as the truth counts them, each as Python's hash of it."""
+    words = WORD.findall(text.lower())
+    return frozenset(hash(tuple(words[at : at + 5])) for at in range(len(words) - 4))
+
+
 def word_jaccard(one: str, other: str) -> float:
-    """Jaccard similarity of the sets of lower-cased 5-word shingles, as the truth counts it."""
-    left, right = (
-        {tuple(words[at : at + 5]) for at in range(len(words) - 4)}
-        for words in (WORD.findall(text.lower()) for text in (one, other))
-    )
+    """Jaccard similarity of the sets of shingles."""
+    left, right = word_shingles(one), word_shingles(other)
     return len(left & right) / len(left | right) if left | right else 1.0
 
 
