@@ -8,12 +8,16 @@ normalizer that refuses it, a selection value that cannot be ordered) is a probl
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Set
 from dataclasses import dataclass
+from typing import Literal
 
 from corpusmith.io.shards import Page
 from dedup.selection import POSITION_ALONE, Normalizer, Selection
 
 VERSION = 2
+UnitKind = Literal["content", "paragraph", "line"]
+SEPARATORS = {"paragraph": "\n\n", "line": "\n"}
 
 
 def content_list(content: object) -> list[str] | None:
@@ -41,23 +45,67 @@ class PageUnits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitReader:
-    """Finds the units of pages, and the values by which the copy to keep is chosen."""
+    """Finds the units of pages, and the values by which the copy to keep is chosen.
 
-    content_key: str
+    `keys`: one key, or several whose strings are compared together, so that the page is the unit. `unit`: the content
+    itself (`content`), or its paragraphs or lines that are not blank; the content is a string then.
+    """
+
+    keys: tuple[str, ...]
+    unit: UnitKind = "content"
     normalize: Normalizer | None = None
     selection: Selection = POSITION_ALONE
 
     def read(self, page: Page) -> PageUnits | str:
         """The units of a page, or why it has none."""
-        if self.content_key not in page:
-            return f"the page has no key {self.content_key!r}"
-        units = content_list(page[self.content_key])
-        if units is None:
-            kind = type(page[self.content_key]).__name__
-            return f"{self.content_key!r} must hold a string or a list of strings, holds {kind}"
+        problem = self._problem(page)
+        if problem is not None:
+            return problem
         try:
-            ids = [unit_id(unit, self.normalize) for unit in units]
+            ids = self._ids(page)
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
-            return f"{self.content_key!r} cannot be normalized: {type(error).__name__}: {error}"
+            return f"{self._shown_keys} cannot be normalized: {type(error).__name__}: {error}"
         selection = self.selection.read(page)
         return selection if isinstance(selection, str) else PageUnits(ids=ids, selection=selection)
+
+    @property
+    def _shown_keys(self) -> str:
+        return " and ".join(map(repr, self.keys))
+
+    def _problem(self, page: Page) -> str | None:
+        takes_lists = len(self.keys) == 1 and self.unit == "content"
+        for key in self.keys:
+            if key not in page:
+                return f"the page has no key {key!r}"
+            content = page[key]
+            if not isinstance(content, str) and not (takes_lists and content_list(content) is not None):
+                wanted = "a string or a list of strings" if takes_lists else "a string"
+                return f"{key!r} must hold {wanted}, holds {type(content).__name__}"
+        return None
+
+    def _ids(self, page: Page) -> list[bytes]:
+        if len(self.keys) == 1:
+            return [unit_id(unit, self.normalize) for unit in self.texts(page)]
+        each = b"".join(unit_id(page[key], self.normalize) for key in self.keys)
+        return [hashlib.md5(each, usedforsecurity=False).digest()]
+
+    def texts(self, page: Page) -> list[str]:
+        """The units of a page that can be compared, as text."""
+        if len(self.keys) > 1:
+            return ["\n".join(page[key] for key in self.keys)]
+        content = page[self.keys[0]]
+        if self.unit == "content":
+            return content_list(content) or []
+        return [piece for piece in content.split(SEPARATORS[self.unit]) if piece.strip()]
+
+    def without(self, page: Page, lost: Set[int]) -> str:
+        """The text of a page without some of its paragraphs or lines, by their numbers; blank ones stay."""
+        left, number = [], 0
+        for piece in page[self.keys[0]].split(SEPARATORS[self.unit]):
+            if not piece.strip():
+                left.append(piece)
+                continue
+            if number not in lost:
+                left.append(piece)
+            number += 1
+        return SEPARATORS[self.unit].join(left)

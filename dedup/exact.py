@@ -130,7 +130,8 @@ def build_parser() -> argparse.ArgumentParser:
         "corpusmith dedup exact --input pages --output_dir unique --readable_name unique_pages --content_key url "
         "--normalize normalize_url --selection_key metadata.WARC-Date --selection_reverse",
     )
-    parser.add_argument("--content_key", default="text", help="what is compared: a string or a list (default text)")
+    parser.add_argument("--content_key", nargs="+", default="text", help="key of what is compared, or several together")
+    parser.add_argument("--unit", choices=("content", "paragraph", "line"), default="content", help="what of it")
     parser.add_argument("--normalize", choices=sorted(CONTENT_NORMALIZERS), help="what it goes through before")
     add_selection_arguments(parser)
     add_arguments(parser)
@@ -139,6 +140,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run an exact dedup as the flags say."""
+    if isinstance(arguments.content_key, list) and len(arguments.content_key) == 1:
+        (arguments.content_key,) = arguments.content_key
     config = config_from(arguments, ExactConfig)
     run_dedup(arguments, partial(plan_stage, config), partial(plan_size, config), STAGE)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from corpusmith.run.fingerprint import Tree
-from dedup.content_units import UnitReader
+from dedup.content_units import UnitKind, UnitReader
 from dedup.selection import CONTENT_NORMALIZERS, SELECTION_NORMALIZERS, Selection, check_normalizer
 
 VERSION = 2
@@ -16,14 +16,17 @@ _WITHOUT_EFFECT = ("sync_to_input", "working_dir")
 class ExactConfig:
     """What exact dedup compares and which copy it keeps.
 
-    `content_key`: key that holds a string or a list of strings; `normalize`: a name in DEDUP_NORMALIZERS, applied
-    before comparing. `selection_key` (also a path such as `metadata.WARC-Date`): the copy on the page with the
-    smallest value here is kept (the largest with `selection_reverse`), after `selection_normalize`, a normalizer or
-    `length`; without it the first one by shard, page and unit. `sync_to_input` and `working_dir` are accepted and
-    have no effect. DCLM takes an unknown normalizer name for none; here it raises ValueError.
+    `content_key`: key that holds a string or a list of strings, whose elements are compared one by one; or a list of
+    keys whose strings are compared together. `unit`: compare the content, or its paragraphs (between pairs of line
+    feeds) or lines, blank ones left alone. `normalize`: a name in DEDUP_NORMALIZERS, applied before comparing.
+    `selection_key` (also a path such as `metadata.WARC-Date`): the copy on the page with the smallest value here is
+    kept (the largest with `selection_reverse`), after `selection_normalize`, a normalizer or `length`; without it the
+    first one by shard, page and unit. `sync_to_input` and `working_dir` are accepted and have no effect. DCLM takes an
+    unknown normalizer name for none; here it raises ValueError.
     """
 
-    content_key: str = "text"
+    content_key: str | list[str] = "text"
+    unit: UnitKind = "content"
     normalize: str | None = None
     selection_key: str | None = None
     selection_normalize: str | None = None
@@ -32,8 +35,17 @@ class ExactConfig:
     working_dir: str | None = None
 
     def __post_init__(self) -> None:
+        if not self.keys or len(set(self.keys)) < len(self.keys):
+            raise ValueError(f"content_key: must be a key, or a list of different keys, got {self.content_key!r}")
+        if len(self.keys) > 1 and self.unit != "content":
+            raise ValueError(f"unit: {self.unit}s are of one key, got {self.content_key!r}")
         check_normalizer("normalize", self.normalize, CONTENT_NORMALIZERS)
         check_normalizer("selection_normalize", self.selection_normalize, SELECTION_NORMALIZERS)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys whose content is compared."""
+        return (self.content_key,) if isinstance(self.content_key, str) else tuple(self.content_key)
 
     def deciding(self) -> Tree:
         """The arguments that decide the result."""
@@ -47,7 +59,8 @@ class ExactConfig:
     def unit_reader(self) -> UnitReader:
         """The reader of units that these arguments ask for."""
         return UnitReader(
-            content_key=self.content_key,
+            keys=self.keys,
+            unit=self.unit,
             normalize=None if self.normalize is None else CONTENT_NORMALIZERS[self.normalize],
             selection=self.selection,
         )

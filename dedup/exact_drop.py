@@ -12,7 +12,7 @@ import pyarrow as pa
 from corpusmith.io.shards import Page, Record, dump_page, read_records
 from corpusmith.io.spill import read_spill_cell
 from corpusmith.run.errors_file import READ_STEP
-from dedup.content_units import UnitReader, content_list
+from dedup.content_units import UnitReader
 from dedup.exact_config import ExactConfig
 from dedup.groups import I64Array
 from dedup.layout import Layout, shard_names
@@ -60,7 +60,7 @@ class _Dropper:
             problem = self._reader.read(record.page)
             if isinstance(problem, str):
                 rewrite.set_aside(step, record, problem)
-            elif self.members.lost:
+            elif self.members.lost and self._reader.unit == "content":
                 rewrite.remove(record.index, record.page, "", "the page has no unit")
             else:
                 rewrite.keep(record, record.page)
@@ -71,27 +71,34 @@ class _Dropper:
             rewrite.keep(record, record.page)
 
     def _show(self, index: int, page: Page) -> None:
-        units = content_list(page[self._task.config.content_key]) or ()
-        self._shown.show(self._rewrite, self.members, index, page, units)
+        self._shown.show(self._rewrite, self.members, index, page, lambda: self._reader.texts(page))
 
     def _drop(self, record: Record, page: Page) -> None:
-        key, members = self._task.config.content_key, self.members
-        content = page[key]
-        units = content_list(content) or []
+        members = self.members
         losses = [member for member in members.of_page(record.index) if not members.is_kept[member]]
         lost = {int(members.unit[member]) for member in losses}
-        left = [unit for number, unit in enumerate(units) if number not in lost]
         self._show(record.index, page)
-        if losses and (not left or self._rewrite.wants_samples):
+        is_gone = len(lost) == self._units[record.index]
+        if losses and (is_gone or self._rewrite.wants_samples):
             names = shard_names(self._task.rewrite.layout)
-            kept = names[members.kept_shard[losses[0]]], int(members.kept_page[losses[0]])
-            reason = f"duplicate of {kept[0]}#{kept[1]}"
-            if not left:
-                self._rewrite.remove(record.index, page, units[min(lost)], reason)
+            reason = f"duplicate of {names[members.kept_shard[losses[0]]]}#{members.kept_page[losses[0]]}"
+            unit = self._reader.texts(page)[min(lost)]
+            if is_gone:
+                self._rewrite.remove(record.index, page, unit, reason)
                 return
-            self._rewrite.sample(record.index, page, units[min(lost)], reason)
-        shaped: str | list[str] = left[0] if self._strings_after else left
-        if shaped == content:
+            self._rewrite.sample(record.index, page, unit, reason)
+        self._keep(record, page, lost)
+
+    def _keep(self, record: Record, page: Page, lost: set[int]) -> None:
+        """Keep a page without the units that it lost, in the shape that the shard's content has afterwards."""
+        key = self._reader.keys[0]
+        shaped: str | list[str] = page[key]
+        if self._reader.unit != "content":
+            shaped = self._reader.without(page, lost) if lost else page[key]
+        elif len(self._reader.keys) == 1:
+            left = [unit for number, unit in enumerate(self._reader.texts(page)) if number not in lost]
+            shaped = left[0] if self._strings_after else left
+        if shaped == page[key]:
             self._rewrite.keep(record, page)
             return
         page[key] = shaped
@@ -103,7 +110,8 @@ def drop_from_shard(task: DropTask) -> None:
 
     A shard that loses nothing keeps its lines as they are. In any other, a page left without unit is removed, also
     one that never had any (an empty list), and the content of all pages becomes strings where each has one unit
-    left, lists otherwise.
+    left, lists otherwise. Where paragraphs or lines are compared, the content stays a string, and a page that has none
+    is kept.
     """
     started = time.perf_counter()
     with open_rewrite(task.rewrite) as rewrite:

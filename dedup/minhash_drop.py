@@ -68,7 +68,7 @@ class _Dropper:
             return
         found = self.members.of_page(record.index)
         text = self._reader.text(record.page) or ""
-        self._shown.show(rewrite, self.members, record.index, record.page, (text,))
+        self._shown.show(rewrite, self.members, record.index, record.page, lambda: [text])
         if self._task.config.annotate:
             self._annotate(record, record.page, found)
         elif found and not self.members.is_kept[found[0]]:

@@ -6,7 +6,7 @@ import contextlib
 import time
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -200,7 +200,7 @@ class ShownMembers:
             for member in (*mine[members.is_kept[mine]].tolist(), *first.tolist()):
                 self._by_place[int(members.page[member]), int(members.unit[member])] = group
 
-    def show(self, rewrite: Rewrite, members: Members, index: int, page: Page, units: Iterable[str]) -> None:
+    def show(self, rewrite: Rewrite, members: Members, index: int, page: Page, units: Callable[[], list[str]]) -> None:
         """Show the members in a page that are to be shown."""
         if not self._by_place:
             return
@@ -209,7 +209,7 @@ class ShownMembers:
             unit = int(members.unit[member])
             group = self._by_place.get((index, unit))
             if group is not None:
-                texts = list(units) if texts is None else texts
+                texts = units() if texts is None else texts
                 rewrite.show_member(group, index, bool(members.is_kept[member]), page, texts[unit])
 
 

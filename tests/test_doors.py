@@ -97,7 +97,7 @@ FLAGS = {
     | {"--fp-rate", "--inputs", "--max-ngram-size", "--min-ngram-size", "--no-progress-bar", "--no-save-bloom-filter"}
     | {"--no-update-bloom-filter", "--num-hashers", "--output-directory", "--overwrite", "--plan", "--remove-type"}
     | {"--shard-num", "--substr-seqlen", "--threads", "--total-shards"},
-    "dedup exact": EXECUTION | DEDUP | {"--normalize"},
+    "dedup exact": EXECUTION | DEDUP | {"--normalize", "--unit"},
     "dedup minhash": EXECUTION
     | DEDUP
     | {"--annotate", "--bands", "--cluster_size_key", "--hash_family", "--ngram", "--ngram_size", "--num_hashes"}

@@ -82,18 +82,18 @@ def test_booleans_are_numbers() -> None:
     ],
 )
 def test_a_page_without_units_says_why(page: dict[str, Any], reason: str) -> None:
-    found = UnitReader(content_key="text", normalize=hash_text, selection=Selection(key="score")).read(page)
+    found = UnitReader(keys=("text",), normalize=hash_text, selection=Selection(key="score")).read(page)
     assert isinstance(found, str)
     assert reason in found
 
 
 def test_selection_value_that_its_normalizer_refuses_is_a_reason() -> None:
-    reader = UnitReader(content_key="text", selection=Selection(key="score", normalize="hash_text"))
+    reader = UnitReader(keys=("text",), selection=Selection(key="score", normalize="hash_text"))
     assert "'score' cannot be normalized" in str(reader.read({"text": "a", "score": 3}))
 
 
 def test_units_carry_ids_and_selection() -> None:
-    reader = UnitReader(content_key="lines", selection=Selection(key="url"))
+    reader = UnitReader(keys=("lines",), selection=Selection(key="url"))
     expected = PageUnits(ids=[unit_id("a"), unit_id("b")], selection=b"shttp://x")
     assert reader.read({"lines": ["a", "b"], "url": "http://x"}) == expected
 
@@ -110,3 +110,21 @@ def test_length_counts_the_characters_of_a_string_and_of_a_list() -> None:
     selection = Selection(key="text", normalize="length")
     assert selection.read({"text": "abc"}) == selection.read({"text": ["ab", "c"]}) == order_key(3)
     assert "cannot be normalized" in str(selection.read({"text": 7}))
+
+
+def test_paragraphs_and_lines_are_units_unless_they_are_blank() -> None:
+    page = {"text": "a\n\n \n\nb\nc\n\na"}
+    paragraphs, lines = UnitReader(keys=("text",), unit="paragraph"), UnitReader(keys=("text",), unit="line")
+    assert paragraphs.texts(page) == ["a", "b\nc", "a"]
+    assert lines.texts(page) == ["a", "b", "c", "a"]
+    assert paragraphs.without(page, {0, 2}) == " \n\nb\nc"
+    assert lines.without(page, {1}) == "a\n\n \n\nc\n\na"
+    assert "'text' must hold a string, holds list" in str(lines.read({"text": ["a"]}))
+
+
+def test_several_keys_are_one_unit_and_their_limits_count() -> None:
+    reader = UnitReader(keys=("a", "b"))
+    found = [reader.read({"a": one, "b": other}) for one, other in (("x", "yz"), ("xy", "z"), ("x", "yz"))]
+    ids = [units.ids for units in found if isinstance(units, PageUnits)]
+    assert ids[0] == ids[2] != ids[1]
+    assert "no key 'b'" in str(reader.read({"a": "x"}))

@@ -319,6 +319,30 @@ def test_a_unit_repeated_in_one_shard_is_one_row_of_its_cell(tmp_path: pathlib.P
     assert outputs(place, list(dataset)) == {"1.jsonl": [{"text": "same"}], "2.jsonl": []}
 
 
+def test_lines_and_paragraphs_are_removed_from_their_texts(tmp_path: pathlib.Path) -> None:
+    pages = [{"text": "menu\n\nfirst\nmenu"}, {"text": ""}, {"text": "Menu \nsecond\n"}, {"text": "menu"}]
+    lower = "normalize_whitespace_and_lowercase"
+    place = deduplicate(tmp_path / "lines", {"a.jsonl": lines_of(pages)}, ExactConfig(unit="line", normalize=lower))
+    assert [page["text"] for page in read_shard(place.output_url("a.jsonl"))] == ["menu\n\nfirst", "", "second\n"]
+    assert record_of(place, "a.jsonl").counts.removed == {STEP: 1}
+    place = deduplicate(tmp_path / "paragraphs", {"a.jsonl": lines_of(pages)}, ExactConfig(unit="paragraph"))
+    found = [page["text"] for page in read_shard(place.output_url("a.jsonl"))]
+    assert found == ["menu\n\nfirst\nmenu", "", "Menu \nsecond\n"]
+
+
+def test_pages_can_be_compared_by_several_keys_together(tmp_path: pathlib.Path) -> None:
+    pages = [{"a": "x", "b": "y"}, {"a": "x", "b": "z"}, {"a": "X", "b": "y"}]
+    config = ExactConfig(content_key=["a", "b"], normalize="normalize_whitespace_and_lowercase")
+    place = deduplicate(tmp_path, {"1.jsonl": lines_of(pages)}, config)
+    assert outputs(place, ["1.jsonl"]) == {"1.jsonl": pages[:2]}
+    for wrong, says in (
+        ({"content_key": []}, "different keys"),
+        ({"content_key": ["a", "b"], "unit": "line"}, "one key"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            ExactConfig(**wrong)  # type: ignore[arg-type]
+
+
 def test_the_longest_and_the_newest_copy_can_be_kept(tmp_path: pathlib.Path) -> None:
     pages = [
         {"text": "same", "body": "bb", "metadata": {"WARC-Date": "2020-01-01T00:00:00Z"}},

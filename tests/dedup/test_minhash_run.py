@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import pathlib
@@ -16,7 +17,7 @@ import pytest
 from corpusmith.cli import main
 from corpusmith.io.shards import list_shards, read_shard
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
-from corpusmith.run.runner import Execution
+from corpusmith.run.runner import Execution, Runner
 from dedup.minhash import plan_stage
 from dedup.minhash_config import MinhashConfig, Preset, collision_probability
 from dedup.minhash_sign import sign_text
@@ -46,6 +47,12 @@ def texts(sample: pathlib.Path) -> dict[Place, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def started(runner: Runner) -> None:
+    """One Ray for all runs here; without it each would start its own."""
+    assert [outcome.value for outcome in runner.map(len, ["x"], label="start")] == [1]
+
+
 def truth(shared_data: pathlib.Path, *kinds: str) -> list[dict[str, Any]]:
     lines = (shared_data / "data" / "pages" / "truth.jsonl").read_bytes().splitlines()
     return [row for row in map(orjson.loads, lines) if row["kind"] in kinds]
@@ -55,12 +62,16 @@ def place_of(page: dict[str, Any]) -> Place:
     return page["shard"], page["line"]
 
 
+@functools.lru_cache(maxsize=4096)
+def word_shingles(text: str) -> frozenset[int]:
+    """The lower-cased 5-word shingles of a text, as the truth counts them, each as Python's hash of it."""
+    words = WORD.findall(text.lower())
+    return frozenset(hash(tuple(words[at : at + 5])) for at in range(len(words) - 4))
+
+
 def word_jaccard(one: str, other: str) -> float:
-    """Jaccard similarity of the sets of lower-cased 5-word shingles, as the truth counts it."""
-    left, right = (
-        {tuple(words[at : at + 5]) for at in range(len(words) - 4)}
-        for words in (WORD.findall(text.lower()) for text in (one, other))
-    )
+    """Jaccard similarity of the sets of shingles."""
+    left, right = word_shingles(one), word_shingles(other)
     return len(left & right) / len(left | right) if left | right else 1.0
 
 
@@ -77,7 +88,7 @@ def similar_pairs(shared_data: pathlib.Path, texts: dict[Place, str], least: flo
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("runner")
+@pytest.mark.usefixtures("started")
 def test_near_duplicates_of_the_sample_are_found_and_little_else_is_removed(
     tmp_path: pathlib.Path, sample: pathlib.Path, shared_data: pathlib.Path, texts: dict[Place, str]
 ) -> None:
@@ -133,7 +144,7 @@ def test_planted_pairs_share_a_band_as_often_as_the_s_curve_says(
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("runner")
+@pytest.mark.usefixtures("started")
 def test_minhash_dedup_is_a_step_of_a_yaml(tmp_path: pathlib.Path) -> None:
     long = " ".join(f"word{number}" for number in range(100))
     pages = [{"text": long, "score": 1}, {"text": f"{long} more", "score": 2}, {"text": "another page", "score": 3}]
