@@ -4,7 +4,7 @@ All work on the same shards (zstd) on one core, whole stage against whole stage:
 write the shards without what repeats. The dolma wheel dedups paragraphs by 13-grams into attributes and its mixer
 applies them; against it our filter has the same number of hashes and about the same size (dolma derives its k from size
 and count: 256 MiB for 149 million n-grams gives 10). Against the floor the filter has the size that the
-pages need. With `--memory`: peak memory against `--plan` at 1x, 4x and 16x of the data, and seconds per MB.
+pages need. With `--memory`: peak memory against `--plan` at 1x, 4x and 16x of the data.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def _row(name: str, ours: float, other: float, ratio: float, goal: str, met: boo
     return Row(name=name, ours=ours, other=other, unit="s", ratio=ratio, goal=goal, met=met)
 
 
-# --- memory and time from 1x to 16x ---------------------------------------------------------------------------
+# --- memory from 1x to 16x ------------------------------------------------------------------------------------
 
 TIMES = (1, 4, 16)
 WORKERS = 2
@@ -269,18 +269,16 @@ def _filter_bytes() -> int:
     return found
 
 
-def _peak(command: list[str]) -> tuple[int, float]:
-    """Peak memory of a command and all that it starts, and its CPU seconds."""
-    before = os.times()
+def _peak(command: list[str]) -> int:
+    """Peak memory of a command and all that it starts."""
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
     peak = 0
     while process.poll() is None:
         peak = max(peak, _session_bytes(process.pid) + _filter_bytes())
         time.sleep(0.2)
-    after = os.times()
     if process.returncode:
         raise CorpusmithError(f"{' '.join(command)}: exit code {process.returncode}")
-    return peak, after.children_user + after.children_system - before.children_user - before.children_system
+    return peak
 
 
 def _multiply(shards: list[ShardRef], folder: pathlib.Path, times: int) -> None:
@@ -306,9 +304,9 @@ def memory_rows(source: str) -> list[Row]:
             planned = subprocess.run([*command, "--plan"], check=True, capture_output=True, text=True).stdout
             found = PLANNED.search(planned)
             expected = int(found[1].replace(",", "")) if found else 0
-            peak, seconds = _peak(command)
+            peak = _peak(command)
             stored = sum(shard.bytes for shard in list_shards(str(folder / "in")))
-        sys.stdout.write(f"bff: {times}x: {stored / 1e6:.1f} MB stored, {1e6 * seconds / stored:.3f} CPU s per MB\n")
+        sys.stdout.write(f"bff: {times}x: {stored / 1e6:.1f} MB stored\n")
         ratio = peak / expected
         rows.append(
             Row(
