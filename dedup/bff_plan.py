@@ -138,11 +138,11 @@ def plan_filter(config: BffConfig, inputs: list[ShardRef], origin: Origin) -> Fi
 
 # --- what it takes --------------------------------------------------------------------------------------------
 
-# Measured on the sample pages (benchmarks/_dedup_bff.py --memory): a worker with its libraries and kernels, what it
-# holds of the piece that it works on, and Ray's own processes with the driver.
-WORKER_BYTES = 210 << 20
+# Measured on the sample pages with two workers (benchmarks/_dedup_bff.py --memory; libraries that processes share count
+# once): what a worker has to itself, what it holds of the piece that it works on, and the driver with Ray's processes.
+WORKER_BYTES = 130 << 20
 PIECE_BYTES = 24 * PIECE_NGRAMS
-RAY_BYTES = 700 << 20
+RAY_BYTES = 460 << 20
 HASH_BYTES = 8
 MARK_BITS = 1
 SHARES_OF_PAGES = 0.25  # what pages/ and decisions/ take beside the hashes

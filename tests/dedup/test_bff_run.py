@@ -408,6 +408,9 @@ def test_killed_settling_is_continued_to_the_same_bytes(
                     path.unlink()
     assert deaths >= 1
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    for path in pathlib.Path("/dev/shm").glob(f"corpusmith-bloom-{os.getuid()}-*"):
+        if is_of(path, tmp_path / "killed"):  # the last run may have been under the patch that removes nothing
+            path.unlink()
 
 
 def is_of(path: pathlib.Path, root: pathlib.Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pathlib
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from corpusmith.errors import InputError
 from corpusmith.io.shards import open_shard_writer, read_shard
+from corpusmith.run.runner import add_execution_arguments
 from dedup import bff
 from dedup.bff import find_inputs, main
 
@@ -27,7 +29,6 @@ FLAGS = {
     ),
     *("--num-hashers", "--output-directory", "--remove-type", "--shard-num", "--substr-seqlen", "--threads", "-t"),
     *("--total-shards", "--content-key", "--overwrite", "--plan"),
-    *("--memory_per_task", "--num_cpus", "--ray_address", "--ray_num_cpus"),
 }
 
 
@@ -40,7 +41,10 @@ def write(path: pathlib.Path, texts: list[str]) -> None:
 def test_flags_and_defaults_are_those_of_dclm() -> None:
     parser = bff.build_parser()
     options = {option for action in parser._actions for option in action.option_strings}
-    assert options - {"-h", "--help"} == FLAGS
+    execution = argparse.ArgumentParser(add_help=False)
+    add_execution_arguments(execution)
+    shared = {option for action in execution._actions for option in action.option_strings}
+    assert options - {"-h", "--help"} == FLAGS | shared
     arguments = parser.parse_args(["--inputs", "in", "--output-directory", "out"])
     assert (arguments.min_ngram_size, arguments.max_ngram_size, arguments.filtering_threshold) == (20, 20, 0.8)
     assert (arguments.substr_seqlen, arguments.remove_type, arguments.num_hashers) == (50, "paragraph", 0)
