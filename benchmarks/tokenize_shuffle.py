@@ -39,7 +39,7 @@ from ray_processing.token_outcome import finish_tokens
 from ray_processing.token_plan import TokenRequest, open_run, plan_run
 
 #: cells of the memory rows: small, so that one time the data is several of them
-CELL_BYTES = 4 << 20
+CELL_BYTES = 1 << 19
 PEER = ROOT / ".peers" / "datatrove" / "bin" / "python"
 PEER_CODE = """
 import json, os, resource, sys, time
@@ -187,7 +187,7 @@ def main() -> None:
         else:
             sys.stdout.write(f"datatrove: {peers[0]}\n")
         if not arguments.quick:
-            some = shards[:2]
+            some = sorted(shards, key=lambda shard: shard.bytes)[2:4]
             small = peak_memory(multiplied(some, home / "less", 1), arguments.tokenizer)
             large = peak_memory(multiplied(some, home / "more", 16), arguments.tokenizer)
             ratio = large / small

@@ -220,7 +220,7 @@ def test_a_subset_is_drawn_by_the_seed(home: pathlib.Path) -> None:
         ({"inputs": ()}, "--input"),
         ({"inputs": ("nowhere",)}, "no such folder"),
         ({"tokenizer": "nowhere.json"}, "nowhere.json"),
-        ({"suffixes": (".tar",)}, "--suffixes"),
+        ({"suffixes": (".tar.gz",)}, "--suffixes"),
         ({"suffixes": (".jsonl.gz",)}, "jsonl.gz"),
         ({"subset": 0}, "--subset"),
         ({"seqlen": 0}, "--seqlen"),
