@@ -15,7 +15,19 @@ import numpy as np
 from numba import types
 
 from corpusmith.text.kernels import I32_IN, I64_IN, U64_IN, helper_kernel, kernel
-from raw_sources.block_tables import BLOCK, RAW, SKIPPED, TAG, VOID, name_code
+from raw_sources.block_tables import BLOCK, RAW, SKIPPED, TAG, VOID
+from raw_sources.block_tags import (
+    A_ALT_START,
+    A_ALT_STOP,
+    A_BITS,
+    A_MATH,
+    A_SIGNATURE,
+    attributes_of,
+    find,
+    markup_end,
+    raw_end,
+    tag_of,
+)
 
 VERSION = 1
 
@@ -45,8 +57,6 @@ T_TAG, T_KIND, T_NODE, T_BITS, T_LINKS, T_SKIPPED, T_BOLD = range(7)
 STACK_FIELDS = 7
 # what else the scanner is in the midst of
 DEPTH, AFTER_BREAK = range(2)
-# what is read out of a tag: bits, a hash of its class, an alternative text, 1 or 2 for a script that is math
-A_BITS, A_SIGNATURE, A_ALT_START, A_ALT_STOP, A_MATH = range(5)
 
 _A, _P, _LI, _BR, _HR, _DT, _DD = (TAG[name] for name in ("a", "p", "li", "br", "hr", "dt", "dd"))
 _TR, _TD, _TH, _TABLE, _CAPTION = (TAG[name] for name in ("tr", "td", "th", "table", "caption"))
@@ -55,11 +65,6 @@ _UL, _OL, _DL, _HEAD, _BODY, _SCRIPT, _TITLE = (
     TAG[name] for name in ("ul", "ol", "dl", "head", "body", "script", "title")
 )
 _H1, _H6, _B, _STRONG, _MATH, _IMG = (TAG[name] for name in ("h1", "h6", "b", "strong", "math", "img"))
-_CLASS, _ID, _ROLE, _ITEMPROP, _STYLE, _HIDDEN, _ALT, _ALTTEXT, _TYPE, _DISPLAY = (
-    np.uint64(name_code(name))
-    for name in ("class", "id", "role", "itemprop", "style", "hidden", "alt", "alttext", "type", "display")
-)
-_HIDDEN_BIT = np.int64(1 << 16)
 _MATH_BIT = np.int64(1 << 25)
 _TABLE_FAMILY = (_TR, _TD, _TH, _TABLE, _CAPTION, _TBODY, _THEAD, _TFOOT)
 
@@ -67,102 +72,6 @@ U8_IN = types.Array(types.uint8, 1, "C", readonly=True)
 I32_TABLE = types.Array(types.int32, 2, "C", readonly=True)
 I64_OUT = types.Array(types.int64, 2, "C")
 I64_LINE = types.Array(types.int64, 1, "C")
-
-
-@helper_kernel
-def _find(html: Array, byte: int, start: int) -> int:
-    """Where a byte next stands; the end of the page where it does not."""
-    at = start
-    while at < len(html) and html[at] != byte:
-        at += 1
-    return at
-
-
-@helper_kernel
-def _tag_of(html: Array, start: int, letters: Array, codes: Array, tags: Array) -> tuple[int, int]:
-    """The tag whose name begins here (0: unknown), and where the name ends."""
-    at = start
-    code = np.uint64(0)
-    while at < len(html) and letters[html[at]] != 0:
-        if at - start < 12:
-            code = code * np.uint64(38) + letters[html[at]]
-        at += 1
-    found = np.searchsorted(codes, code)
-    tag = tags[found] if found < len(codes) and codes[found] == code and at - start <= 12 else 0
-    while at < len(html) and html[at] > 32 and html[at] != 62 and html[at] != 47:
-        at += 1
-        tag = 0
-    return tag, at
-
-
-@helper_kernel
-def _is_hiding(html: Array, start: int, stop: int) -> bool:
-    """Whether a style has `display: none` or `visibility: hidden`."""
-    for at in range(start, stop - 3):
-        if html[at] == 110 and html[at + 1] == 111 and html[at + 2] == 110 and html[at + 3] == 101:  # none
-            back = at - 1
-            while back > start and (html[back] == 32 or html[back] == 58):
-                back -= 1
-            if back - start >= 6 and html[back] == 121 and html[back - 1] == 97:  # displ-ay
-                return True
-        if html[at] == 58 and at + 7 < stop and html[at - 1] == 121:  # visibilit-y:
-            first = at + 1 + (html[at + 1] == 32)
-            if html[first] == 104 and html[first + 1] == 105 and html[first + 2] == 100:
-                return True
-    return False
-
-
-@helper_kernel
-def _attributes(html: Array, start: int, letters: Array, step: Array, found: Array, out: Array) -> int:
-    """Read a tag's attributes into `out` (fields A_…); its end."""
-    at = start
-    size = len(html)
-    out[:] = 0
-    while at < size and html[at] != 62:
-        if html[at] <= 32 or html[at] == 47 or html[at] == 61:
-            at += 1
-            continue
-        code = np.uint64(0)
-        first = at
-        while at < size and html[at] > 32 and html[at] != 62 and html[at] != 61 and html[at] != 47:
-            if at - first < 12:
-                code = code * np.uint64(38) + letters[html[at]]
-            at += 1
-        mark = at
-        while mark < size and html[mark] <= 32:
-            mark += 1
-        if mark >= size or html[mark] != 61:
-            if code == _HIDDEN:
-                out[A_BITS] |= _HIDDEN_BIT
-            continue
-        at = mark + 1
-        while at < size and html[at] <= 32:
-            at += 1
-        if at < size and (html[at] == 34 or html[at] == 39):
-            value = at + 1
-            stop = _find(html, html[at], value)
-            at = stop + 1
-        else:
-            value = at
-            while at < size and html[at] > 32 and html[at] != 62:
-                at += 1
-            stop = at
-        stop = min(stop, size)
-        if code == _CLASS or code == _ID or code == _ROLE or code == _ITEMPROP:
-            state = 0
-            for place in range(value, min(stop, value + 512)):
-                state = step[state, html[place]]
-                out[A_BITS] |= found[state]
-                if code == _CLASS:
-                    out[A_SIGNATURE] = (out[A_SIGNATURE] * 31 + html[place]) & 0xFFFFFFFFFFFF
-        elif code == _STYLE:
-            if _is_hiding(html, value, stop):
-                out[A_BITS] |= _HIDDEN_BIT
-        elif code == _ALT or code == _ALTTEXT:
-            out[A_ALT_START], out[A_ALT_STOP] = value, stop
-        elif code == _TYPE and stop - value >= 8 and html[value] == 109 and html[value + 1] == 97:  # ma-th/tex
-            out[A_MATH] = 2 if stop - value > 12 and html[stop - 1] == 121 else 1  # …; mode=displa-y
-    return min(at + 1, size)
 
 
 @helper_kernel
@@ -314,41 +223,12 @@ def _explicit_end(tag: int, kind: int, depth: int, stack: Array) -> int:
 
 
 @helper_kernel
-def _raw_end(html: Array, start: int, tag: int, letters: Array, codes: Array, tags: Array) -> tuple[int, int]:
-    """Where the text of a raw element ends, and where its closing tag does."""
-    at = start
-    while at < len(html):
-        at = _find(html, 60, at)
-        if at + 1 < len(html) and html[at + 1] == 47:
-            closing, end = _tag_of(html, at + 2, letters, codes, tags)
-            if closing == tag:
-                return at, min(_find(html, 62, end) + 1, len(html))
-        at += 1
-    return len(html), len(html)
-
-
-@helper_kernel
-def _markup_end(html: Array, start: int) -> int:
-    """The end of a comment, a declaration or a processing instruction."""
-    if start + 3 < len(html) and html[start + 1] == 33 and html[start + 2] == 45 and html[start + 3] == 45:
-        at = start + 4
-        while at < len(html):
-            at = _find(html, 62, at)
-            if at < len(html) and html[at - 1] == 45 and html[at - 2] == 45:
-                break
-            at += 1
-    else:
-        at = _find(html, 62, start)
-    return min(at + 1, len(html))
-
-
-@helper_kernel
 def _read_text(
     html: Array, start: int, top: Array, state: Array, text_step: Array, text_found: Array,
     block: Array, segments: Array, page: Array,
 ) -> int:  # fmt: skip
     """Take the text up to the next tag; its end."""
-    stop = _find(html, 60, start + 1)
+    stop = find(html, 60, start + 1)
     if top[T_SKIPPED] == 0:
         before = block[B_CHARS]
         _add_text(html, start, stop, top[T_LINKS] > 0, top[T_BOLD] > 0, block, text_step, text_found)
@@ -473,27 +353,27 @@ def scan(
     while at < size:
         following = html[at + 1] if html[at] == 60 and at + 1 < size else 0
         if following == 33 or following == 63:  # <! <?
-            at = _markup_end(html, at)
+            at = markup_end(html, at)
             continue
         is_end = following == 47
         if not (is_end or 65 <= following <= 90 or 97 <= following <= 122):
             at = _read_text(html, at, top, state, text_step, text_found, block, segments, page)
             continue
-        tag, name_end = _tag_of(html, at + 1 + is_end, letters, codes, tags)
+        tag, name_end = tag_of(html, at + 1 + is_end, letters, codes, tags)
         kind = kinds[tag]
         kept = state[DEPTH]
         if is_end:
-            at = min(_find(html, 62, name_end) + 1, size)
+            at = min(find(html, 62, name_end) + 1, size)
             kept = _explicit_end(tag, kind, kept, stack) if tag else kept
         else:
-            at = _attributes(html, name_end, letters, step, found, attributes)
+            at = attributes_of(html, name_end, letters, step, found, attributes)
             kept = _implied_end(tag, kind, kept, stack) if tag else kept
         if kept < state[DEPTH]:
             _close_down_to(kept, stack, top, state, block, blocks, page)
         if is_end or tag == 0:
             continue
         if kind == RAW:
-            stop, end = _raw_end(html, at, tag, letters, codes, tags)
+            stop, end = raw_end(html, at, tag, letters, codes, tags)
             if tag == _TITLE and page[P_TITLE_STOP] == 0:
                 page[P_TITLE_START], page[P_TITLE_STOP] = at, stop
             if tag == _SCRIPT and attributes[A_MATH] and top[T_SKIPPED] == 0:
