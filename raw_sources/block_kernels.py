@@ -293,7 +293,7 @@ def _take_math(
 @helper_kernel
 def _add_node(tag: int, attributes: Array, parent: int, tag_bits: Array, nodes: Array, page: Array) -> int:
     """A block-level element begins; its number."""
-    number = page[P_NODES]
+    number: int = page[P_NODES]
     own = attributes[A_BITS] | tag_bits[tag]
     nodes[number, N_PARENT] = parent
     nodes[number, N_TAG] = tag
