@@ -15,7 +15,19 @@ import numpy as np
 from numba import types
 
 from corpusmith.text.kernels import I32_IN, I64_IN, U64_IN, helper_kernel, kernel
-from raw_sources.block_tables import BLOCK, RAW, SKIPPED, TAG, VOID, name_code
+from raw_sources.block_tables import BLOCK, RAW, SKIPPED, TAG, VOID
+from raw_sources.block_tags import (
+    A_ALT_START,
+    A_ALT_STOP,
+    A_BITS,
+    A_MATH,
+    A_SIGNATURE,
+    attributes_of,
+    find,
+    markup_end,
+    raw_end,
+    tag_of,
+)
 
 VERSION = 1
 
@@ -40,6 +52,12 @@ TEXT, LINE_BREAK, MATH, MATH_DISPLAY = range(4)
 # fields of the page
 P_BLOCKS, P_SEGMENTS, P_NODES, P_TITLE_START, P_TITLE_STOP = range(5)
 
+# fields of an open element: those of the elements around it are added up in it
+T_TAG, T_KIND, T_NODE, T_BITS, T_LINKS, T_SKIPPED, T_BOLD = range(7)
+STACK_FIELDS = 7
+# what else the scanner is in the midst of
+DEPTH, AFTER_BREAK = range(2)
+
 _A, _P, _LI, _BR, _HR, _DT, _DD = (TAG[name] for name in ("a", "p", "li", "br", "hr", "dt", "dd"))
 _TR, _TD, _TH, _TABLE, _CAPTION = (TAG[name] for name in ("tr", "td", "th", "table", "caption"))
 _TBODY, _THEAD, _TFOOT = (TAG[name] for name in ("tbody", "thead", "tfoot"))
@@ -47,11 +65,6 @@ _UL, _OL, _DL, _HEAD, _BODY, _SCRIPT, _TITLE = (
     TAG[name] for name in ("ul", "ol", "dl", "head", "body", "script", "title")
 )
 _H1, _H6, _B, _STRONG, _MATH, _IMG = (TAG[name] for name in ("h1", "h6", "b", "strong", "math", "img"))
-_CLASS, _ID, _ROLE, _ITEMPROP, _STYLE, _HIDDEN, _ALT, _ALTTEXT, _TYPE, _DISPLAY = (
-    np.uint64(name_code(name))
-    for name in ("class", "id", "role", "itemprop", "style", "hidden", "alt", "alttext", "type", "display")
-)
-_HIDDEN_BIT = np.int64(1 << 16)
 _MATH_BIT = np.int64(1 << 25)
 _TABLE_FAMILY = (_TR, _TD, _TH, _TABLE, _CAPTION, _TBODY, _THEAD, _TFOOT)
 
@@ -59,102 +72,6 @@ U8_IN = types.Array(types.uint8, 1, "C", readonly=True)
 I32_TABLE = types.Array(types.int32, 2, "C", readonly=True)
 I64_OUT = types.Array(types.int64, 2, "C")
 I64_LINE = types.Array(types.int64, 1, "C")
-
-
-@helper_kernel
-def _find(html: Array, byte: int, start: int) -> int:
-    """Where a byte next stands; the end of the page where it does not."""
-    at = start
-    while at < len(html) and html[at] != byte:
-        at += 1
-    return at
-
-
-@helper_kernel
-def _tag_of(html: Array, start: int, letters: Array, codes: Array, tags: Array) -> tuple[int, int]:
-    """The tag whose name begins here (0: unknown), and where the name ends."""
-    at = start
-    code = np.uint64(0)
-    while at < len(html) and letters[html[at]] != 0:
-        if at - start < 12:
-            code = code * np.uint64(38) + letters[html[at]]
-        at += 1
-    found = np.searchsorted(codes, code)
-    tag = tags[found] if found < len(codes) and codes[found] == code and at - start <= 12 else 0
-    while at < len(html) and html[at] > 32 and html[at] != 62 and html[at] != 47:
-        at += 1
-        tag = 0
-    return tag, at
-
-
-@helper_kernel
-def _is_hiding(html: Array, start: int, stop: int) -> bool:
-    """Whether a style has `display: none` or `visibility: hidden`."""
-    for at in range(start, stop - 3):
-        if html[at] == 110 and html[at + 1] == 111 and html[at + 2] == 110 and html[at + 3] == 101:  # none
-            back = at - 1
-            while back > start and (html[back] == 32 or html[back] == 58):
-                back -= 1
-            if back - start >= 6 and html[back] == 121 and html[back - 1] == 97:  # displ-ay
-                return True
-        if html[at] == 58 and at + 7 < stop and html[at - 1] == 121:  # visibilit-y:
-            first = at + 1 + (html[at + 1] == 32)
-            if html[first] == 104 and html[first + 1] == 105 and html[first + 2] == 100:
-                return True
-    return False
-
-
-@helper_kernel
-def _attributes(html: Array, start: int, letters: Array, step: Array, found: Array, out: Array) -> int:
-    """Read a tag's attributes into `out` (bits, signature, alternative text from and to, whether math); its end."""
-    at = start
-    size = len(html)
-    out[:] = 0
-    while at < size and html[at] != 62:
-        if html[at] <= 32 or html[at] == 47 or html[at] == 61:
-            at += 1
-            continue
-        code = np.uint64(0)
-        first = at
-        while at < size and html[at] > 32 and html[at] != 62 and html[at] != 61 and html[at] != 47:
-            if at - first < 12:
-                code = code * np.uint64(38) + letters[html[at]]
-            at += 1
-        mark = at
-        while mark < size and html[mark] <= 32:
-            mark += 1
-        if mark >= size or html[mark] != 61:
-            if code == _HIDDEN:
-                out[0] |= _HIDDEN_BIT
-            continue
-        at = mark + 1
-        while at < size and html[at] <= 32:
-            at += 1
-        if at < size and (html[at] == 34 or html[at] == 39):
-            value = at + 1
-            stop = _find(html, html[at], value)
-            at = stop + 1
-        else:
-            value = at
-            while at < size and html[at] > 32 and html[at] != 62:
-                at += 1
-            stop = at
-        stop = min(stop, size)
-        if code == _CLASS or code == _ID or code == _ROLE or code == _ITEMPROP:
-            state = 0
-            for place in range(value, min(stop, value + 512)):
-                state = step[state, html[place]]
-                out[0] |= found[state]
-                if code == _CLASS:
-                    out[1] = (out[1] * 31 + html[place]) & 0xFFFFFFFFFFFF
-        elif code == _STYLE:
-            if _is_hiding(html, value, stop):
-                out[0] |= _HIDDEN_BIT
-        elif code == _ALT or code == _ALTTEXT:
-            out[2], out[3] = value, stop
-        elif code == _TYPE and stop - value >= 8 and html[value] == 109 and html[value + 1] == 97:  # ma-th/tex
-            out[4] = 2 if stop - value > 12 and html[stop - 1] == 121 else 1  # …; mode=displa-y
-    return min(at + 1, size)
 
 
 @helper_kernel
@@ -240,21 +157,21 @@ def _implied_end(tag: int, kind: int, depth: int, stack: Array) -> int:
     """How deep the stack is once what an opening tag ends by itself is closed."""
     if tag == _BODY:
         for at in range(depth):
-            if stack[at, 0] == _HEAD:
+            if stack[at, T_TAG] == _HEAD:
                 return at
         return depth
     if kind != BLOCK:
         if tag == _A:
             for at in range(depth - 1, -1, -1):
-                if stack[at, 0] == _A:
+                if stack[at, T_TAG] == _A:
                     return at
-                if stack[at, 1] == BLOCK:
+                if stack[at, T_KIND] == BLOCK:
                     return depth
         return depth
-    if depth and stack[depth - 1, 0] == _HEAD:
+    if depth and stack[depth - 1, T_TAG] == _HEAD:
         return depth - 1
     for at in range(depth - 1, -1, -1):
-        open_tag, open_kind = stack[at, 0], stack[at, 1]
+        open_tag, open_kind = stack[at, T_TAG], stack[at, T_KIND]
         if tag == _LI:
             if open_tag == _LI:
                 return at
@@ -293,10 +210,10 @@ def _explicit_end(tag: int, kind: int, depth: int, stack: Array) -> int:
     """How deep the stack is once a closing tag is obeyed; as deep as before where it closes nothing."""
     is_table = tag in _TABLE_FAMILY
     for at in range(depth - 1, -1, -1):
-        open_tag = stack[at, 0]
+        open_tag = stack[at, T_TAG]
         if open_tag == tag:
             return at
-        if kind != BLOCK and kind != SKIPPED and stack[at, 1] == BLOCK:
+        if kind != BLOCK and kind != SKIPPED and stack[at, T_KIND] == BLOCK:
             break
         if not is_table and (open_tag == _TD or open_tag == _TH or open_tag == _CAPTION):
             break
@@ -306,32 +223,112 @@ def _explicit_end(tag: int, kind: int, depth: int, stack: Array) -> int:
 
 
 @helper_kernel
-def _raw_end(html: Array, start: int, tag: int, letters: Array, codes: Array, tags: Array) -> tuple[int, int]:
-    """Where the text of a raw element ends, and where its closing tag does."""
-    at = start
-    while at < len(html):
-        at = _find(html, 60, at)
-        if at + 1 < len(html) and html[at + 1] == 47:
-            closing, end = _tag_of(html, at + 2, letters, codes, tags)
-            if closing == tag:
-                return at, min(_find(html, 62, end) + 1, len(html))
-        at += 1
-    return len(html), len(html)
+def _read_text(
+    html: Array, start: int, top: Array, state: Array, text_step: Array, text_found: Array,
+    block: Array, segments: Array, page: Array,
+) -> int:  # fmt: skip
+    """Take the text up to the next tag; its end."""
+    stop = find(html, 60, start + 1)
+    if top[T_SKIPPED] == 0:
+        before = block[B_CHARS]
+        _add_text(html, start, stop, top[T_LINKS] > 0, top[T_BOLD] > 0, block, text_step, text_found)
+        if block[B_CHARS] > 0:
+            _add_segment(segments, page, start, stop, TEXT)
+            block[B_BITS] |= top[T_BITS]
+        if block[B_CHARS] != before:
+            state[AFTER_BREAK] = 0
+    return stop
 
 
 @helper_kernel
-def _markup_end(html: Array, start: int) -> int:
-    """The end of a comment, a declaration or a processing instruction."""
-    if start + 3 < len(html) and html[start + 1] == 33 and html[start + 2] == 45 and html[start + 3] == 45:
-        at = start + 4
-        while at < len(html):
-            at = _find(html, 62, at)
-            if at < len(html) and html[at - 1] == 45 and html[at - 2] == 45:
-                break
-            at += 1
+def _close_down_to(kept: int, stack: Array, top: Array, state: Array, block: Array, blocks: Array, page: Array) -> None:
+    """Close what is open above `kept` elements; a block-level element among it ends the open block."""
+    ended = False
+    for level in range(kept, state[DEPTH]):
+        ended = ended or stack[level, T_KIND] == BLOCK
+    state[DEPTH] = kept
+    if kept:
+        top[:] = stack[kept - 1]
     else:
-        at = _find(html, 62, start)
-    return min(at + 1, len(html))
+        top[:] = 0
+    if ended:
+        _finish(block, blocks, page, top[T_NODE])
+        state[AFTER_BREAK] = 0
+
+
+@helper_kernel
+def _take_void(
+    html: Array, at: int, tag: int, attributes: Array, top: Array, state: Array, text_step: Array, text_found: Array,
+    block: Array, blocks: Array, segments: Array, page: Array,
+) -> None:  # fmt: skip
+    """An element without content: line breaks (two in a row part blocks), rules, and images of formulas."""
+    if tag == _BR and top[T_SKIPPED] == 0:
+        if state[AFTER_BREAK]:
+            _finish(block, blocks, page, top[T_NODE])
+            state[AFTER_BREAK] = 0
+        elif block[B_CHARS] > 0:
+            state[AFTER_BREAK] = 1
+            _add_segment(segments, page, at, at, LINE_BREAK)
+            block[B_BREAKS] += 1
+            block[B_SPACES] = 1
+    elif tag == _HR:
+        _finish(block, blocks, page, top[T_NODE])
+    elif tag == _IMG and attributes[A_BITS] & _MATH_BIT:
+        _take_math(html, attributes, top, text_step, text_found, block, segments, page)
+
+
+@helper_kernel
+def _take_math(
+    html: Array, attributes: Array, top: Array, text_step: Array, text_found: Array,
+    block: Array, segments: Array, page: Array,
+) -> None:  # fmt: skip
+    """The formula in an alternative text."""
+    start, stop = attributes[A_ALT_START], attributes[A_ALT_STOP]
+    if stop > start and top[T_SKIPPED] == 0:
+        _add_text(html, start, stop, False, False, block, text_step, text_found)
+        if block[B_CHARS] > 0:
+            _add_segment(segments, page, start, stop, MATH)
+
+
+@helper_kernel
+def _add_node(tag: int, attributes: Array, parent: int, tag_bits: Array, nodes: Array, page: Array) -> int:
+    """A block-level element begins; its number."""
+    number: int = page[P_NODES]
+    own = attributes[A_BITS] | tag_bits[tag]
+    nodes[number, N_PARENT] = parent
+    nodes[number, N_TAG] = tag
+    nodes[number, N_OWN] = own
+    nodes[number, N_ALL] = nodes[parent, N_ALL] | own
+    nodes[number, N_DEPTH] = nodes[parent, N_DEPTH] + 1
+    nodes[number, N_SIGNATURE] = (attributes[A_SIGNATURE] * 131 + tag) & 0xFFFFFFFFFFFF
+    page[P_NODES] = number + 1
+    return number
+
+
+@helper_kernel
+def _push(
+    tag: int, kind: int, attributes: Array, stack: Array, top: Array, state: Array, block: Array, page: Array
+) -> None:
+    """Put an element on the stack, unless it is full: then its text belongs to the one below."""
+    if state[DEPTH] == MAX_DEPTH:
+        if kind == BLOCK:
+            block[B_NODE] = top[T_NODE]
+        return
+    entry = stack[state[DEPTH]]
+    entry[:] = top
+    entry[T_TAG], entry[T_KIND] = tag, kind
+    if kind == BLOCK:
+        entry[T_NODE] = page[P_NODES] - 1
+        entry[T_BITS] = 0
+    else:
+        entry[T_BITS] |= attributes[A_BITS]
+    if tag == _A:
+        entry[T_LINKS] += 1
+        block[B_LINKS] += 1
+    entry[T_SKIPPED] += kind == SKIPPED or (tag == _MATH and attributes[A_ALT_STOP] > attributes[A_ALT_START])
+    entry[T_BOLD] += tag == _B or tag == _STRONG
+    state[DEPTH] += 1
+    top[:] = entry
 
 
 @kernel(
@@ -344,118 +341,53 @@ def scan(
     blocks: Array, segments: Array, nodes: Array, page: Array,
 ) -> None:  # fmt: skip
     """Fill blocks, segments, nodes (a row each) and page; each has room for two rows per `<` and some more."""
-    stack = np.zeros((MAX_DEPTH + 1, 7), np.int64)  # tag, kind, node, bits of inline elements, links, skipped, bold
-    depth = 0
-    top = np.zeros(7, np.int64)
+    stack = np.zeros((MAX_DEPTH + 1, STACK_FIELDS), np.int64)
+    top = np.zeros(STACK_FIELDS, np.int64)
     attributes = np.zeros(5, np.int64)
+    state = np.zeros(2, np.int64)
     block = np.zeros(BLOCK_FIELDS, np.int64)
     nodes[0] = 0
     nodes[0, N_PARENT] = -1
     page[P_NODES] = 1
-    at = 0
-    size = len(html)
-    after_break = False
+    at, size = 0, len(html)
     while at < size:
-        is_tag = html[at] == 60 and at + 1 < size
-        following = html[at + 1] if is_tag else 0
-        if is_tag and (following == 33 or following == 63):
-            at = _markup_end(html, at)
+        following = html[at + 1] if html[at] == 60 and at + 1 < size else 0
+        if following == 33 or following == 63:  # <! <?
+            at = markup_end(html, at)
             continue
-        is_end = is_tag and following == 47
-        if not is_tag or not (is_end or 65 <= following <= 90 or 97 <= following <= 122):
-            stop = _find(html, 60, at + 1)
-            if top[5] == 0:
-                before = block[B_CHARS]
-                _add_text(html, at, stop, top[4] > 0, top[6] > 0, block, text_step, text_found)
-                if block[B_CHARS] > 0:
-                    _add_segment(segments, page, at, stop, TEXT)
-                    block[B_BITS] |= top[3]
-                after_break = after_break and block[B_CHARS] == before
-            at = stop
+        is_end = following == 47
+        if not (is_end or 65 <= following <= 90 or 97 <= following <= 122):
+            at = _read_text(html, at, top, state, text_step, text_found, block, segments, page)
             continue
-        tag, name_end = _tag_of(html, at + 1 + is_end, letters, codes, tags)
+        tag, name_end = tag_of(html, at + 1 + is_end, letters, codes, tags)
         kind = kinds[tag]
+        kept = state[DEPTH]
         if is_end:
-            at = min(_find(html, 62, name_end) + 1, size)
-            kept = _explicit_end(tag, kind, depth, stack) if tag else depth
+            at = min(find(html, 62, name_end) + 1, size)
+            kept = _explicit_end(tag, kind, kept, stack) if tag else kept
         else:
-            at = _attributes(html, name_end, letters, step, found, attributes)
-            kept = _implied_end(tag, kind, depth, stack) if tag else depth
-        if kept < depth:
-            ended = False
-            for level in range(kept, depth):
-                ended = ended or stack[level, 1] == BLOCK
-            depth = kept
-            if depth:
-                top[:] = stack[depth - 1]
-            else:
-                top[:] = 0
-            if ended:
-                _finish(block, blocks, page, top[2])
-                after_break = False
+            at = attributes_of(html, name_end, letters, step, found, attributes)
+            kept = _implied_end(tag, kind, kept, stack) if tag else kept
+        if kept < state[DEPTH]:
+            _close_down_to(kept, stack, top, state, block, blocks, page)
         if is_end or tag == 0:
             continue
         if kind == RAW:
-            stop, end = _raw_end(html, at, tag, letters, codes, tags)
+            stop, end = raw_end(html, at, tag, letters, codes, tags)
             if tag == _TITLE and page[P_TITLE_STOP] == 0:
                 page[P_TITLE_START], page[P_TITLE_STOP] = at, stop
-            if tag == _SCRIPT and attributes[4] and top[5] == 0:
+            if tag == _SCRIPT and attributes[A_MATH] and top[T_SKIPPED] == 0:
                 _add_text(html, at, stop, False, False, block, text_step, text_found)
-                _add_segment(segments, page, at, stop, MATH_DISPLAY if attributes[4] == 2 else MATH)
+                _add_segment(segments, page, at, stop, MATH_DISPLAY if attributes[A_MATH] == 2 else MATH)
             at = end
             continue
         if kind == VOID:
-            if tag == _BR and top[5] == 0:
-                if after_break:
-                    _finish(block, blocks, page, top[2])
-                    after_break = False
-                else:
-                    after_break = block[B_CHARS] > 0
-                    if after_break:
-                        _add_segment(segments, page, at, at, LINE_BREAK)
-                        block[B_BREAKS] += 1
-                        block[B_SPACES] = 1
-            elif tag == _HR:
-                _finish(block, blocks, page, top[2])
-            elif tag == _IMG and attributes[0] & _MATH_BIT and attributes[3] > attributes[2] and top[5] == 0:
-                _add_text(html, attributes[2], attributes[3], False, False, block, text_step, text_found)
-                if block[B_CHARS] > 0:
-                    _add_segment(segments, page, attributes[2], attributes[3], MATH)
+            _take_void(html, at, tag, attributes, top, state, text_step, text_found, block, blocks, segments, page)
             continue
         if kind == BLOCK:
-            number = page[P_NODES]
-            parent = top[2]
-            own = attributes[0] | tag_bits[tag]
-            nodes[number, N_PARENT] = parent
-            nodes[number, N_TAG] = tag
-            nodes[number, N_OWN] = own
-            nodes[number, N_ALL] = nodes[parent, N_ALL] | own
-            nodes[number, N_DEPTH] = nodes[parent, N_DEPTH] + 1
-            nodes[number, N_SIGNATURE] = (attributes[1] * 131 + tag) & 0xFFFFFFFFFFFF
-            page[P_NODES] = number + 1
-            _finish(block, blocks, page, number)
-            after_break = False
-        elif tag == _MATH and attributes[3] > attributes[2] and top[5] == 0:
-            _add_text(html, attributes[2], attributes[3], False, False, block, text_step, text_found)
-            if block[B_CHARS] > 0:
-                _add_segment(segments, page, attributes[2], attributes[3], MATH)
-        if depth == MAX_DEPTH:
-            if kind == BLOCK:
-                block[B_NODE] = top[2]
-            continue
-        entry = stack[depth]
-        entry[:] = top
-        entry[0], entry[1] = tag, kind
-        if kind == BLOCK:
-            entry[2] = page[P_NODES] - 1
-            entry[3] = 0
-        else:
-            entry[3] |= attributes[0]
-        if tag == _A:
-            entry[4] += 1
-            block[B_LINKS] += 1
-        entry[5] += kind == SKIPPED or (tag == _MATH and attributes[3] > attributes[2])
-        entry[6] += tag == _B or tag == _STRONG
-        depth += 1
-        top[:] = entry
+            _finish(block, blocks, page, _add_node(tag, attributes, top[T_NODE], tag_bits, nodes, page))
+            state[AFTER_BREAK] = 0
+        elif tag == _MATH:
+            _take_math(html, attributes, top, text_step, text_found, block, segments, page)
+        _push(tag, kind, attributes, stack, top, state, block, page)
     _finish(block, blocks, page, 0)

@@ -59,6 +59,7 @@ BLOCK_MODULES = tuple(
         "block_kernels",
         "block_model",
         "block_scan",
+        "block_tags",
         "block_tables",
         "block_text",
     )

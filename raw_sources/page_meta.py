@@ -8,6 +8,7 @@ TDM Reservation Protocol of W3C's community group (`tdm-reservation`).
 from __future__ import annotations
 
 import html as html_module
+import itertools
 import re
 from collections.abc import Mapping
 from urllib.parse import urljoin
@@ -16,6 +17,9 @@ VERSION = 1
 
 HEAD_CHARACTERS = 256 << 10
 MAX_LINKS = 5000
+MAX_ANCHORS = 20_000
+TAG_CHARACTERS = 4000
+LINK_TEXT_CHARACTERS = 2000
 MAX_TITLE = 1000
 ROBOTS_FLAGS = (
     "none", "noindex", "nofollow", "noarchive", "nosnippet", "noimageindex", "notranslate", "noai", "noimageai",
@@ -27,10 +31,8 @@ _ATTRIBUTE = re.compile(
     r"""([a-z][a-z:_-]{0,40})\s*=\s*(?:"([^"]{0,2000})"|'([^']{0,2000})'|([^\s"'>]{1,2000}))""", re.I
 )
 _TITLE = re.compile(r"<title(?:\s[^>]{0,500})?>([^<]{0,4000})", re.IGNORECASE)
-_LINK = re.compile(
-    r"""<a\s[^>]{0,1000}?href\s*=\s*(?:"([^"]{1,2000})"|'([^']{1,2000})'|([^\s"'>]{1,2000}))[^>]{0,1000}>(.{0,500}?)</a""",
-    re.IGNORECASE | re.DOTALL,
-)
+_ANCHOR_END = re.compile(r"</[aA][\s>]")
+_ANCHOR = re.compile(r"<[aA](?=\s)")
 _TAG = re.compile(r"<[^>]{0,2000}>")
 _DAY = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})")
 _TIME = re.compile(r"""<time\s[^>]{0,500}?datetime\s*=\s*["']?(\d{4}-\d{2}-\d{2})""", re.IGNORECASE)
@@ -111,16 +113,21 @@ def date_of(html: str, url: str) -> str | None:
 def links_of(html: str, base: str) -> list[dict[str, str]]:
     """The page's links in order, `{"url", "text"}`, absolute where `base` is; at most `MAX_LINKS`."""
     links: list[dict[str, str]] = []
-    for match in _LINK.finditer(html):
-        target = html_module.unescape((match.group(1) or match.group(2) or match.group(3)).strip())
+    for match in itertools.islice(_ANCHOR.finditer(html), MAX_ANCHORS):
+        end = html.find(">", match.end(), match.end() + TAG_CHARACTERS)
+        if end < 0:
+            continue
+        attributes = {name.lower(): a or b or c for name, a, b, c in _ATTRIBUTE.findall(html[match.end() : end])}
+        target = html_module.unescape(attributes.get("href", "").strip())
         if not target or target.startswith("#") or target.lower().startswith(("javascript:", "data:", "mailto:")):
             continue
         try:
             absolute = urljoin(base, target)
         except ValueError:
             continue
-        text = " ".join(html_module.unescape(_TAG.sub(" ", match.group(4))).split())
-        links.append({"url": absolute, "text": text})
+        inner = html[end + 1 : end + 1 + LINK_TEXT_CHARACTERS]
+        inner = inner[: found.start()] if (found := _ANCHOR_END.search(inner)) else ""
+        links.append({"url": absolute, "text": " ".join(html_module.unescape(_TAG.sub(" ", inner)).split())})
         if len(links) == MAX_LINKS:
             break
     return links

@@ -12,6 +12,7 @@ import pytest
 from corpusmith.cli import main
 from corpusmith.io.shards import read_records, read_shard
 
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "baselines" / "baselines_configs"
 TEN_MAPPERS_AND_DEDUP = """
 - source: cc
   steps:
@@ -121,3 +122,26 @@ def test_ten_mappers_and_dedup_over_the_well_formed_archives(tmp_path: pathlib.P
         "- source: cc\n  steps:\n    - func: move_url_modifier\n" + TEN_MAPPERS_AND_DEDUP.partition("steps:\n")[2],
     )
     assert check_books(base)["read"] == total["kept"]
+
+
+@pytest.mark.all
+@pytest.mark.slow
+def test_all_archives_go_through_refinedweb_with_balanced_books(
+    tmp_path: pathlib.Path, shared_data: pathlib.Path
+) -> None:
+    crawl = shared_data / "data" / "crawl"
+    if not (crawl / "FILES.jsonl").exists():
+        pytest.skip(f"no archives at {crawl}")
+    pages = tmp_path / "pages"
+    flags = ["--output_dir", str(pages), "--exp-data-dir", str(tmp_path / "db"), "--num_cpus", "2"]
+    assert main(["ingest", "--input", str(crawl), "--kinds", "archive", "--readable_name", "crawl", *flags]) == 0
+    total = check_books(pages)
+    assert total["read"] > 4300
+    assert total["kept"] > 700  # type: ignore[operator]
+    arguments = ["--source_ref_paths", str(tmp_path / "db" / "datasets" / "raw_sources" / "crawl.json")]
+    arguments += ["--config_path", str(CONFIGS / "refinedweb.yaml"), "--source_name", "cc", "--assets", "sample"]
+    out = ["--output_dir", str(tmp_path / "out"), "--readable_name", "rw", "--exp-data-dir", str(tmp_path / "db")]
+    assert main(["process", *arguments, *out, "--num_cpus", "2"]) == 0
+    books = check_books(tmp_path / "out" / "refinedweb")
+    assert books["read"] == total["kept"]
+    assert books["kept"] > 100  # type: ignore[operator]
