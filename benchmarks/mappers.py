@@ -63,6 +63,9 @@ WORST_UNITS = (
     "<a>",
     "at.b.b",
     "%",
+    "a@b.",
+    "@a",
+    "+1-2",
 )
 WORST_BYTES = 10_000_000
 SHORTER = 8

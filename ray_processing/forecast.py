@@ -27,8 +27,8 @@ from corpusmith.run.progress import say
 from corpusmith.run.runner import Execution
 from corpusmith.run.stage import ShardRecord, StagePlace
 from corpusmith.text.segment import VIEW_BYTES_PER_CHARACTER, warm_kernels
+from ray_processing.page_sample import SampledShard, draw_sample
 from ray_processing.pipeline_config import GlobalCall, Pipeline
-from ray_processing.sample import SampledShard, draw_sample
 from ray_processing.stages import find_files, local_runs
 
 # The normal quantile of 97.5 % between both ends: Wilson's interval of 95 % holds less than that for some shares near 0

@@ -77,9 +77,11 @@ def export_model(options: ExportOptions) -> str:
 
 def openlm_obstacles(config: ModelConfig) -> list[str]:
     """What the modelling file does not know, each with its name and value."""
-    from training.hf_llama import SWIGLU
+    from training.hf_llama import OWN_ARCHITECTURE, SWIGLU
 
     found = []
+    if config.architecture != OWN_ARCHITECTURE:
+        found.append(f"architecture {config.architecture!r}")
     if config.positional_embedding_type != "rotary":
         found.append(f"positional_embedding_type {config.positional_embedding_type!r}")
     if config.ffn_type not in SWIGLU:

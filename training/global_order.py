@@ -95,6 +95,8 @@ class Mixture:
 
     def before(self, position: int) -> I64Array:
         """How many sequences each source has given before a position."""
+        if len(self._shares) == 1:
+            return np.array([position])
         block, rest = divmod(position, MIX_BLOCK)
         counts = self._counts(block).copy()
         if rest:

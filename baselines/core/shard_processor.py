@@ -87,7 +87,30 @@ class ShardProcessor:
         tokens = count_content_tokens(record.page.get(CONTENT))
         self.tokens_in += tokens
         self.lengths_in[_bucket(tokens)] += 1
-        self._advance([(record, [record.page])], 0)
+        self._advance_one(record, record.page)
+
+    def _advance_one(self, record: Record, page: Page) -> None:
+        """Take a page through the parts of the plan for as long as it stays one page, which is nearly always."""
+        for index, part in enumerate(self._plan):
+            if isinstance(part, FilterRun):
+                position, problem = part.decide(page)
+                if position < 0:
+                    continue
+                if problem is not None:
+                    self._fail(part.steps[position], record, problem, 0)
+                else:
+                    self._removed(part.steps[position], self.tallies[part.first + position], page, record.index)
+                return
+            if part.batch is not None:
+                self._advance([(record, [page])], index)
+                return
+            following = self._step(part, [page], record)
+            if len(following) != 1:
+                if following:
+                    self._advance([(record, following)], index + 1)
+                return
+            page = following[0]
+        self._write(page, 0, record)
 
     def finish(self) -> None:
         """Take the records that wait through the rest of their steps."""
@@ -146,7 +169,11 @@ class ShardProcessor:
             except Exception as error:  # noqa: BLE001 - the page boundary: the shard goes on, the page is kept aside
                 result, problem = [], error_text(error, built.step.func, built.step.folder)
             tally.seconds += time.perf_counter() - started
-            if problem is not None:
+            if problem is None and len(result) == 1 and not built.step.aggregate:
+                tally.pages_out += 1
+                tally.kept += 1
+                following.append(result[0])
+            elif problem is not None:
                 tally.errors += 1
                 self._fail(built, record, problem, piece)
             elif result:

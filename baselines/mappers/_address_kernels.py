@@ -215,7 +215,7 @@ def domain_end(
             points, table, end
         ):
             return int(end)
-    return int(known)
+    return known
 
 
 @kernel(U32_IN, U16_IN, U8_IN, U32_IN, I32_IN, I32_IN, U32_IN, I32_IN, U32_IN, I32_IN, I64_IN.dtype)

@@ -13,9 +13,9 @@ characters are those of Python's `str`. The kernels (numba) are loaded on first 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 import numpy as np
 
@@ -46,6 +46,29 @@ MAX_COUNT = 2**62
 WORD_MODELS = ("fasttext", "uniseg", "split")
 
 T = TypeVar("T")
+
+
+class once(Generic[T]):
+    """A property that is computed once and then an attribute; `functools.cached_property` takes a lock each time."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> once[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object | None, owner: type) -> once[T] | T:
+        if instance is None:
+            return self
+        value = instance.__dict__[self._name] = self._compute(instance)
+        return value
 
 
 class Spans(NamedTuple):
@@ -157,12 +180,12 @@ class TextView:
             value = self._derived[key] = compute(self)
         return value
 
-    @cached_property
+    @once
     def folded(self) -> bytes:
         """The text as UTF-8 (lone surrogates included) with its ASCII letters in lower case."""
         return self.text.encode("utf-8", "surrogatepass").lower()
 
-    @cached_property
+    @once
     def _surveyed(self) -> tuple[Survey, I32Array]:
         """The survey, and the lines with whether a new paragraph begins with them (I32, 3 × lines)."""
         kernels = _survey_kernels()
@@ -175,23 +198,23 @@ class TextView:
         """What one pass over the text counts."""
         return self._surveyed[0]
 
-    @cached_property
+    @once
     def word_bounds(self) -> I32Array:
         """All UAX #29 word boundaries (I32), 0 and len(text) included; empty for an empty text."""
         bounds: I32Array = _kernels().word_bounds(self.points, character_table(), flag_table())
         return bounds
 
-    @cached_property
+    @once
     def words(self) -> Spans:
         """The words between the boundaries whose first character is alphanumeric."""
         return Spans(*_kernels().alnum_words(self.points, character_table(), flag_table()))
 
-    @cached_property
+    @once
     def whitespace_words(self) -> Spans:
         """The words of `text.split()`."""
         return Spans(*_kernels().whitespace_words(self.points, character_table()))
 
-    @cached_property
+    @once
     def fasttext_tokens(self) -> Spans:
         """The tokens of fastText's reader; a line feed is a token of its own."""
         return Spans(*_kernels().fasttext_tokens(self.points, character_table()))
@@ -202,40 +225,40 @@ class TextView:
         lines = self._surveyed[1]
         return Spans(lines[0], lines[1])
 
-    @cached_property
+    @once
     def paragraphs(self) -> Spans:
         """The pieces between pairs of line feeds, stripped, without the empty ones."""
         return Spans(*_survey_kernels().paragraph_spans(self._surveyed[1]))
 
-    @cached_property
+    @once
     def line_table(self) -> LineTable:
         """What is known of each line of `text.split("\n")`."""
         rows = _survey_kernels().line_table(self.points, line_flag_table(), self.text.count("\n") + 1)
         return LineTable(*rows)
 
-    @cached_property
+    @once
     def word_ids(self) -> I32Array:
         """Identity of each of `words` (I32): equal numbers for equal words, 0, 1, 2 … by first occurrence."""
         ids: I32Array = _hash_kernels().span_ids(self.points, *self.words)
         return ids
 
-    @cached_property
+    @once
     def word_offsets(self) -> I64Array:
         """Running sums of the lengths of `words` (I64, one more than words), from 0."""
         offsets: I64Array = _hash_kernels().running_lengths(*self.words)
         return offsets
 
-    @cached_property
+    @once
     def alnum_characters(self) -> int:
         """How many characters are alphanumeric."""
         return int(_kernels().count_flagged(self.points, character_table(), ALNUM))
 
-    @cached_property
+    @once
     def repeated_lines(self) -> Repeats:
         """What repeats among `lines`."""
         return self._repeats(self.lines)
 
-    @cached_property
+    @once
     def repeated_paragraphs(self) -> Repeats:
         """What repeats among `paragraphs`."""
         return self._repeats(self.paragraphs)
@@ -249,7 +272,7 @@ class TextView:
         _hash_kernels().repeated_ngrams(self.word_ids, self.word_offsets, longest, *amounts)
         return NgramRepeats(*amounts.tolist())
 
-    @cached_property
+    @once
     def later_line_characters(self) -> int:
         """Characters of the lines of `line_table` that are not blank and stood in the text before, unstripped."""
         table = self.line_table

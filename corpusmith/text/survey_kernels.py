@@ -298,8 +298,8 @@ def line_table(points: U32Array, flags: U8Array, lines: int) -> I32Array:
     begun = False
     for base in range(0, length, BLOCK):
         block_flags(points, flags, base, eights)
-        for bit in range(LINE_FLAGS):
-            masks[bit] = mask_of(eights, bit)
+        for flag in range(LINE_FLAGS):
+            masks[flag] = mask_of(eights, flag)
         rest = inside(base, length)
         word = ~masks[LINE_SPACE_BIT] & rest
         starts = run_starts(word, carry)

@@ -18,8 +18,8 @@ from corpusmith.io.shards import Record, ShardRef, list_shards, open_shard_write
 from corpusmith.run.runner import Execution
 from corpusmith.seeds import seed_python
 from ray_processing.forecast import Forecast, check_possible, interval, make_forecast
+from ray_processing.page_sample import choose_shards, draw_sample, is_drawn
 from ray_processing.pipeline_config import Pipeline, load_pipeline
-from ray_processing.sample import choose_shards, draw_sample, is_drawn
 from ray_processing.stages import find_files, local_runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

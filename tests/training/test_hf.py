@@ -12,7 +12,14 @@ import torch
 
 from corpusmith.errors import InputError
 from training.checkpoint import load_model, load_weights, write_model_config
-from training.export import MODELLING_FILE, ExportOptions, export_model, openlm_arguments, openlm_obstacles
+from training.export import (
+    MODELLING_FILE,
+    ExportOptions,
+    choose_format,
+    export_model,
+    openlm_arguments,
+    openlm_obstacles,
+)
 from training.export import main as export_main
 from training.hf_import import import_model
 from training.hf_import import main as import_main
@@ -211,6 +218,12 @@ def test_what_neither_form_can_express_is_refused_by_name(save, tmp_path, config
     with pytest.raises(InputError, match=named):
         export_model(ExportOptions(checkpoint=url, output=str(tmp_path / "hf"), form=form))
     assert not (tmp_path / "hf").exists()
+
+
+def test_another_architecture_is_refused_by_name():
+    other = replace(LLAMA, architecture="mine")
+    with pytest.raises(InputError, match="does not know architecture 'mine'"):
+        choose_format("auto", other, {}, "epoch_1.pt")
 
 
 def test_frequencies_rounded_by_bf16_training_are_no_llama_but_are_exported_as_they_are(save, tmp_path):

@@ -108,7 +108,7 @@ class Killer(ProxyWorker):
         return super().run(spec)
 
 
-@pytest.mark.slow
+@pytest.mark.all
 def test_a_run_whose_process_dies_is_begun_again_and_one_that_always_dies_is_an_error(make_spec, ray_is_up):
     specs = [make_spec("poison"), make_spec("once"), make_spec("good")]
     results = run_proxies(specs, max_retries=1, worker=Killer)
