@@ -45,7 +45,7 @@ VERBS: dict[str, Verb] = {
         main="ray_processing.tokenize_shuffle:main", about="tokenize, mix and globally shuffle into token shards"
     ),
     "detokenize": Verb(main="ray_processing.detokenize:main", about="turn token shards back into pages"),
-    "trace": Verb(main="ray_processing.trace:main", about="follow pages into token shards, and sequences back"),
+    "trace": Verb(main="ray_processing.trace_pages:main", about="follow pages into token shards, and sequences back"),
     "train": Verb(main="training.train:main", about="train a model of a fixed scale on a tokenized data set"),
     "eval": Verb(main="eval.eval_expdb:main", about="evaluate models of the experiment database"),
     "compare-evals": Verb(

@@ -8,7 +8,7 @@ Below the folder of its stage (`run/NAME/stages/NN-…/log/`), as Parquet:
     last stage:  <cell>.parquet               a row per sequence: `shard`, `row` (in it), `source` (page shard),
                                               `position`, `copy`
 
-A sequence is named by page shard, position and copy in both. `ray_processing.trace` joins them.
+A sequence is named by page shard, position and copy in both. `ray_processing.trace_pages` joins them.
 """
 
 from __future__ import annotations

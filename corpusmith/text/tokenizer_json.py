@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from corpusmith.errors import InputError
-from corpusmith.text.fast_bpe import fast_bpe
+from corpusmith.text.fast_bpe import FastBpe, fast_bpe
 from corpusmith.text.tokenizer_common import checksum, special_ids, without_lone_surrogates
 
 if TYPE_CHECKING:
@@ -33,12 +34,17 @@ class HuggingFaceTokenizer:
         self.name = name
         self.content = content
         self.content_hash = checksum(content)
-        document, self._tokenizer = _parse(name, content)
+        self._content, self._tokenizer = _parse(name, content)
+        self._wants_fast = fast
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
         self.vocab_size = self._tokenizer.get_vocab_size(with_added_tokens=False)
         self.num_ids = max(vocabulary.values()) + 1
         self.eot_id, self.pad_id = special_ids(name, vocabulary, self.vocab_size)
-        self._fast = fast_bpe(document) if fast else None
+
+    @functools.cached_property
+    def _fast(self) -> FastBpe | None:
+        """tiktoken's engine, made when the first text is encoded: who asks for ids only does not wait for it."""
+        return fast_bpe(json.loads(self._content)) if self._wants_fast else None
 
     @property
     def is_fast(self) -> bool:
@@ -76,7 +82,8 @@ class HuggingFaceTokenizer:
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
 
-def _parse(name: str, content: bytes) -> tuple[dict[str, Any], tokenizers.Tokenizer]:
+def _parse(name: str, content: bytes) -> tuple[bytes, tokenizers.Tokenizer]:
+    """The file's content without truncation and padding, and the package's tokenizer."""
     import tokenizers
 
     try:
@@ -85,10 +92,12 @@ def _parse(name: str, content: bytes) -> tuple[dict[str, Any], tokenizers.Tokeni
         raise InputError(f"tokenizer {name}: not a JSON document: {error}") from error
     if not isinstance(document, dict) or "model" not in document:
         raise InputError(f"tokenizer {name}: not a tokenizer.json, it has no key 'model'")
-    document["truncation"] = document["padding"] = None  # both would change the tokens of a document silently
+    if document.get("truncation") is not None or document.get("padding") is not None:
+        document["truncation"] = document["padding"] = None  # both would change the tokens of a document silently
+        content = json.dumps(document).encode()
     try:
-        tokenizer: tokenizers.Tokenizer = tokenizers.Tokenizer.from_str(json.dumps(document))
+        tokenizer: tokenizers.Tokenizer = tokenizers.Tokenizer.from_str(content.decode("utf-8-sig"))
     except Exception as error:  # the package raises bare Exception, whatever is wrong with the file
         raise InputError(f"tokenizer {name}: {error}") from error
     tokenizer.encode_special_tokens = True  # special tokens spelt out in a document are text
-    return document, tokenizer
+    return content, tokenizer

@@ -26,8 +26,8 @@ from corpusmith.text.tokenizer import load_tokenizer
 from ray_processing import detokenize
 from ray_processing.token_estimate import estimate_lines
 from ray_processing.token_plan import open_run
-from ray_processing.trace import main as trace_main
-from ray_processing.trace import trace_page, trace_rows
+from ray_processing.trace_pages import main as trace_main
+from ray_processing.trace_pages import trace_page, trace_rows
 from tests.ray_processing.tokenizing import (
     InlineRunner,
     execute,

@@ -15,7 +15,7 @@ from corpusmith.run.runner import Execution, Outcome, Runner
 from corpusmith.text.tokenizer import load_tokenizer
 from ray_processing.token_outcome import finish_tokens
 from ray_processing.token_plan import TokenRequest, TokenRun, open_run
-from ray_processing.trace import _cells, _read, _sources, open_log
+from ray_processing.trace_pages import _cells, _read, _sources, open_log
 from ray_processing.train_tokenizer import TokenizerTraining, train_tokenizer
 
 

@@ -92,13 +92,23 @@ def trace_rows(output: str, shard: str, row: int | None = None) -> Iterator[dict
         wanted = pc.equal(table.column("shard"), shard)
         if row is not None:
             wanted = pc.and_(wanted, pc.equal(table.column("row"), row))
-        for place in table.filter(wanted).to_pylist():
-            source = place["source"]
-            pieces = _pieces(log, source, "position", [place["position"]])
-            pages = _read(log.pages, source, "pages")
-            for piece in sorted(pieces, key=lambda each: each["offset"]):
-                page = pages.slice(piece.pop("document"), 1).to_pylist()[0]
-                yield {"page": page["page"], "source": source, "index": page["index"], **piece, **place}
+        places = table.filter(wanted).to_pylist()
+        held = {source: _in_rows(log, source, places) for source in sorted({place["source"] for place in places})}
+        for place in places:
+            for piece in held[place["source"]].get(place["position"], []):
+                yield {**piece, **place}
+
+
+def _in_rows(log: _Log, source: str, places: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    """The pieces, in order and with their pages, in those of these sequences that are of one page shard."""
+    positions = sorted({place["position"] for place in places if place["source"] == source})
+    pages = _read(log.pages, source, "pages")
+    found: dict[int, list[dict[str, Any]]] = {}
+    for piece in sorted(_pieces(log, source, "position", positions), key=lambda each: each["offset"]):
+        page = pages.slice(piece.pop("document"), 1).to_pylist()[0]
+        row = {"page": page["page"], "source": source, "index": page["index"], **piece}
+        found.setdefault(piece["position"], []).append(row)
+    return found
 
 
 def _sources(log: _Log) -> list[str]:
