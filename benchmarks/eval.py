@@ -173,7 +173,7 @@ def measure(source: Path, quick: bool) -> list[Row]:
         )
         tasks = {task.label: task for task in heavy_suite(source).tasks}
         for kind, labels in TASKS.items():
-            items = [render(tasks[label], 40 if quick else 150, folder, tokenizer) for label in labels]
+            items = [render(tasks[label], 16 if quick else 150, folder, tokenizer) for label in labels]
             rows += _measure_type(kind, items, model, tokenizer, folder, 1 if quick else 3)
     return rows
 
@@ -203,6 +203,7 @@ def _measure_type(
         sums = [total + median for total, median in zip(sums, medians, strict=True)]
         name = f"{label} ({len(item.answer_tokens)} rows, log-likelihoods within {differences[label]:.1e})"
         rows.append(_row(name, medians[0], medians[1], goal=None))
+        sys.stderr.write(f"{name}: {medians[0]:.2f} s, {medians[1]:.2f} s\n")
     return [*rows, _row(f"{kind}, all", sums[0], sums[1], goal=GOALS[kind])]
 
 
