@@ -12,13 +12,17 @@ from __future__ import annotations
 if not __package__:
     import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
 
+import contextlib
 import json
+import os
 import pathlib
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -220,11 +224,101 @@ def _row(name: str, ours: float, other: float, ratio: float, goal: str, met: boo
     return Row(name=name, ours=ours, other=other, unit="s", ratio=ratio, goal=goal, met=met)
 
 
+# --- memory and time from 1x to 16x ---------------------------------------------------------------------------
+
+TIMES = (1, 4, 16)
+WORKERS = 2
+PLANNED = re.compile(r"^memory: +([\d,]+) bytes", re.MULTILINE)
+TOLERANCE = 0.2
+
+
+def _session_bytes(session: int) -> int:
+    """Memory of the processes of a session: their proportional share, without what they map of shared memory."""
+    total = 0
+    for folder in pathlib.Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) != session:
+                continue
+            for line in (folder / "smaps_rollup").read_text().splitlines():
+                if line.startswith(("Pss_Anon:", "Pss_File:")):
+                    total += int(line.split()[1]) << 10
+    return total
+
+
+def _filter_bytes() -> int:
+    """What filters of ours take in shared memory."""
+    found = 0
+    for path in pathlib.Path("/dev/shm").glob(f"corpusmith-bloom-{os.getuid()}-*"):
+        with contextlib.suppress(OSError):
+            found += path.stat().st_blocks * 512
+    return found
+
+
+def _peak(command: list[str]) -> tuple[int, float]:
+    """Peak memory of a command and all that it starts, and its CPU seconds."""
+    before = os.times()
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    peak = 0
+    while process.poll() is None:
+        peak = max(peak, _session_bytes(process.pid) + _filter_bytes())
+        time.sleep(0.2)
+    after = os.times()
+    if process.returncode:
+        raise CorpusmithError(f"{' '.join(command)}: exit code {process.returncode}")
+    return peak, after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def _multiply(shards: list[ShardRef], folder: pathlib.Path, times: int) -> None:
+    """The shards so many times, each copy with words of its own, so that the filter grows with the data."""
+    for copy in range(times):
+        for shard in shards:
+            with open_shard_writer(str(folder / f"{copy:02d}" / shard.name)) as writer:
+                for page in read_shard(shard.url):
+                    page["text"] = page["text"].replace(" the ", f" the{copy} ").replace(". ", f" x{copy}. ")
+                    writer.write(page)
+
+
+def memory_rows(source: str) -> list[Row]:
+    """Peak memory against `--plan`, in MB, on Ray with two workers, at 1x, 4x and 16x of a quarter of the shards."""
+    rows = []
+    for times in TIMES:
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            _multiply(page_shards(source, True), folder / "in", times)
+            command = [sys.executable, str(ROOT / "dedup" / "bff.py"), "--inputs", str(folder / "in")]
+            command += ["--output-directory", str(folder / "out"), "--min-ngram-size", "13", "--max-ngram-size", "13"]
+            command += ["--remove-type", "old-both", "-t", str(WORKERS), "--no-progress-bar", "--fp-rate", "1e-9"]
+            planned = subprocess.run([*command, "--plan"], check=True, capture_output=True, text=True).stdout
+            found = PLANNED.search(planned)
+            expected = int(found[1].replace(",", "")) if found else 0
+            peak, seconds = _peak(command)
+            stored = sum(shard.bytes for shard in list_shards(str(folder / "in")))
+        sys.stdout.write(f"bff: {times}x: {stored / 1e6:.1f} MB stored, {1e6 * seconds / stored:.3f} CPU s per MB\n")
+        ratio = peak / expected
+        rows.append(
+            Row(
+                name=f"bff memory / plan, {times}x",
+                ours=peak / 1e6,
+                other=expected / 1e6,
+                unit="MB",
+                ratio=ratio,
+                goal=f"{1 - TOLERANCE:g} to {1 + TOLERANCE:g}",
+                met=abs(ratio - 1) <= TOLERANCE,
+            )
+        )
+    return rows
+
+
 def main() -> int:
     """Print the rows; exit code 2 where there is nothing to measure."""
-    arguments = make_parser(__doc__ or "").parse_args()
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--memory", action="store_true", help="measure memory on Ray instead")
+    arguments = parser.parse_args()
     try:
-        rows = bff_rows(arguments.source, arguments.quick)
+        rows = memory_rows(arguments.source) if arguments.memory else bff_rows(arguments.source, arguments.quick)
     except CorpusmithError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

@@ -1,6 +1,6 @@
 """lm-evaluation-harness on local task files, run in its own environment: seconds and log-likelihoods as JSON.
 
-usage: python _lm_eval_peer.py MODEL_FOLDER BATCH_SIZE OUTPUT.json TYPE:FILE.jsonl ...
+usage: python _lm_eval_peer.py MODEL_FOLDER OUTPUT.json TYPE:BATCH_SIZE:FILE.jsonl ...
 
 The time is that of the harness's own `loglikelihood` (its tokenization included), not of building tasks.
 """
@@ -12,6 +12,7 @@ import time
 
 import lm_eval
 import torch
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 
@@ -49,23 +50,24 @@ class Timed(HFLM):
         return found
 
 
+def run(model, kind, path):
+    found = lm_eval.simple_evaluate(
+        model=model, tasks=[task_config(kind, path)], bootstrap_iters=0, log_samples=True, confirm_run_unsafe_code=False
+    )
+    return sorted(found["samples"][pathlib.Path(path).stem], key=lambda sample: sample["doc_id"])
+
+
 def main():
-    folder, batch_size, output, *files = sys.argv[1:]
+    folder, output, *entries = sys.argv[1:]
     torch.set_num_threads(1)
-    model = Timed(pretrained=folder, device="cpu", dtype="float32", batch_size=int(batch_size))
+    model = Timed(pretrained=folder, device="cpu", dtype="float32", batch_size=1)
     rows = {}
-    for entry in files:
-        kind, _, path = entry.partition(":")
+    model.loglikelihood([Instance("loglikelihood", {}, ("To warm", " up"), 0)])
+    for entry in entries:
+        kind, batch_size, path = entry.split(":", 2)
+        model.batch_size_per_gpu = int(batch_size)
         model.seconds = 0.0
-        found = lm_eval.simple_evaluate(
-            model=model,
-            tasks=[task_config(kind, path)],
-            bootstrap_iters=0,
-            log_samples=True,
-            confirm_run_unsafe_code=False,
-        )
-        samples = found["samples"][pathlib.Path(path).stem]
-        samples.sort(key=lambda sample: sample["doc_id"])
+        samples = run(model, kind, path)
         rows[path] = {
             "seconds": model.seconds,
             "loglikelihoods": [[float(resp[0][0]) for resp in sample["resps"]] for sample in samples],

@@ -34,7 +34,7 @@ from training.train_config import TrainConfig
 
 GOAL = 1.5
 PROCESSES = 2
-RUNS, QUICK_RUNS = 24, 6
+RUNS, QUICK_RUNS = 12, 6
 SEQ_LEN, VOCABULARY, STEPS = 64, 256, 40
 ALONE = "--alone"
 

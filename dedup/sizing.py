@@ -22,7 +22,7 @@ from corpusmith.report_html import byte_size, number
 
 VERSION = 1
 SAMPLED_SHARDS = 8
-SAMPLED_CONTENT_BYTES = 4 << 20
+SAMPLED_CONTENT_BYTES = 8 << 20
 SAMPLED_ROWS = 2000
 # What a worker takes before it holds any data: Python, Ray's worker, numpy, numba's compiled kernels, pyarrow.
 WORKER_BYTES = 390_000_000

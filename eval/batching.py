@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -26,12 +26,12 @@ Result = TypeVar("Result")
 
 #: items that are sorted together, so that a large task needn't be held in memory as a whole
 WINDOW = 2048
-#: an upper bound for the logits of one batch: 2**26 numbers are 256 MiB in single precision
-MAX_BATCH_LOGITS = 1 << 26
+#: an upper bound for the numbers that are the logits of one batch: on a CPU they should stay in its caches
+_MAX_LOGITS = {"cpu": 1 << 22, "cuda": 1 << 28}
 #: share of the free memory that a batch may take by our estimate
 _MEMORY_SHARE = 0.4
-#: tokens beyond which a larger batch brings no more speed
-_MAX_TOKENS = {"cpu": 1 << 12, "cuda": 1 << 17}
+#: tokens beyond which a larger batch brings no more speed; on a CPU, long sequences are faster alone, without padding
+_MAX_TOKENS = {"cpu": 1 << 11, "cuda": 1 << 17}
 _MIN_TOKENS = 256
 #: what a machine that doesn't say is taken to have
 _FREE_BYTES_UNKNOWN = 4 << 30
@@ -108,7 +108,7 @@ class TokenBudget:
     def __init__(self, model: LanguageModel, max_tokens: int | None = None) -> None:
         """With `max_tokens` that is the budget to begin with; else it is estimated from free memory."""
         self.tokens = max_tokens or _estimate(model)
-        self.logits = max(1, MAX_BATCH_LOGITS // model.vocab_size)
+        self.logits = max(1, _of_device(_MAX_LOGITS, model.device) // model.vocab_size)
 
     def halve(self) -> None:
         """Allow half as much from now on."""
@@ -167,8 +167,13 @@ def _first_batch(
 def _estimate(model: LanguageModel) -> int:
     """Tokens that free memory holds."""
     free = _free_bytes(model.device)
-    most = _MAX_TOKENS.get(model.device.type, _MAX_TOKENS["cpu"])
+    most = _of_device(_MAX_TOKENS, model.device)
     return max(_MIN_TOKENS, min(most, int(free * _MEMORY_SHARE / model.bytes_per_token)))
+
+
+def _of_device(limits: Mapping[str, int], device: torch.device) -> int:
+    """The limit of a kind of device; accelerators other than CUDA's are taken for CUDA's."""
+    return limits["cpu" if device.type == "cpu" else "cuda"]
 
 
 def _free_bytes(device: torch.device) -> int:

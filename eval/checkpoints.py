@@ -28,9 +28,11 @@ from eval.tasks import Suite, find_suite, load_suite
 
 if TYPE_CHECKING:
     from eval.harness import Evaluation
+    from eval.intervals import Estimate
     from eval.models import LanguageModel
     from eval.perplexity import HeldOut
     from eval.prompts import PromptTokenizer
+    from eval.results import TaskResult
     from training.distributed import Ranks
     from training.model import Transformer
 
@@ -78,9 +80,10 @@ class EvaluationRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """An evaluation JSON, and by label why a task that has data could not be run."""
+    """An evaluation JSON, its items by label, and by label why a task that has data could not be run."""
 
     document: dict[str, Any]
+    results: dict[str, TaskResult]
     faults: dict[str, str]
 
 
@@ -121,7 +124,7 @@ def evaluate_checkpoint(request: EvaluationRequest, ranks: Ranks | None = None) 
     document = evaluation_document(metrics, suite.name, model, facts, previous, request.model_uuid)
     if request.output_file is not None and ranks.leads:
         expdb.write_reference(document, request.output_file, overwrite=True)
-    return Outcome(document=document, faults=evaluation.faults)
+    return Outcome(document=document, results=evaluation.results, faults=evaluation.faults)
 
 
 def data_folders(request: EvaluationRequest) -> list[str]:
@@ -231,22 +234,33 @@ def evaluation_document(
     return document | {key: value for key, value in old.items() if key not in document}
 
 
-def summary_lines(document: Mapping[str, Any]) -> Sequence[str]:
-    """What a person wants to read after an evaluation: accuracies, CORE and EXTENDED, in percent."""
+def summary_lines(document: Mapping[str, Any], estimates: Mapping[str, Estimate] | None = None) -> Sequence[str]:
+    """What a person wants to read after an evaluation: accuracies, CORE and EXTENDED, in percent.
+
+    With `estimates` (`eval.intervals`), each with its interval.
+    """
+
+    def percent(name: str, value: float) -> str:
+        found = (estimates or {}).get(name)
+        interval = "" if found is None else f"  ({100 * found.low:.2f} to {100 * found.high:.2f})"
+        return f"{100 * value:6.2f} %{interval}"
+
     metrics: Mapping[str, Any] = document["eval_metrics"]
     icl: Mapping[str, float] = metrics["icl"]
     width = max(map(len, icl), default=0)
-    lines = [f"  {label:<{width}}  {100 * accuracy:6.2f} %" for label, accuracy in icl.items()]
+    lines = [f"  {label:<{width}}  {percent(label, accuracy)}" for label, accuracy in icl.items()]
     for name in ("Core", "Extended"):
         value = document[name]
-        lines.append(f"  {name}: {100 * value:.2f} %" if isinstance(value, float) else f"  {name}: {_shorten(value)}")
+        lines.append(f"  {name}: {percent(name, value) if isinstance(value, float) else _shorten(value)}")
     lines += [f"  {key}: {value:.4f} nats" for key, value in metrics.items() if isinstance(value, float)]
     return lines
 
 
 def report_outcome(outcome: Outcome) -> int:
-    """Print an evaluation; returns the exit code: 1 where a task that has data could not be run."""
-    for line in summary_lines(outcome.document):
+    """Print an evaluation with 95 % intervals; returns the exit code: 1 where a task that has data could not be run."""
+    from eval.intervals import intervals
+
+    for line in summary_lines(outcome.document, intervals(outcome.results)):
         say(line)
     for label, fault in outcome.faults.items():
         say(f"  FAILED {label}: {fault}")

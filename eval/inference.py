@@ -142,8 +142,7 @@ def _collect(parts: list[_Parts], logits_BTV: Tensor, wanted: Sequence[_Wanted])
     targets_N = torch.tensor([token.target for token in wanted], device=logits_BTV.device)
     # each position's normaliser once, however many choices are scored with it
     normaliser_N = logits_BTV.logsumexp(dim=-1)[rows_N, positions_N]
-    if not normaliser_N.isfinite().all():
-        raise CorpusmithError("the model gives logits that are not numbers (NaN or infinite); its checkpoint is broken")
+    _check_numbers(normaliser_N)
     losses_N = (normaliser_N - logits_BTV[rows_N, positions_N, targets_N]).cpu()
     hits_N = (logits_BTV.argmax(dim=-1)[rows_N, positions_N] == targets_N).cpu()
     start = 0
@@ -153,6 +152,12 @@ def _collect(parts: list[_Parts], logits_BTV: Tensor, wanted: Sequence[_Wanted])
             part.losses.append(losses_N[start:end])
             part.hits.append(hits_N[start:end])
             start = end
+
+
+def _check_numbers(values: Tensor) -> None:
+    """Refuse what would be scored as wrong answers in silence."""
+    if not values.isfinite().all():
+        raise CorpusmithError("the model gives logits that are not numbers (NaN or infinite); its checkpoint is broken")
 
 
 @torch.inference_mode()
@@ -193,12 +198,10 @@ class _Open:
 
     def take(self, indices: Sequence[int], logits_BV: Tensor) -> list[int]:
         """Append the likeliest token to each of the given sequences; returns those that stay open."""
-        if not logits_BV.logsumexp(dim=-1).isfinite().all():
-            raise CorpusmithError(
-                "the model gives logits that are not numbers (NaN or infinite); its checkpoint is broken"
-            )
+        highest = logits_BV.max(dim=-1)  # NaN where any is NaN
+        _check_numbers(highest.values)
         still_open = []
-        for i, token in zip(indices, logits_BV.argmax(dim=-1).tolist(), strict=True):
+        for i, token in zip(indices, highest.indices.tolist(), strict=True):
             if token == self._eot_id:
                 continue
             self.new_tokens[i].append(token)

@@ -20,6 +20,8 @@ from corpusmith.run.fingerprint import Tree, code_versions, digest
 from eval.tasks import Task
 
 SUFFIX = ".jsonl"
+#: nats between the two best choices below which rounding (batches, kernels, machines) may turn a decision
+NEAR_TIE = 1e-4
 _CODE = ("eval.inference", "eval.prompts", "eval.scoring", "eval.tasks")
 
 
@@ -39,7 +41,7 @@ class ItemResult:
 
     @property
     def margin(self) -> float:
-        """Distance of the two smallest losses; a choice within rounding of another may fall either way."""
+        """Distance of the two smallest losses in nats; infinite where there are not two."""
         if len(self.losses) < 2:
             return math.inf
         first, second = sorted(self.losses)[:2]
@@ -108,6 +110,7 @@ class Records:
             "accuracy": result.accuracy,
             "items": len(result.items),
             "cut": result.cut,
+            "near_ties": sum(item.margin < NEAR_TIE for item in result.items),
             "seconds": result.seconds,
             "fingerprint": digest(self.fingerprint(task, result.shots)),
         }

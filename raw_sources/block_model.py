@@ -22,6 +22,8 @@ from raw_sources.block_tables import Array
 
 VERSION = 1
 
+#: log-odds around the threshold within which one booster is not enough; boosters differ by a few tenths
+DOUBT = 1.5
 MODEL_FILE = pathlib.Path(__file__).with_name("block_model.json")
 _I16 = types.Array(types.int16, 1, "C", readonly=True)
 _F32 = types.Array(types.float32, 1, "C", readonly=True)
@@ -34,7 +36,7 @@ class BlockModel:
     """Trees as arrays over their nodes: the feature that a node asks about (-1: a leaf), its threshold (a leaf: its
     value) and where its two children stand, left for values up to the threshold; `roots` has each tree's first node.
 
-    `scale` is what the trees' sum is divided by (there are several boosters in them); `threshold`: the probability from
+    `boosters`: how many were trained, with as many trees each; a score is their mean. `threshold`: the probability from
     which on a block is main text.
     """
 
@@ -43,21 +45,27 @@ class BlockModel:
     left: Array
     right: Array
     roots: Array
-    scale: float
+    boosters: int
     threshold: float
 
     def scores(self, features: Array) -> Array:
-        """Each block's probability of being main text."""
-        raw: Array = predict(features, self.feature, self.value, self.left, self.right, self.roots)
-        return 1.0 / (1.0 + np.exp(-raw / self.scale))
+        """Each block's probability of being main text: by all boosters where the first is in doubt, by it else."""
+        trees = (self.feature, self.value, self.left, self.right)
+        first, others = np.split(self.roots, [len(self.roots) // self.boosters])
+        raw: Array = predict(features, *trees, first)
+        if len(others):
+            doubtful = np.flatnonzero(np.abs(raw - np.log(self.threshold / (1.0 - self.threshold))) < DOUBT)
+            raw[doubtful] += predict(features[doubtful], *trees, others)
+            raw[doubtful] /= self.boosters
+        return 1.0 / (1.0 + np.exp(-raw))
 
 
 @kernel(_TABLE, _I16, _F32, _I32, _I32, _I32)
 def predict(features: Array, feature: Array, value: Array, left: Array, right: Array, roots: Array) -> Array:
-    """The sum of the trees for each row."""
+    """The sum of some trees for each row."""
     out = np.zeros(len(features), np.float64)
-    for row in range(len(features)):
-        for root in roots:
+    for root in roots:  # outside, so that a tree stays in the nearest cache
+        for row in range(len(features)):
             node = root
             while feature[node] >= 0:
                 node = left[node] if features[row, feature[node]] <= value[node] else right[node]
@@ -74,7 +82,7 @@ def dump_model(model: BlockModel) -> dict[str, Any]:
         name: base64.b64encode(getattr(model, name).astype(np.dtype(kind).newbyteorder("<")).tobytes()).decode()
         for name, kind in _ARRAYS.items()
     }
-    return {"features": FEATURES, "scale": model.scale, "threshold": model.threshold, **arrays}
+    return {"features": FEATURES, "boosters": model.boosters, "threshold": model.threshold, **arrays}
 
 
 @functools.cache
@@ -86,4 +94,4 @@ def load_model(path: pathlib.Path = MODEL_FILE) -> BlockModel:
         name: np.frombuffer(base64.b64decode(document[name]), np.dtype(kind).newbyteorder("<")).astype(kind)
         for name, kind in _ARRAYS.items()
     }
-    return BlockModel(**arrays, scale=document["scale"], threshold=document["threshold"])
+    return BlockModel(**arrays, boosters=document["boosters"], threshold=document["threshold"])

@@ -14,8 +14,13 @@ MAX_NESTING = 1000
 
 # the elements in whose depth the extractor's time grows quadratically (tried with all of HTML's: 8 MB of any other
 # kind, nested, takes at most six seconds)
-_OPENING = re.compile(r"<(?:div|article|section|ol|main)(?![a-z0-9-])", re.IGNORECASE)
-_OPENING_OR_CLOSING = re.compile(r"<(/?)(?:div|article|section|ol|main)(?![a-z0-9-])", re.IGNORECASE)
+_NAMES = "|".join(
+    # both cases spelled out: the pattern then begins with a fixed character, which is searched for ten times as fast
+    "".join(f"[{letter}{letter.upper()}]" for letter in name)
+    for name in ("div", "article", "section", "ol", "main")
+)
+_OPENING = re.compile(rf"<(?:{_NAMES})(?![A-Za-z0-9-])")
+_OPENING_OR_CLOSING = re.compile(rf"<(/?)(?:{_NAMES})(?![A-Za-z0-9-])")
 
 
 class TooDeepError(ValueError):
@@ -27,7 +32,7 @@ def check_nesting(html: str) -> None:
 
     A bound, not a parse: an element is open from its opening tag to a closing tag of any of these kinds.
     """
-    if html.count("<") <= MAX_NESTING or len(_OPENING.findall(html)) <= MAX_NESTING:
+    if len(_OPENING.findall(html)) <= MAX_NESTING:
         return
     depth = 0
     for match in _OPENING_OR_CLOSING.finditer(html):

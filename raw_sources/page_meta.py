@@ -22,11 +22,10 @@ ROBOTS_FLAGS = (
     "tdm-reservation",
 )  # fmt: skip
 
-_META = re.compile(r"<meta\s([^>]{1,4000})>", re.IGNORECASE)
+_META = re.compile(r"<[mM][eE][tT][aA]\s([^>]{1,4000})>")
 _ATTRIBUTE = re.compile(
     r"""([a-z][a-z:_-]{0,40})\s*=\s*(?:"([^"]{0,2000})"|'([^']{0,2000})'|([^\s"'>]{1,2000}))""", re.I
 )
-_FOR_ROBOTS = re.compile(r"robots|(?:google|bing|cc|gpt)bot|tdm-reservation", re.IGNORECASE)
 _TITLE = re.compile(r"<title(?:\s[^>]{0,500})?>([^<]{0,4000})", re.IGNORECASE)
 _LINK = re.compile(
     r"""<a\s[^>]{0,1000}?href\s*=\s*(?:"([^"]{1,2000})"|'([^']{1,2000})'|([^\s"'>]{1,2000}))[^>]{0,1000}>(.{0,500}?)</a""",
@@ -45,12 +44,20 @@ _TITLE_NAMES = ("og:title", "twitter:title", "dc.title")
 _ROBOT_NAMES = ("robots", "googlebot", "bingbot", "ccbot", "gptbot")
 
 
+def _head_end(html: str) -> int:
+    """Where a page's head ends, at most: `meta` has its place there."""
+    found = html.find("<body", 0, HEAD_CHARACTERS)
+    if found < 0:
+        found = html.find("<BODY", 0, HEAD_CHARACTERS)
+    return HEAD_CHARACTERS if found < 0 else found
+
+
 def metas(html: str, only_robots: bool = False) -> dict[str, str]:
     """The contents of the page's `meta` elements by lower-case name; of those with one name the first counts, and
     those for robots are joined."""
     found: dict[str, str] = {}
-    for tag in _META.findall(html, 0, HEAD_CHARACTERS):
-        if only_robots and not _FOR_ROBOTS.search(tag):
+    for tag in _META.findall(html, 0, _head_end(html)):
+        if only_robots and "bot" not in (lowered := tag.lower()) and "tdm-" not in lowered:
             continue
         attributes = {name.lower(): a or b or c for name, a, b, c in _ATTRIBUTE.findall(tag)}
         name = (attributes.get("name") or attributes.get("property") or attributes.get("itemprop") or "").lower()

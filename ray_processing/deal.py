@@ -89,7 +89,6 @@ def deal_spill(task: DealTask) -> None:
     positions = batch.column("position").to_pylist()
     copies = [task.selection.copies(task.config.seed, task.source, shard, position) for position in positions]
     copies_S = np.array(copies, dtype=np.int64)
-    dealt = with_copies(rows, copies_S)
     spiller = Spiller(
         task.place,
         unit=task.unit,
@@ -99,12 +98,17 @@ def deal_spill(task: DealTask) -> None:
         fixed_cell=None,
         limit=task.config.spill_bytes,
     )
-    spiller.add(dealt)
+    kept = 0
+    # in parts, so that many copies take no more memory than one
+    step = max(1, rows.num_rows // max(1, int(copies_S.max(initial=1))))
+    for start in range(0, rows.num_rows, step):
+        dealt = with_copies(rows.slice(start, step), copies_S[start : start + step])
+        kept += documents_in(dealt)
+        spiller.add(dealt)
     outputs = spiller.finish()
-    read, kept = documents_in(rows), documents_in(dealt)
-    dropped = documents_in(rows.filter(pa.array(copies_S == 0)))
+    read, dropped = documents_in(rows), documents_in(rows.filter(pa.array(copies_S == 0)))
     counts = Counts(read=read, kept=kept, added=kept - (read - dropped), removed={STEP: dropped} if dropped else {})
-    details = {"source": task.source, "sequences": dealt.num_rows, "row_tokens": tokens_in(dealt)}
+    details = {"source": task.source, "sequences": spiller.rows, "row_tokens": spiller.tokens}
     details["available_tokens"] = tokens_in(rows)
     task.place.write_record(
         ShardRecord(unit=task.unit, identity=task.identity, outputs=outputs, counts=counts, details=details)

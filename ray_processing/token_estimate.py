@@ -12,10 +12,11 @@ import shutil
 
 from corpusmith.errors import InputError
 from corpusmith.io import storage
-from corpusmith.io.shards import ShardRef, read_records
+from corpusmith.io.shards import ShardRef
 from corpusmith.run.runner import Execution
 from ray_processing.token_config import EXPANSION, MIB, TOKEN_BYTES, token_bytes
 from ray_processing.token_plan import TokenRun
+from ray_processing.tokenize_pages import encode_contents, read_documents
 
 SAMPLE_SHARDS = 4
 SAMPLE_RECORDS = 200
@@ -33,11 +34,10 @@ def estimate_tokens(tokens: TokenRun, shards: list[ShardRef]) -> int:
     sampled_bytes = sampled_tokens = 0.0
     for shard in shards[::step][:SAMPLE_SHARDS]:
         read = found = 0
-        for record in itertools.islice(read_records(shard.url), SAMPLE_RECORDS):
-            text = None if record.page is None else record.page.get(tokens.config.content_key)
+        for record, content in itertools.islice(read_documents(shard, tokens.config.content_key), SAMPLE_RECORDS):
             read += len(record.raw) + 1
-            if isinstance(text, str):
-                found += len(tokens.tokenizer.encode(text)) + 1
+            if content is not None:
+                found += len(encode_contents(tokens.tokenizer, [content])[0]) + 1
         unpacked = next(factor for suffix, factor in _UNPACKED.items() if shard.name.endswith(suffix))
         sampled_bytes += min(shard.bytes, read / unpacked)
         sampled_tokens += found

@@ -26,6 +26,8 @@ from corpusmith.run.run import Run, RunPlace, RunPlan, StagePlan, unit_per_shard
 from corpusmith.text.tokenizer import Tokenizer, load_tokenizer, resolve_tokenizer
 from ray_processing.cells import shuffle_work
 from ray_processing.deal import deal_work
+from ray_processing.tar_documents import SUFFIX as TAR_SUFFIX
+from ray_processing.tar_documents import split_content_key
 from ray_processing.token_config import TOKEN_BYTES, CellPlan, TokenConfig, plan_cells, token_bytes
 from ray_processing.token_sources import UNKNOWN, Sampling, load_sampling, mixture_markers, sources_of_shards
 from ray_processing.tokenize_pages import tokenize_work
@@ -33,18 +35,17 @@ from ray_processing.utils import sources_of
 
 TOKENIZE_MODULES = (
     *SHARD_MODULES,
-    "corpusmith.text.packing",
-    "corpusmith.text.tokenizer",
-    "corpusmith.text.tokenizer_json",
-    "corpusmith.text.tokenizer_ranks",
+    *("corpusmith.text.fast_bpe", "corpusmith.text.gpt_neox", "corpusmith.text.packing", "corpusmith.text.tokenizer"),
+    *("corpusmith.text.tokenizer_common", "corpusmith.text.tokenizer_json", "corpusmith.text.tokenizer_ranks"),
+    "corpusmith.text.tokenizer_sentencepiece",
     "ray_processing.build_log",
     "ray_processing.spilled_rows",
-    "ray_processing.tokenize_pages",
+    *("ray_processing.tar_documents", "ray_processing.tokenize_pages"),
 )
 MIX_MODULES = ("corpusmith.mixture", "ray_processing.deal", "ray_processing.spilled_rows")
 SHUFFLE_MODULES = (
     *("corpusmith.io.mds", "corpusmith.io.mds_values", "corpusmith.io.token_bin", "corpusmith.io.token_parquet"),
-    *("corpusmith.io.token_shards", "corpusmith.io.wds", "ray_processing.cells"),
+    *("corpusmith.io.token_rows", "corpusmith.io.token_shards", "corpusmith.io.wds", "ray_processing.cells"),
 )
 
 
@@ -117,6 +118,7 @@ def open_run(request: TokenRequest) -> TokenRun:
     tokenizer = load_tokenizer(spec)
     config = _config(request, spec, tokenizer, sampling)
     shards = choose_shards(folders, request.suffixes, request.subset, request.seed)
+    _check_content_key(shards, request.content_key)
     source_of_shard = None
     if sampling is not None:
         source_of_shard = sources_of_shards(shards, sampling.markers, unknown=UNKNOWN)
@@ -200,16 +202,16 @@ def choose_shards(folders: list[str], suffixes: tuple[str, ...], subset: int | N
 
     `subset` keeps that many, drawn by `seed`. Raises InputError where none is left.
     """
-    unknown = [suffix for suffix in suffixes if suffix not in SHARD_SUFFIXES]
+    known = (*SHARD_SUFFIXES, TAR_SUFFIX)
+    unknown = [suffix for suffix in suffixes if suffix not in known]
     if unknown:
-        raise InputError(f"--suffixes: {unknown[0]!r} is no kind of page shard; known: {' '.join(SHARD_SUFFIXES)}")
+        raise InputError(f"--suffixes: {unknown[0]!r} is no kind of input shard; known: {' '.join(known)}")
     shards: list[ShardRef] = []
     for index, folder in enumerate(folders):
         prefix = f"{index:02d}-{storage.basename(folder)}/" if len(folders) > 1 else ""
         shards += [
             dataclasses.replace(shard, name=prefix + shard.name)
-            for shard in list_shards(folder)
-            if shard.name.endswith(suffixes)
+            for shard in (*_list_tars(folder, suffixes), *_list_pages(folder, suffixes))
         ]
     if not shards:
         raise InputError(f"no input shard's name ends in {' or '.join(suffixes)}")
@@ -219,6 +221,30 @@ def choose_shards(folders: list[str], suffixes: tuple[str, ...], subset: int | N
         random.Random(seed).shuffle(shards)
         shards = shards[:subset]
     return sorted(shards, key=lambda shard: shard.name)
+
+
+def _check_content_key(shards: list[ShardRef], content_key: str) -> None:
+    tars = [shard for shard in shards if shard.name.endswith(TAR_SUFFIX)]
+    if tars:
+        split_content_key(content_key)
+        if len(tars) < len(shards):
+            raise InputError("tars and page shards need different content keys: tokenize them apart (--suffixes)")
+
+
+def _list_tars(folder: str, suffixes: tuple[str, ...]) -> list[ShardRef]:
+    if TAR_SUFFIX not in suffixes or not storage.is_dir(folder):
+        return []
+    return [
+        ShardRef(
+            name=storage.relative(info.url, folder), url=info.url, identity=f"{info.size}:{info.etag}", bytes=info.size
+        )
+        for info in storage.list_files(folder, (TAR_SUFFIX,))
+    ]
+
+
+def _list_pages(folder: str, suffixes: tuple[str, ...]) -> list[ShardRef]:
+    pages = tuple(suffix for suffix in suffixes if suffix != TAR_SUFFIX)
+    return [shard for shard in list_shards(folder) if shard.name.endswith(pages)] if pages else []
 
 
 def _copies(

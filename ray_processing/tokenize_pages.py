@@ -15,17 +15,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from corpusmith.io.shards import Page, ShardRef, read_records
+from corpusmith.io.shards import Page, Record, ShardRef, read_records
 from corpusmith.run.errors_file import READ_STEP, SetAside
 from corpusmith.run.ledger import Counts
 from corpusmith.run.runner import Runner
 from corpusmith.run.stage import ShardRecord, Stage, StagePlace
 from corpusmith.seeds import uniform
 from corpusmith.text.packing import Grouped, Packed
-from corpusmith.text.tokenizer import cached_tokenizer
+from corpusmith.text.tokenizer import Tokenizer, cached_tokenizer
 from ray_processing.build_log import PageLog, page_name
 from ray_processing.spilled_rows import Spiller, documents_in, to_batch, with_copies
+from ray_processing.tar_documents import CONTENT, read_tar_records
+from ray_processing.tar_documents import SUFFIX as TAR_SUFFIX
 from ray_processing.token_config import CellPlan, TokenConfig
+
+U32Array = npt.NDArray[np.uint32]
 
 VERSION = 1
 
@@ -82,7 +86,7 @@ def set_up_worker() -> None:
 class _Batch:
     """Some documents of a shard, in order."""
 
-    texts: list[str] = field(default_factory=list)
+    contents: list[str | U32Array] = field(default_factory=list)
     indexes: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
@@ -102,7 +106,7 @@ def tokenize_shard(task: TokenizeTask) -> None:
     with SetAside(task.place, shard.name, [STEP]) as aside, PageLog(task.place, shard.name) as log:
         rows = _RowSink(task, counts, log)
         for batch in _batches(shard, config, counts, aside):
-            documents = tokenizer.encode_arrays(batch.texts)
+            documents = encode_contents(tokenizer, batch.contents)
             tokens += sum(map(len, documents)) + len(documents)
             log.add_pages(batch.indexes, batch.names)
             rows.name_documents(batch.names)
@@ -126,24 +130,52 @@ def tokenize_shard(task: TokenizeTask) -> None:
 def _batches(shard: ShardRef, config: TokenConfig, counts: Counts, aside: SetAside) -> Iterator[_Batch]:
     """The documents of a shard in batches, counted; records without a text are set aside."""
     batch = _Batch()
-    for record in read_records(shard.url):
+    for record, content in read_documents(shard, config.content_key):
         counts.read += 1
-        text = None if record.page is None else record.page.get(config.content_key)
-        if not isinstance(text, str) or record.page is None:
+        if content is None or record.page is None:
             step = READ_STEP if record.page is None else STEP
             counts.set_aside(step)
             aside.add(step, record, record.error or _no_text(record.page or {}, config.content_key))
             continue
-        batch.texts.append(text)
+        batch.contents.append(content)
         batch.indexes.append(record.index)
         batch.names.append(page_name(record.page))
         batch.groups.append(_NO_GROUP if config.pack_by is None else group_of(record.page, config.pack_by))
-        batch.characters += len(text)
-        if batch.characters >= _BATCH_CHARACTERS or len(batch.texts) >= _BATCH_DOCUMENTS:
+        batch.characters += len(content)
+        if batch.characters >= _BATCH_CHARACTERS or len(batch.contents) >= _BATCH_DOCUMENTS:
             yield batch
             batch = _Batch()
-    if batch.texts:
+    if batch.contents:
         yield batch
+
+
+def read_documents(shard: ShardRef, content_key: str) -> Iterator[tuple[Record, str | U32Array | None]]:
+    """Each record of a shard with its text, or its token ids where it holds those; None where there is neither."""
+    in_tar = shard.name.endswith(TAR_SUFFIX)
+    key = CONTENT if in_tar else content_key
+    for record in read_tar_records(shard.url, content_key) if in_tar else read_records(shard.url):
+        yield record, None if record.page is None else _content(record.page.get(key))
+
+
+def _content(value: Any) -> str | U32Array | None:
+    """A text, or token ids as an array; None for what is neither."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        try:
+            value = np.array(value) if value else np.empty(0, dtype=np.int64)
+        except (ValueError, TypeError, OverflowError):
+            return None
+    if not isinstance(value, np.ndarray) or value.ndim != 1 or value.dtype.kind not in "iu":
+        return None
+    fits = not value.size or (int(value.min()) >= 0 and int(value.max()) < 1 << 32)
+    return value.astype(np.uint32) if fits else None
+
+
+def encode_contents(tokenizer: Tokenizer, contents: list[str | U32Array]) -> list[U32Array]:
+    """The token ids of texts; ids are given back as they are."""
+    encoded = iter(tokenizer.encode_arrays([content for content in contents if isinstance(content, str)]))
+    return [next(encoded) if isinstance(content, str) else content for content in contents]
 
 
 def group_of(page: Page, key: str) -> str:
@@ -157,7 +189,7 @@ def group_of(page: Page, key: str) -> str:
 def _no_text(page: Page, content_key: str) -> str:
     if content_key not in page:
         return f"the page has no key {content_key!r}"
-    return f"the value of {content_key!r} is {type(page[content_key]).__name__}, not a string"
+    return f"the value of {content_key!r} is {type(page[content_key]).__name__}, not a string (nor a list of token ids)"
 
 
 class _RowSink:
@@ -222,8 +254,7 @@ class _RowSink:
         for document, row in zip(pieces.document_P.tolist(), pieces.row_P.tolist(), strict=True):
             pages[row].append(self._names[document])
         for document in pieces.document_P[pieces.is_end_P].tolist():
-            if self._task.config.pack != "best_fit":  # there a document's end may come before its other pieces
-                del self._names[document]
+            del self._names[document]
         source = self._task.source or self._task.shard.name
         return [group or source for group in groups], pages
 

@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", required=True, help="folder for the shards and their index")
     add("--readable_name", required=True, help="name of the data set; its reference JSON bears it")
     add("--exp-data-dir", default="exp_data", help="folder of reference JSONs (default: %(default)s)")
-    add("--content_key", default="text", help="key of the page's text (default: %(default)s)")
+    add("--content_key", default="text", help="key of the page's text; in tars txt, json:KEY or npy (ids)")
     add("--tokenizer", default="EleutherAI/gpt-neox-20b", help="preset, hub name, file or tiktoken:ENCODING")
     add("--seqlen", type=int, default=2048, help="training's sequence length; sequences hold one token more")
     add("--pack", default="concat", help="concat (DCLM's), document (one per sequence) or best_fit (few cuts)")
@@ -59,7 +59,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--do_sample", action="store_true", help="repeat or drop sequences by source, as --default_dataset_yaml says")
     add("--default_dataset_yaml", default=DEFAULT_SAMPLING, help="DCLM's sampling YAML (default: RedPajama's mix)")
     add("--mixture", help="YAML of sources with exactly one of proportion, tokens or repeat each")
-    add("--suffixes", nargs="+", default=list(SHARD_SUFFIXES), help="names of input shards end in one of these")
+    add(
+        "--suffixes",
+        nargs="+",
+        default=list(SHARD_SUFFIXES),
+        help="names of input shards end in one of these (or .tar)",
+    )
     add("--plan", action="store_true", help="say what the run would read, hold and write, and start nothing")
     add("--overwrite", action="store_true", help="redo a finished or changed run, replace its reference")
     add("--keep-stages", action="store_true", help="keep the spill files")

@@ -2,10 +2,12 @@
 
     corpusmith trace OUT --page NAME           the pieces of a page: its id, URL, or SHARD:INDEX
     corpusmith trace OUT --shard 00000001 --row 17    the pages in a sequence
+    corpusmith trace OUT --page NAME --experiment logs/my_model    and the training steps that read them
 
 Each line of the answer is a JSON object: `page`, `source` (page shard), `index` (record in it), `start` and `length`
 (the piece in the document, in tokens, its end-of-text token included), `position` and `copy` (the sequence), `shard`
-and `row` (where it was written), `offset` (in the row). A copy that a mixture or sampling left out has no shard.
+and `row` (where it was written), `offset` (in the row). A sequence that a mixture or sampling left out has no shard.
+With an experiment's folder each line also has `steps`, from its log of sequences.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--page", help="a page's id, WARC record id or URL, or PAGE_SHARD:INDEX")
     parser.add_argument("--shard", help="a token shard, as the format's index names it")
     parser.add_argument("--row", type=int, help="a sequence in it, from 0 (default: all)")
+    parser.add_argument("--experiment", help="folder of a training run: also tell the steps that read each sequence")
     return parser
 
 
@@ -150,6 +153,36 @@ def _placed(log: _Log, source: str, positions: list[int]) -> dict[int, list[dict
     return {position: sorted(places, key=lambda place: place["copy"]) for position, places in found.items()}
 
 
+def steps_of_rows(output: str, experiment: str) -> dict[tuple[str, int], list[int]]:
+    """The steps at which a training run read each sequence of a data set, by (shard, row).
+
+    Raises InputError where the run keeps no log of sequences, or read nothing of the data set.
+    """
+    import pyarrow.parquet as pq
+
+    from corpusmith.io import storage
+    from corpusmith.io.token_shards import FORMATS, shard_files
+
+    folder = storage.join(experiment.rstrip("/"), "sequences")
+    files = storage.list_files(folder, (".parquet",)) if storage.is_dir(folder) else []
+    if not files:
+        raise InputError(f"{experiment}: no log of sequences in it ({folder}/*.parquet)")
+    name = storage.basename(output)
+    suffixes = {file.removeprefix("00000001") for each in FORMATS for file in shard_files(each, 1) if each != "mds"}
+    found: dict[tuple[str, int], set[int]] = {}
+    for info in files:
+        with storage.open_read(info.url) as file:
+            rows = pq.read_table(file, columns=["step", "shard", "row"]).to_pylist()
+        for row in rows:
+            if storage.basename(storage.parent(row["shard"])) == name:
+                shard = storage.basename(row["shard"])
+                shard = next((shard.removesuffix(suffix) for suffix in suffixes if shard.endswith(suffix)), shard)
+                found.setdefault((shard, row["row"]), set()).add(row["step"])
+    if not found:
+        raise InputError(f"{experiment}: its log of sequences names no shard of a folder {name!r}")
+    return {key: sorted(steps) for key, steps in found.items()}
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Print the answer, a JSON object a line."""
     import orjson
@@ -160,8 +193,11 @@ def run(arguments: argparse.Namespace) -> None:
         found = trace_page(arguments.output, arguments.page)
     else:
         found = trace_rows(arguments.output, arguments.shard, arguments.row)
+    steps = None if arguments.experiment is None else steps_of_rows(arguments.output, arguments.experiment)
     count = 0
     for row in found:
+        if steps is not None:
+            row["steps"] = steps.get((row["shard"], row["row"]), [])
         sys.stdout.write(orjson.dumps(row).decode() + "\n")
         count += 1
     if not count:

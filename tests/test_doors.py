@@ -122,7 +122,7 @@ FLAGS = {
     | {"--format", "--mirror", "--mixture", "--num_writers_per_node", "--pack", "--pack_by", "--plan"}
     | {"--prefix_replacement", "--with_source"},
     "detokenize": EXECUTION | {"--data-key", "--dtype", "--exp-data-dir", "--overwrite", "--seqlen", "--tokenizer"},
-    "trace": {"--page", "--row", "--shard"},
+    "trace": {"--experiment", "--page", "--row", "--shard"},
     "train": {"--acc", "--attn-name", "--averagers", "--cd", "--chinchilla-multiplier", "--clean-exp"}
     | {"--data-config", "--data-order", "--data-tolerate-error-p", "--data-tolerate-num-ckpts"}
     | {"--do-eval", "--document-separator", "--domain-weights", "--downstream-eval", "--git-db"}

@@ -56,6 +56,7 @@ PARAMETERS = {
     "feature_fraction": 0.35, "bagging_fraction": 0.7, "bagging_freq": 1, "lambda_l2": 8.0, "max_depth": 8,
     "max_bin": 127, "deterministic": True, "force_row_wise": True, "num_threads": 1, "verbose": -1,
 }  # fmt: skip
+PLATEAU = 0.002
 THRESHOLDS = [round(0.3 + 0.05 * step, 3) for step in range(10)]
 
 
@@ -186,17 +187,18 @@ def out_of_fold(lessons: list[Lesson], others: list[Lesson]) -> list[Any]:
 
 
 def best_threshold(lessons: list[Lesson], scores: list[Any]) -> float:
-    """The threshold with the best mean of the three F1."""
-    best = (0.0, 0.5)
+    """The middle of the thresholds whose mean of the three F1 is near the best: the curve is flat, its peak chance."""
+    means: dict[float, float] = {}
     pages = [lesson.page for lesson in lessons]
     for threshold in THRESHOLDS:
         texts = [lesson.extracted(found, threshold) for lesson, found in zip(lessons, scores, strict=True)]
         result = score_pages(pages, texts)
-        best = max(best, (sum(score.f1 for score in result.values()) / len(result), threshold))
+        means[threshold] = sum(score.f1 for score in result.values()) / len(result)
         shown = ", ".join(f"{kind} {score.f1:.4f}" for kind, score in result.items())
         sys.stdout.write(f"threshold {threshold}: {shown}\n")
         sys.stdout.flush()
-    return best[1]
+    near = [threshold for threshold, mean in means.items() if mean >= max(means.values()) - PLATEAU]
+    return near[len(near) // 2]
 
 
 def to_model(boosters: list[Any], threshold: float) -> BlockModel:
@@ -222,7 +224,7 @@ def to_model(boosters: list[Any], threshold: float) -> BlockModel:
         left=left.astype(np.int32),
         right=right.astype(np.int32),
         roots=np.array(roots, np.int32),
-        scale=float(len(boosters)),
+        boosters=len(boosters),
         threshold=threshold,
     )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,16 +24,16 @@ Mask = Tensor | BlockMask | None
 def attend(q_BHTD: Tensor, k_BHKD: Tensor, v_BHKD: Tensor, mask: Mask) -> Tensor:
     """Softmax attention with scale 1 / sqrt(D), (B, H, T, D); `mask` None is plain causal."""
     if isinstance(mask, BlockMask):
-        attended: Tensor = _flex(q_BHTD.is_cuda)(q_BHTD, k_BHKD, v_BHKD, block_mask=mask)
+        alone = q_BHTD.is_cuda and not torch.compiler.is_compiling()  # else what encloses it fuses it
+        flex = _fused_flex() if alone else cast(Callable[..., Any], flex_attention)
+        attended: Tensor = flex(q_BHTD, k_BHKD, v_BHKD, block_mask=mask)
         return attended
     return F.scaled_dot_product_attention(q_BHTD, k_BHKD, v_BHKD, mask, is_causal=mask is None)
 
 
 @functools.cache
-def _flex(compiled: bool) -> Callable[..., Any]:
-    """FlexAttention; only its compiled form is fused."""
-    if not compiled:
-        return flex_attention
+def _fused_flex() -> Callable[..., Any]:
+    """FlexAttention compiled: its plain form computes all scores."""
     flex: Callable[..., Any] = torch.compile(flex_attention, dynamic=False)
     return flex
 

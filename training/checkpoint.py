@@ -186,9 +186,9 @@ def load_optimizer_state(url: str) -> dict[str, Any]:
 
 
 def load_weights(url: str) -> dict[str, Tensor]:
-    """The weights of a checkpoint, or of a file that is a bare state dict."""
+    """The weights of a checkpoint, the averaged ones of an averager's file, or those of a bare state dict."""
     loaded = load_file(url)
-    return strip_prefixes(loaded.get("state_dict", loaded))
+    return strip_prefixes(loaded.get("state_dict") or loaded.get("av_model_sd") or loaded)
 
 
 def load_average(parts: Sequence[tuple[str, float]]) -> dict[str, Tensor]:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 import corpusmith
 from corpusmith import expdb
 from corpusmith.errors import ConfigError, CorpusmithError, InputError, RunFailed
@@ -97,6 +99,11 @@ def run_experiment(options: ExperimentOptions, train: TrainFunction = train_here
             say(f"{experiment.name} is already trained: {experiment.reference_url}")
         return
     foreign = options.backend == OPEN_LM_BACKEND  # it joins and leaves the other ranks by itself
+    if ranks.world_size == 1 and torch.cuda.device_count() > 1:
+        say(
+            f"{torch.cuda.device_count()} devices are here and one is used; for all of them: torchrun --nproc-per-node "
+            f"{torch.cuda.device_count()} -m training.train -- (the same flags)"
+        )
     with contextlib.nullcontext() if foreign else process_group(ranks):
         try:
             if not options.skip_train:
@@ -141,7 +148,7 @@ def plan_experiment(options: ExperimentOptions, ranks: Ranks) -> Experiment:
     # what can't run is refused before anything is written
     values = parse_arguments(arguments)
     make_config(values, ranks).check(ranks)
-    validation_sets(values)
+    validation_sets(values, model)
     return Experiment(options=options, dataset=dataset, hyperparameters=scale, name=name, arguments=arguments)
 
 

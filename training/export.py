@@ -77,9 +77,11 @@ def export_model(options: ExportOptions) -> str:
 
 def openlm_obstacles(config: ModelConfig) -> list[str]:
     """What the modelling file does not know, each with its name and value."""
-    from training.hf_llama import SWIGLU
+    from training.hf_llama import OWN_ARCHITECTURE, SWIGLU
 
     found = []
+    if config.architecture != OWN_ARCHITECTURE:
+        found.append(f"architecture {config.architecture!r}")
     if config.positional_embedding_type != "rotary":
         found.append(f"positional_embedding_type {config.positional_embedding_type!r}")
     if config.ffn_type not in SWIGLU:
@@ -152,13 +154,14 @@ def _openlm_network(config: ModelConfig, weights: dict[str, Tensor], options: Ex
     from training.hf_modeling_openlm import OpenLMConfig, OpenLMForCausalLM
     from training.layers import inverse_frequencies
 
-    arguments = openlm_arguments(config, options.model)
-    with torch.device("meta"):
-        network = OpenLMForCausalLM(OpenLMConfig(arguments))
     named = {f"model.{key}": value for key, value in weights.items()}
     if config.rotary_table == "exact":
         exact = inverse_frequencies(config.head_dim)
         named |= {key: exact.clone() for key in named if key.endswith(".inv_freq")}
+    frequencies = named["model.layers.0.attention.pos_embed.inv_freq"].tolist()
+    arguments = openlm_arguments(config, options.model) | {"inv_freq": frequencies}
+    with torch.device("meta"):
+        network = OpenLMForCausalLM(OpenLMConfig(arguments))
     network.load_state_dict(named, assign=True)
     network.tie_weights()
     network.config.auto_map = {
@@ -201,7 +204,8 @@ def _cast(network: Any, name: str) -> None:
 
     if name not in DTYPES:
         raise InputError(f"unknown dtype {name!r}; it must be one of {', '.join(DTYPES)}")
-    network.to(getattr(torch, name))
+    for parameter in network.parameters():
+        parameter.data = parameter.data.to(getattr(torch, name))
     network.config.dtype = name
 
 

@@ -95,6 +95,8 @@ class Mixture:
 
     def before(self, position: int) -> I64Array:
         """How many sequences each source has given before a position."""
+        if len(self._shares) == 1:
+            return np.array([position])
         block, rest = divmod(position, MIX_BLOCK)
         counts = self._counts(block).copy()
         if rest:
@@ -182,13 +184,16 @@ class GlobalReader:
         """The batches of the steps `first_step` to `last_step` (exclusive), counted from the phase's start."""
         spec = self._spec
         whole = spec.batch_size * spec.world_size
-        with ThreadPoolExecutor(max(1, spec.workers), thread_name_prefix="token-shards") as readers:
+        readers = ThreadPoolExecutor(max(1, spec.workers), thread_name_prefix="token-shards")
+        try:
             windows = [_WindowCache(self, index, readers) for index in range(len(self._orders))]
             for step in range(first_step, last_step):
                 begin = step * whole
                 sources = self._mixture.sources(begin, begin + whole)
                 counts = self._mixture.before(begin)
                 yield self._batch(windows, sources, counts)
+        finally:
+            readers.shutdown(cancel_futures=True)
 
     def _batch(self, windows: list[_WindowCache], sources: I64Array, counts: I64Array) -> Batch:
         """This rank's part of a batch; `counts` is how many sequences each source gave before it."""

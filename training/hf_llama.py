@@ -20,6 +20,8 @@ from training.layers import NORM_EPS, ROTARY_BASE, inverse_frequencies
 from training.model_config import ModelConfig
 
 SWIGLU = ("swiglu", "swiglu_torch")
+#: The architecture that this module and the modelling file know.
+OWN_ARCHITECTURE = "transformer"
 #: Kinds of `rope_parameters` whose frequencies are fixed numbers, whatever the length of the text.
 _FIXED_ROPES = ("default", "linear", "llama3")
 _FREQUENCY = "layers.0.attention.pos_embed.inv_freq"
@@ -37,6 +39,8 @@ _GATE_UP = ("mlp.gate_proj.weight", "mlp.up_proj.weight")
 def llama_obstacles(config: ModelConfig, weights: Mapping[str, Tensor]) -> list[str]:
     """What keeps a model from being a Llama, each with its name and value; empty where nothing does."""
     found = []
+    if config.architecture != OWN_ARCHITECTURE:
+        found.append(f"architecture {config.architecture!r} (only {OWN_ARCHITECTURE!r} can be one)")
     if config.model_norm != "rms_norm":
         found.append(f"model_norm {config.model_norm!r} (Llama has 'rms_norm')")
     if config.qk_norm:

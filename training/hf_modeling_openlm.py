@@ -12,7 +12,6 @@ Shape suffixes: B batch, T query tokens, K key tokens, H heads, D width, V vocab
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -100,28 +99,38 @@ def _make_norm(config: OpenLMConfig) -> nn.Module:
 
 
 class _Rotary(nn.Module):
-    """Rotate-half rotary embedding; the angles come from the buffer `inv_freq`, which stays in fp32."""
+    """Rotate-half rotary embedding; the angles come from the buffer `inv_freq` (width / 2) as it was stored.
+
+    Loading in a lower precision may round the buffer. Then the frequencies of the config stand in for it, which an
+    export writes, or those of the formula.
+    """
 
     inv_freq: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, stored: list[float] | None) -> None:
         super().__init__()
-        exponents = torch.arange(0, width, 2, dtype=torch.float32) / width
-        self.register_buffer("inv_freq", 1.0 / ROTARY_BASE**exponents)
+        self.width, self.stored = width, stored
+        self.register_buffer("inv_freq", self.frequencies_of("cpu"))
+
+    def frequencies_of(self, device: torch.device | str) -> Tensor:
+        """The frequencies of the config or the formula, fp32."""
+        if self.stored is not None:
+            return torch.tensor(self.stored, dtype=torch.float32, device=device)
+        exponents = torch.arange(0, self.width, 2, dtype=torch.float32, device=device) / self.width
+        frequencies: Tensor = 1.0 / ROTARY_BASE**exponents
+        return frequencies
+
+    def frequencies(self) -> Tensor:
+        """What the angles are computed from, fp32."""
+        whole = self.inv_freq.dtype == torch.float32
+        return self.inv_freq if whole else self.frequencies_of(self.inv_freq.device)
 
     def forward(self, q_BTHD: Tensor, k_BTHD: Tensor, offset: int) -> tuple[Tensor, Tensor]:
         positions = torch.arange(offset, offset + q_BTHD.shape[1], dtype=torch.float32, device=q_BTHD.device)
-        angles = positions[:, None] * self.inv_freq.float()[None, :]
+        angles = positions[:, None] * self.frequencies().to(q_BTHD.device)[None, :]
         doubled = torch.cat([angles, angles], dim=-1)[None, :, None]
         cos, sin = doubled.cos().to(q_BTHD.dtype), doubled.sin().to(q_BTHD.dtype)
         return q_BTHD * cos + _rotate_half(q_BTHD) * sin, k_BTHD * cos + _rotate_half(k_BTHD) * sin
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Rotary:
-        before = self.inv_freq
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.inv_freq.dtype != before.dtype and before.device.type != "meta":  # a cast would round for good
-            self.inv_freq = before.to(self.inv_freq.device)
-        return self
 
 
 def _rotate_half(x: Tensor) -> Tensor:
@@ -139,7 +148,7 @@ class _Attention(nn.Module):
         self.layer, self.n_heads = layer, config.num_attention_heads
         self.in_proj = nn.Linear(width, 3 * width, bias=False)
         self.out_proj = nn.Linear(width, width, bias=False)
-        self.pos_embed = _Rotary(width // self.n_heads)
+        self.pos_embed = _Rotary(width // self.n_heads, config.argument("inv_freq", None))
         qk_norm = bool(config.argument("qk_norm", config.argument("apply_qk_norm", False)))
         self.q_norm = _make_norm(config) if qk_norm else nn.Identity()
         self.k_norm = _make_norm(config) if qk_norm else nn.Identity()
@@ -229,7 +238,6 @@ class OpenLMForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
     _no_split_modules = ["_Block"]  # noqa: RUF012
     _supports_sdpa = True
     _tied_weights_keys = {"model.output.weight": "model.tok_embeddings.weight"}  # noqa: RUF012
-    _keep_in_fp32_modules_strict = {"inv_freq"}  # noqa: RUF012
 
     def __init__(self, config: OpenLMConfig) -> None:
         super().__init__(config)

@@ -30,7 +30,7 @@ class Epoch:
 
     `steps` is for how many steps every rank should have a batch, `nominal_steps` for how many if all shards were
     equally long; `next_shards` the position in each source after it; `description` names its data; `fingerprint` is
-    equal on all ranks.
+    equal on all ranks. Where it is `even`, every rank has exactly `steps` batches, and nobody needs to ask.
     """
 
     batches: Iterator[Batch]
@@ -39,6 +39,7 @@ class Epoch:
     next_shards: list[int]
     description: str
     fingerprint: int
+    even: bool = False
 
 
 class Loader(Protocol):
@@ -152,6 +153,7 @@ class _GlobalPhase:
             next_shards=[order.shards_before(int(n)) for order, n in zip(self._orders, counts, strict=True)],
             description=f"{' '.join(source.url for source in phase.data)} positions {first} to {last}",
             fingerprint=stable_hash("epoch", self._fingerprint, first, last),
+            even=True,
         )
 
 

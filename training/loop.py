@@ -198,7 +198,7 @@ def _train_steps(run: _Run, epoch: Epoch, batches: ReadAhead, state: TrainState)
         asked = time.perf_counter()
         batch = batches.next()
         meter.add_seconds("data_time", time.perf_counter() - asked)
-        if not true_everywhere(batch is not None, ranks) or batch is None:
+        if not (epoch.even or true_everywhere(batch is not None, ranks)) or batch is None:
             break
         logs = step % config.log_every == 0
         rate = phase.rate(step - phase_start)

@@ -108,7 +108,8 @@ class _ChunkedLoss(torch.autograd.Function):
             gradient_ND = torch.empty_like(hidden_ND)
             gradient_VD = torch.empty_like(weight_VD, dtype=torch.float32)
             entropies, squares = [], torch.zeros((), device=hidden_ND.device)
-            size = max(1, CHUNK_LOGITS.get(device, CHUNK_LOGITS["cpu"]) // len(weight_VD))
+            most = max(1, CHUNK_LOGITS.get(device, CHUNK_LOGITS["cpu"]) // len(weight_VD))
+            size = 1 << (most.bit_length() - 1)  # batches are mostly a multiple of it, so chunks are of one shape
             for start in range(0, len(targets_N), size):
                 chunk = slice(start, start + size)
                 logits = hidden_ND[chunk] @ narrow_VD.T

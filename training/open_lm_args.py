@@ -122,7 +122,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "training.main",
         "OpenLM's trainer: its command line, on today's PyTorch.",
-        "torchrun --nproc-per-node 2 -m training.main --dataset-manifest tokens/manifest.jsonl --data-key json.gz "
+        "torchrun --nproc-per-node 2 -m training.main -- --dataset-manifest tokens/manifest.jsonl --data-key json.gz "
         "--model tiny --train-num-samples 1000000 --epochs 2 --name demo --precision fp32",
     )
     parser.add_argument("--config", metavar="FILE", help="YAML or JSON that replaces the whole command line")

@@ -144,6 +144,8 @@ def _refuse(values: Mapping[str, Any]) -> None:
         raise InputError("--train-data-upsampling-factors is not built; use --train-data-mix-weights")
     if values["epochs"] < 1:
         raise InputError(f"--num-checkpoints (--epochs) must be at least 1, got {values['epochs']}")
+    if values["dataset_type"] == "synthetic":
+        raise InputError("--dataset-type synthetic is not built; benchmarks/train.py times the step without data")
     if values["optimizer"] != "adamw":
         raise InputError(f"--optimizer {values['optimizer']}: only adamw is built")
     tracker_names(values["report_to"])

@@ -106,13 +106,6 @@ def whole_state(model: nn.Module, ranks: Ranks) -> dict[str, Tensor]:
     return {name: whole(value, ranks) for name, value in model.state_dict().items()}
 
 
-def load_whole_state(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy whole tensors into a model of the same keys, sharded or not."""
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            value.copy_(like(weights[name], value))
-
-
 def like(value: Tensor, target: Tensor) -> Tensor:
     """A whole tensor, distributed as `target` is."""
     if not isinstance(target, DTensor):

@@ -13,8 +13,10 @@ import time
 
 import torch
 
+from training.distributed import Ranks
 from training.model_config import ModelConfig
 from training.recipe import PRECISIONS
+from training.train_config import TrainConfig
 
 #: Dense bf16 FLOPs per second by a part of the device's name, from the makers' data sheets; the first match counts.
 BF16_PEAKS = (
@@ -71,6 +73,18 @@ def _measured_peak(device: str, dtype: torch.dtype) -> float:
         best = max(best, 2 * _MATMUL_SIZE**3 / max(ended - started, 1e-9))
         if ended > until:
             return best
+
+
+class RunThroughput:
+    """The utilisation of one run, from its tokens per second."""
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self._per_token = flops_per_token(config.model, config.plan.phases[0].seq_len)
+        self._peak, self._devices = peak_flops(ranks.device, config.step.precision), ranks.world_size
+
+    def __call__(self, tokens_per_second: float) -> float:
+        """Model FLOPs utilisation, from 0 to 1."""
+        return utilisation(tokens_per_second, self._per_token, self._peak, self._devices)
 
 
 def utilisation(tokens_per_second: float, per_token: int, peak: float, devices: int) -> float:

@@ -7,6 +7,7 @@ formats that can be entered anywhere are taken in parts, so that memory stays bo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,9 @@ DEFAULT_KEY = "json.gz"
 PART_SEQUENCES = 8192
 _SUFFIXES = {"wds": ".tar", "mds": "", "parquet": ".parquet", "bin": ".bin"}
 _UINT16_VOCABULARY = 1 << 16
+_PIPE = "pipe:aws s3 cp "
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +74,9 @@ class TokenShards:
 def find_token_shards(
     path: str, data_key: str | None = None, *, seq_len: int | None = None, vocab_size: int = _UINT16_VOCABULARY
 ) -> TokenShards:
-    """Resolve a data set's reference (`.json`), an index, a folder, or a single `.tar` or `.bin`.
+    """Resolve a data set's reference (`.json`), an index, a folder, a single `.bin`, or one or more `.tar`.
+
+    Several tars are an expression as `expand_shards` reads it.
 
     Args:
         data_key: by default what the reference says, else `json.gz`.
@@ -87,10 +93,28 @@ def find_token_shards(
             raise InputError(f"{path} is not the reference of a tokenized data set with a manifest")
         index, data_key = str(reference.manifest_url or reference.dataset_url), data_key or reference.data_key
     key = data_key or DEFAULT_KEY
-    shards = _list_tars(index, key) if index.endswith((".jsonl", ".tar")) else _list(index, key, seq_len, vocab_size)
+    if index.endswith((".jsonl", ".tar", ".tar -")):
+        shards = [shard for url in expand_shards(index) for shard in _list_tars(url, key)]
+    else:
+        shards = _list(index, key, seq_len, vocab_size)
     if not shards:
         raise InputError(f"{index}: the index names no shard")
     return TokenShards(path=path, shards=shards)
+
+
+def expand_shards(expression: str) -> list[str]:
+    """The URLs of OpenLM's expressions of shards: `d/{a,b}.tar`, `d/{000..010}.tar`, `pipe:aws s3 cp URL -`."""
+    if expression.startswith(_PIPE):
+        expression = expression[len(_PIPE) :].removesuffix(" -").strip()
+    braces = _BRACES.search(expression)
+    if braces is None:
+        return [expression]
+    names = braces[1].split(",")
+    if bounds := _RANGE.fullmatch(braces[1]):
+        first, last = int(bounds[1]), int(bounds[2])
+        names = [f"{number:0{len(bounds[1])}d}" for number in range(first, last + 1)]
+    head, tail = expression[: braces.start()], expression[braces.end() :]
+    return [url for name in names for url in expand_shards(head + name + tail)]
 
 
 def _list_tars(url: str, data_key: str) -> list[TokenShard]:

@@ -24,6 +24,7 @@ from training.distributed import Ranks
 from training.loss_plot import plot_run, short_name
 from training.observers import Observer
 from training.remote_sync import sync_tree
+from training.throughput import RunThroughput
 from training.train_config import TrainConfig
 
 TENSORBOARD, WANDB, ALL = "tensorboard", "wandb", "all"
@@ -80,6 +81,11 @@ def _flat(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]
             yield f"{prefix}/{key}", float(value)
 
 
+def training_scalars(metrics: Mapping[str, Any], throughput: RunThroughput) -> dict[str, float]:
+    """The numbers of a logged step under `train/…`, and its model FLOPs utilisation as `train/mfu`."""
+    return scalars(metrics, "train") | {"train/mfu": throughput(metrics["tokens_per_second"])}
+
+
 def evaluation_scalars(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The numbers of an evaluation, under `valid/<set>/…`."""
     found: dict[str, float] = {}
@@ -95,6 +101,7 @@ class TensorBoardTracker(Observer):
     def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        self._utilisation = RunThroughput(config, ranks)
         target = storage.join(config.folder, TENSORBOARD_FOLDER)
         self._scratch = tempfile.TemporaryDirectory() if "://" in target else None
         self._folder = target if self._scratch is None else self._scratch.name
@@ -107,7 +114,7 @@ class TensorBoardTracker(Observer):
             self._writer.add_scalar(name, value, step)
 
     def on_log(self, metrics: Mapping[str, Any]) -> None:
-        self._write(scalars(metrics, "train"), metrics["step"])
+        self._write(training_scalars(metrics, self._utilisation), metrics["step"])
 
     def on_epoch(self, metrics: Mapping[str, Any]) -> None:
         self._write(scalars(metrics, "epoch"), metrics["step"])
@@ -142,6 +149,7 @@ class WandbTracker(Observer):
         self._project, self._notes, self._offline = project, notes, offline
 
     def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
+        self._utilisation = RunThroughput(config, ranks)
         wandb: Any = importlib.import_module(WANDB)
         local = "://" not in config.folder
         if local:
@@ -158,7 +166,7 @@ class WandbTracker(Observer):
         )
 
     def on_log(self, metrics: Mapping[str, Any]) -> None:
-        self._run.log(scalars(metrics, "train"), step=metrics["step"])
+        self._run.log(training_scalars(metrics, self._utilisation), step=metrics["step"])
 
     def on_epoch(self, metrics: Mapping[str, Any]) -> None:
         self._run.log(scalars(metrics, "epoch"), step=metrics["step"])

@@ -8,7 +8,7 @@ from typing import Any
 from training.checkpoint import TrainState
 from training.distributed import Ranks
 from training.observers import ProgressBar
-from training.throughput import flops_per_token, peak_flops, utilisation
+from training.throughput import RunThroughput
 from training.train_config import TrainConfig
 
 
@@ -20,13 +20,11 @@ class TrainingBar(ProgressBar):
 
     def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
         super().on_start(config, ranks, state)
-        seq_len = config.plan.phases[0].seq_len
-        self._per_token = flops_per_token(config.model, seq_len)
-        self._peak, self._devices = peak_flops(ranks.device, config.step.precision), ranks.world_size
+        self._utilisation = RunThroughput(config, ranks)
 
     def on_log(self, metrics: Mapping[str, Any]) -> None:
         if self._tracker is not None:
-            share = utilisation(metrics["tokens_per_second"], self._per_token, self._peak, self._devices)
+            share = self._utilisation(metrics["tokens_per_second"])
             self._tracker.note(
                 f"loss {metrics['loss']:.3f}, {short_number(metrics['tokens_per_second'])} tokens/s, MFU {share:.1%}"
             )

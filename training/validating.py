@@ -101,7 +101,7 @@ def make_validation(values: Mapping[str, Any], config: TrainConfig, ranks: Ranks
         InputError: data that is missing, or arguments that don't fit.
     """
     phase = config.plan.phases[-1]
-    sets = validation_sets(values)
+    sets = validation_sets(values, config.model)
     return Validation(
         sets=sets,
         spec=_spec(values, config.batch_spec(ranks), ranks),
@@ -125,7 +125,7 @@ def evaluate_only(
     Raises:
         InputError: no weights, or no data, are named.
     """
-    sets = validation_sets(values)
+    sets = validation_sets(values, config)
     url = values["resume"] if values["resume"] not in (None, "latest") else values["pretrained"]
     if not sets or not (url or values["average"]):
         raise InputError(
@@ -154,7 +154,7 @@ def evaluate_only(
     return TrainState(evaluation=results)
 
 
-def validation_sets(values: Mapping[str, Any]) -> list[TokenShards]:
+def validation_sets(values: Mapping[str, Any], model: ModelConfig) -> list[TokenShards]:
     """The validation sets that OpenLM's arguments name, each with its own data key where keys are given.
 
     Raises:
@@ -168,7 +168,10 @@ def validation_sets(values: Mapping[str, Any]) -> list[TokenShards]:
         raise InputError(f"--val-data-key has {len(keys)} values for {len(paths)} of --val-data")
     if values["val_frequency"] < 1:
         raise InputError(f"--val-frequency must be at least 1, got {values['val_frequency']}")
-    return [find_token_shards(path, key) for path, key in zip(paths, keys, strict=True)]
+    return [
+        find_token_shards(path, key, seq_len=model.seq_len, vocab_size=model.vocab_size)
+        for path, key in zip(paths, keys, strict=True)
+    ]
 
 
 def _spec(values: Mapping[str, Any], spec: BatchSpec, ranks: Ranks) -> BatchSpec:

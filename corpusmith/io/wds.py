@@ -133,7 +133,7 @@ def read_wds_rows(
         raise InputError(f"unknown data key {data_key!r}; it must be one of {', '.join(DATA_KEYS)}")
     number = -1
     held: tuple[str, list[int]] | None = None
-    for offset, name, content in _members(url):
+    for offset, name, content in read_members(url):
         key, _, extension = storage.basename(name).partition(".")
         if extension == data_key:
             if held is not None:
@@ -168,7 +168,7 @@ def _meta(url: str, offset: int, name: str, content: bytes) -> dict[str, Any]:
     return meta
 
 
-def _members(url: str) -> Iterator[tuple[int, str, bytes]]:
+def read_members(url: str) -> Iterator[tuple[int, str, bytes]]:
     """(byte offset, name, content) of each plain file of a tar; ShardError unless the tar has its end mark.
 
     `tarfile` is not asked to walk the archive: reading a stream, it takes a cut header for the end.
@@ -230,7 +230,7 @@ def _decode(content: bytes, data_key: str) -> Any:
 def count_members(url: str) -> int:
     """The number of sequences in a tar: of files, those that share a key counted as one."""
     count, last = 0, None
-    for _, name, _ in _members(url):
+    for _, name, _ in read_members(url):
         key = name.rpartition("/")[0], storage.basename(name).partition(".")[0]
         count += key != last
         last = key

@@ -9,7 +9,7 @@ pattern, and white space elsewhere may not run into them: `\\s` becomes white sp
 no other follows, and the end of the text includes the place before a run.
 
 A text with characters that Python's Unicode tables don't know is left to `tokenizers` too: two engines with tables of
-different age may disagree on them.
+different age may disagree on them. So is one with 100,000 white-space characters in a row, on which tiktoken gives up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from corpusmith.text.tokenizer_common import GPT2_PATTERN, pieces_of
+from corpusmith.text.tokenizer_common import GPT2_PATTERN, has_long_white_space, pieces_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,6 +86,8 @@ class FastBpe:
         """The ids of a text without lone surrogates; None for one that must be left to `tokenizers`."""
         import numpy as np
 
+        if has_long_white_space(text):
+            return None
         if not text.isascii():
             if has_unknown_characters(text):
                 return None

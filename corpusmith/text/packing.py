@@ -362,7 +362,9 @@ class Grouped:
         self._mode = mode
         self._parameters = {"sequence_length": sequence_length, "eot_id": eot_id, "pad_id": pad_id}
         self._packers: dict[str, Packer] = {}
+        # by group, the numbers of its documents from number `_first` of the group on; those that ended are dropped
         self._numbers: dict[str, list[int]] = {}
+        self._first: dict[str, int] = {}
         self._documents = 0
 
     def add(self, documents: Documents, groups: Sequence[str]) -> tuple[Packed, list[str]]:
@@ -386,8 +388,14 @@ class Grouped:
     def _join(self, found: dict[str, Packed]) -> tuple[Packed, list[str]]:
         parts = []
         for group, packed in found.items():
-            numbers = np.array(self._numbers[group], dtype=np.int64)
-            parts.append(replace(packed, pieces=replace(packed.pieces, document_P=numbers[packed.pieces.document_P])))
+            own, first = self._numbers[group], self._first.setdefault(group, 0)
+            pieces = packed.pieces
+            numbers = np.array(own, dtype=np.int64)[pieces.document_P - first]
+            parts.append(replace(packed, pieces=replace(pieces, document_P=numbers)))
+            if pieces.is_end_P.any():
+                ended = int(pieces.document_P[pieces.is_end_P].max()) + 1  # and so have all before it
+                del own[: ended - first]
+                self._first[group] = ended
         rows = [group for group, packed in found.items() for _ in range(len(packed))]
         empty = Packed(tokens_N=np.empty(0, np.uint32), offsets_S1=np.zeros(1, np.int64), pieces=Pieces.none())
         return Packed.join(parts or [empty]), rows

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     U32Array = npt.NDArray[np.uint32]
 
+VERSION = 1
+
 END_TOKENS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 PAD_TOKENS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]")
 GPT_NEOX_VOCABULARY = 50254
@@ -25,6 +27,9 @@ GPT2_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|
 _LONG_TEXT = 1 << 20
 # between a line's end after something visible and a letter or digit no pre-tokenizer named here joins anything
 _SAFE_CUT = re.compile(r"(?<=\S\n)(?=\w)")
+# tiktoken's regular expressions give up, with a panic, on somewhat more white space in a row than this
+LONG_WHITE_SPACE = 100_000
+_LONG_WHITE_SPACE = re.compile(rf"(?<!\s)\s{{{LONG_WHITE_SPACE}}}")
 
 
 class Tokenizer(Protocol):
@@ -98,6 +103,11 @@ def pieces_of(text: str) -> list[str]:
         pieces.append(text[start : cut.start()])
         start = cut.start()
     return [*pieces, text[start:]]
+
+
+def has_long_white_space(text: str) -> bool:
+    """Whether a text holds more white space in a row than tiktoken can take."""
+    return len(text) >= LONG_WHITE_SPACE and _LONG_WHITE_SPACE.search(text) is not None
 
 
 def special_ids(name: str, vocabulary: Mapping[str, int], vocab_size: int) -> tuple[int, int]:

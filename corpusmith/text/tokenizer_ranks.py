@@ -2,7 +2,8 @@
 
 Which split pattern belongs to a rank file is not in the file; it is told by the number of ranks for the published ones
 (GPT-2, cl100k, o200k, Llama 3), and is GPT-2's for all others. Special tokens of the published ones follow their
-ranks; elsewhere they stand among the lines.
+ranks; elsewhere they stand among the lines. A text with 100,000 white-space characters in a row, on which tiktoken's
+regular expressions give up, is encoded in parts of that many characters.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from corpusmith.text.fast_bpe import LLAMA3_PATTERN
 from corpusmith.text.tokenizer_common import (
     END_TOKENS,
     GPT2_PATTERN,
+    LONG_WHITE_SPACE,
     PAD_TOKENS,
     checksum,
+    has_long_white_space,
     pieces_of,
     special_ids,
     without_lone_surrogates,
@@ -86,8 +89,7 @@ class TiktokenTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
-        pieces = pieces_of(without_lone_surrogates(text))
-        return [token for piece in pieces for token in self._encoding.encode_ordinary(piece)]
+        return [token for piece in _pieces(text) for token in self._encoding.encode_ordinary(piece)]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text."""
@@ -97,16 +99,11 @@ class TiktokenTokenizer:
         """Token ids of each text as arrays."""
         import numpy as np
 
-        # not encode_to_numpy: it looks for special tokens first, and takes half as long again
-        return [
-            np.concatenate(
-                [
-                    np.array(self._encoding.encode_ordinary(piece), dtype=np.uint32)
-                    for piece in pieces_of(without_lone_surrogates(text))
-                ]
-            )
-            for text in texts
-        ]
+        def encode(piece: str) -> U32Array:
+            # not encode_to_numpy: it looks for special tokens first, and takes half as long again
+            return np.array(self._encoding.encode_ordinary(piece), dtype=np.uint32)
+
+        return [np.concatenate([encode(piece) for piece in _pieces(text)]) for text in texts]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids."""
@@ -114,6 +111,16 @@ class TiktokenTokenizer:
             return self._encoding.decode(list(ids))
         except KeyError as error:
             raise InputError(f"tokenizer {self.name}: {error.args[0]}") from error
+
+
+def _pieces(text: str) -> list[str]:
+    """A clean text in pieces that tiktoken can take; white space beyond its limit is cut by force."""
+    pieces = pieces_of(without_lone_surrogates(text))
+    if not any(map(has_long_white_space, pieces)):
+        return pieces
+    return [
+        piece[start : start + LONG_WHITE_SPACE] for piece in pieces for start in range(0, len(piece), LONG_WHITE_SPACE)
+    ]
 
 
 def _hash_of(encoding: tiktoken.Encoding) -> str:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpusmith.errors import ConfigError, InputError
@@ -75,6 +75,7 @@ def test_without_a_pool_no_proportional_source_repeats() -> None:
     assert [plan.target for plan in plan_mixture(asked, {"a": 700, "b": 200})] == [200, 200]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 1000), min_size=1, max_size=6),
     st.integers(1, 10**6),
@@ -95,6 +96,7 @@ def test_proportions_add_up_to_the_pool_and_each_is_within_one_unit(
         assert 0 <= plan.rest < plan.available
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=3), st.fractions(0, 100), min_size=1, max_size=6), st.data())
 def test_largest_remainder_adds_up(amounts: dict[str, Fraction], data: st.DataObject) -> None:
     low = sum(int(amount) for amount in amounts.values())
@@ -147,6 +149,7 @@ def test_fixed_lines_beyond_the_pool_are_refused() -> None:
         plan_mixture(asked, {"a": 100, "b": 100})
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.data())
 def test_a_partial_epoch_is_cut_nearest_to_its_target(sizes: list[int], data: st.DataObject) -> None:
     target = data.draw(st.integers(0, sum(sizes)))

@@ -1,7 +1,10 @@
 """Evaluation JSONs, and the way from the database of models to them."""
 
+import gzip
+import io
 import json
 import re
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -141,6 +144,53 @@ def test_a_model_of_the_database_is_evaluated_once_with_its_own_tokenizer(
     assert eval_expdb.main(command) == 0
     assert "exists, not evaluated again" in capsys.readouterr().out
     assert json.loads(output.read_text()) == document
+
+
+@pytest.mark.all
+def test_a_model_of_the_database_is_evaluated_by_two_processes(experiment: Path) -> None:
+    command = [
+        *("--database_path", str(experiment / "exp_data"), "-f", "name==m", "--skip_perplexity"),
+        *("--eval_yaml", str(experiment / "sample.yaml")),
+    ]
+    assert eval_expdb.main([*command, "--num_gpus", "0", "--output_dir", str(experiment / "one")]) == 0
+    assert eval_expdb.main([*command, "--num_gpus", "2", "--output_dir", str(experiment / "two")]) == 0
+    one, two = (json.loads((experiment / name / "evaluation_m_sample.json").read_text()) for name in ("one", "two"))
+    assert one["eval_metrics"] == two["eval_metrics"]
+    assert (two["model_uuid"], two["model"], two["name"]) == ("model", "tiny", "sample")
+
+
+def test_checkpoints_elsewhere_and_other_checkpoints_are_found(experiment: Path) -> None:
+    checkpoints = experiment / "logs" / "m" / "checkpoints"
+    (checkpoints / "epoch_7.pt").write_bytes((checkpoints / "epoch_1.pt").read_bytes())
+    (checkpoints / "epoch_1.pt").unlink()
+    (experiment / "logs").rename(experiment / "moved")
+    command = [
+        *("--database_path", str(experiment / "exp_data"), "-f", "name==m", "--num_gpus", "0", "--skip_perplexity"),
+        *("--eval_yaml", str(experiment / "sample.yaml"), "--output_dir", str(experiment / "evals")),
+        *("--prefix_replacement", f"{experiment / 'logs'}={experiment / 'moved'}"),
+        *("--checkpoint_replacement", "epoch_7.pt"),
+    ]
+    (experiment / "moved" / "m" / "params.txt").write_text(f"model: {experiment / 'moved' / 'm' / 'tiny.json'}\n")
+    assert eval_expdb.main(command) == 0
+    assert (experiment / "evals" / "evaluation_m_epoch_7_sample.json").exists()
+
+
+def test_held_out_data_of_ones_own_is_evaluated_beside_the_tasks(experiment: Path) -> None:
+    shard = experiment / "heldout.tar"
+    tokens = gzip.compress(json.dumps(list(range(2, 259))).encode())
+    with tarfile.open(shard, "w") as tar:
+        info = tarfile.TarInfo("0.json.gz")
+        info.size = len(tokens)
+        tar.addfile(info, io.BytesIO(tokens))
+    output = experiment / "evaluation.json"
+    command = [
+        *("--checkpoint", str(experiment / "logs" / "m" / "checkpoints" / "epoch_1.pt"), "--val-data", str(shard)),
+        *("--eval-yaml", str(experiment / "sample.yaml"), "--tokenizer", str(experiment / "tokenizer.json")),
+        *("--output-file", str(output)),
+    ]
+    assert eval_openlm_ckpt.main(command) == 0
+    loss = json.loads(output.read_text())["eval_metrics"]["perplexity"]
+    assert 4 < loss < 8  # nats per token of an untrained model with 260 ids: near log 260
 
 
 def test_a_checkpoint_alone_gives_the_same_accuracies(experiment: Path) -> None:

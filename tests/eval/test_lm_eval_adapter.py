@@ -90,7 +90,7 @@ print(json.dumps({
 """
 
 
-@pytest.mark.slow
+@pytest.mark.all
 def test_the_harness_runs_its_tasks_on_a_checkpoint(tmp_path: Path) -> None:
     if not HARNESS.exists():
         pytest.skip("needs lm-evaluation-harness in .peers/lm_eval; run: make peers")

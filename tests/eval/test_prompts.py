@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from corpusmith.errors import InputError
 from eval import prompts
-from eval.prompt_tokenizers import load_prompt_tokenizer
+from eval.prompt_tokenizers import HuggingFacePromptTokenizer, load_prompt_tokenizer
 from eval.prompts import ALL_ROWS, PromptTokenizer, ScoredInput, Share
 from eval.tasks import (
     GenerationRow,
@@ -23,6 +23,7 @@ from eval.tasks import (
     load_suite,
     read_rows,
 )
+from tests.eval.making import write_tokenizer
 
 ANIMALS: list[Row] = [
     MultipleChoiceRow("Question: Which one barks?", ("a dog", "a trout"), 0),
@@ -277,3 +278,66 @@ def test_example_rows_of_the_specification_are_read(tmp_path: Path) -> None:
         GenerationRow("Tom", "5", (" five",), "2 plus 3 is 5."),
         GenerationRow("Ann", "6", (), ""),
     ]
+
+
+# --- tokenizers with special tokens ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def with_bos(tmp_path_factory: pytest.TempPathFactory) -> PromptTokenizer:
+    """A Hugging Face tokenizer of bytes that begins a text with <s> and ends it with </s>, as T5's and Llama's do."""
+    tokenizers = pytest.importorskip("tokenizers")
+    transformers = pytest.importorskip("transformers")
+    path = tmp_path_factory.mktemp("t") / "tokenizer.json"
+    write_tokenizer(path)
+    made = tokenizers.Tokenizer.from_file(str(path))
+    made.add_special_tokens(["<s>", "</s>"])
+    ids = [("<s>", made.token_to_id("<s>")), ("</s>", made.token_to_id("</s>"))]
+    made.post_processor = tokenizers.processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ids)
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", eos_token="</s>")
+    return HuggingFacePromptTokenizer(fast, "bytes")
+
+
+def test_a_prompt_begins_with_bos_and_nothing_else_has_special_tokens(with_bos: PromptTokenizer) -> None:
+    (bos,), plain = with_bos.encode_starts([""])[0], with_bos.encode_batch(["ab"])[0]
+    assert len(plain) == 2
+    (started,) = with_bos.encode_starts(["ab"])
+    assert started == [bos, *plain]  # the end token goes, as upstream takes it away
+    rows: list[Row] = [LanguageModelingRow("ab", "cd"), LanguageModelingRow("ef", "gh")]
+    one_shot = flat(task("language_modeling"), rows, with_bos, 1)[0]
+    assert one_shot.tokens == [bos, *with_bos.encode_batch(["ef gh\nabcd"])[0]]
+    assert one_shot.tokens.count(bos) == 1
+
+
+def test_an_empty_preamble_of_such_a_tokenizer_keeps_bos(with_bos: PromptTokenizer) -> None:
+    rows: list[Row] = [LanguageModelingRow("ab", "cd")]
+    first = flat(task("language_modeling"), rows, with_bos, 0)[0]
+    assert first.tokens == [*with_bos.encode_starts([""])[0], *with_bos.encode_batch(["abcd"])[0]]
+    assert len(first.tokens) == 5
+
+
+def test_generated_text_has_no_special_tokens_and_no_ids_that_are_none(with_bos: PromptTokenizer) -> None:
+    ids = with_bos.encode_batch(["yes"])[0]
+    text = with_bos.decode_new([*ids, with_bos.eot_id, with_bos.num_ids + 5])
+    assert text == " yes"  # words of this tokenizer do not begin with a space, so upstream prepends one
+
+
+def test_text_that_gives_no_tokens_means_no_tokenizer() -> None:
+    class Empty:
+        eos_token_id = 0
+
+        def __call__(self, texts: object, **_: object) -> dict[str, list[int]]:
+            return {"input_ids": []}
+
+    with pytest.raises(InputError, match="no tokenizer"):
+        HuggingFacePromptTokenizer(Empty(), "folder")
+
+
+def test_processes_share_the_rows_and_draw_the_same_examples() -> None:
+    kind = task("multiple_choice")
+    whole = flat(kind, ANIMALS * 3, CharacterTokenizer(), 2)
+    shares = [flat(kind, ANIMALS * 3, CharacterTokenizer(), 2, Share(process, 2)) for process in range(2)]
+    assert sorted((item.row, item.choice, tuple(item.tokens)) for share in shares for item in share) == [
+        (item.row, item.choice, tuple(item.tokens)) for item in whole
+    ]
+    assert {item.row % 2 for item in shares[1]} == {1}

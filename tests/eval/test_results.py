@@ -102,7 +102,15 @@ def test_items_are_read_back_as_they_were(tmp_path: Path) -> None:
     assert kept.load(task, 3) == result
     head, read = read_result(str(tmp_path / "items" / "t-3shot.jsonl"))
     assert read == result
-    assert (head["items"], head["cut"], head["accuracy"]) == (3, 2, 0.75)
+    assert (head["items"], head["cut"], head["accuracy"], head["near_ties"]) == (3, 2, 0.75, 0)
+
+
+def test_decisions_that_rounding_may_turn_are_counted(tmp_path: Path) -> None:
+    items = tuple(ItemResult(row, True, losses=(1.0, 1.0 + gap)) for row, gap in enumerate((0.0, 0.00009, 0.0002)))
+    (tmp_path / "t").write_text("")
+    task = Task(label="t", data_url=str(tmp_path / "t"), task_type="multiple_choice", num_fewshot=(0,))
+    records(tmp_path).save(task, TaskResult(label="t", shots=0, items=items))
+    assert read_result(str(tmp_path / "items" / "t-0shot.jsonl"))[0]["near_ties"] == 2
 
 
 def test_results_of_an_evaluation_are_those_that_it_reports(tmp_path: Path, suite: Suite) -> None:

@@ -66,7 +66,7 @@ ALL_COLUMNS = {
 }  # fmt: skip
 
 
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(values, min_size=1, max_size=4))
 def test_every_admitted_encoding_comes_back(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     folder = tmp_path_factory.mktemp("mds")
@@ -140,7 +140,7 @@ def test_a_value_that_does_not_fit_is_refused_and_no_index_appears(
     assert not (tmp_path / "index.json").exists()
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_damage_is_a_shard_error_and_never_another(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -44,7 +44,7 @@ def read(folder: pathlib.Path) -> list[list[int]]:
     return [row.tokens.tolist() for entry in data.entries for row in data.read(entry.shard)]
 
 
-@settings(max_examples=25)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(rows_lists, min_size=1, max_size=3))
 def test_equal_rows_come_back_from_every_format(tmp_path_factory: pytest.TempPathFactory, shards: list[Any]) -> None:
     for format_name in FORMATS:
@@ -195,7 +195,7 @@ def test_the_index_file_names_its_folder(tmp_path: pathlib.Path) -> None:
     assert open_token_shards(str(tmp_path / "m" / "index.json")).format == "mds"
 
 
-@settings(max_examples=40)
+@settings(deadline=None, max_examples=40)
 @given(st.data())
 def test_a_damaged_bin_or_index_never_reads_beyond_the_file(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

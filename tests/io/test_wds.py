@@ -10,7 +10,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpusmith.errors import InputError, ShardError
@@ -38,6 +38,7 @@ def test_what_is_written_is_read(tmp_path: pathlib.Path, rows: int, length: int)
     assert written.bytes == (tmp_path / "00000001.tar").stat().st_size
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 2**32 - 1), min_size=3, max_size=3), max_size=6))
 def test_any_ids_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[list[int]]) -> None:
     url = str(tmp_path_factory.mktemp("any") / "a.tar")

@@ -166,7 +166,7 @@ def test_a_model_survives_its_file_and_scores_as_its_trees_say() -> None:
         left=np.array([1, 0, 0], np.int32),
         right=np.array([2, 0, 0], np.int32),
         roots=np.array([0], np.int32),
-        scale=1.0,
+        boosters=1,
         threshold=0.4,
     )
     features = np.zeros((2, FEATURES), np.float32)

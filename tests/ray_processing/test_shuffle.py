@@ -171,7 +171,7 @@ def test_records_without_a_text_are_set_aside_and_counted(tmp_path: pathlib.Path
     assert [row["index"] for row in rows["read"]] == [1, 5]
     assert [row["error"] for row in rows["tokenize"]] == [
         "the page has no key 'text'",
-        "the value of 'text' is NoneType, not a string",
+        "the value of 'text' is NoneType, not a string (nor a list of token ids)",
     ]
     assert [row["raw"] for row in rows["tokenize"]] == [lines[2].decode(), lines[3].decode()]
 

@@ -24,6 +24,7 @@ from ray_processing.token_outcome import finish_tokens, report_lines
 from ray_processing.token_plan import TokenRequest, choose_shards, open_run
 from ray_processing.tokenize_shuffle import build_parser, main
 from ray_processing.train_tokenizer import TokenizerTraining, train_tokenizer
+from tests.ray_processing import tokenizing
 
 PAGES = [[f"page {page} of shard {shard}: " + "word " * (page % 13) for page in range(60)] for shard in range(4)]
 
@@ -159,6 +160,32 @@ def test_a_killed_run_is_continued_to_the_same_bytes(home: pathlib.Path, tmp_pat
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_mixture_on_ray_has_the_bytes_of_one_process_also_after_a_kill(
+    home: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    mixture = tmp_path / "mix.yaml"
+    mixture.write_text(
+        "sources:\n  - {source: a, tokens: 5000, markers: [s0, s4]}\n  - {source: b, repeat: 1.5, markers: [s]}\n"
+    )
+    changes = {"mixture_yaml": str(mixture), "format_name": "mds", "with_source": True}
+    alone = replace(request_for(home, tmp_path / "alone"), **changes)  # type: ignore[arg-type]
+    tokenizing.execute(alone)
+    request = replace(request_for(home, tmp_path / "ray"), **changes)  # type: ignore[arg-type]
+    execute(request, cpus=2)
+    assert files(tmp_path / "ray") == files(tmp_path / "alone")
+    records = sorted((tmp_path / "ray" / "run" / "tokens" / "stages").rglob("records/*.json"))
+    for path in records[1::2]:
+        path.unlink()
+    (tmp_path / "ray" / "tokens" / "index.json").unlink()
+    assert not execute(request, cpus=2).was_finished
+    assert files(tmp_path / "ray") == files(tmp_path / "alone")
+    mixture.write_text(mixture.read_text().replace("5000", "5001"))
+    with pytest.raises(ChangedError, match="mixture"):
+        execute(request, cpus=2)
+
+
 def test_a_changed_tokenizer_is_named(home: pathlib.Path, tmp_path: pathlib.Path) -> None:
     tokens = open_run(request_for(home, tmp_path))
     stored = json.loads(json.dumps(tokens.run._document()))
@@ -193,7 +220,7 @@ def test_a_subset_is_drawn_by_the_seed(home: pathlib.Path) -> None:
         ({"inputs": ()}, "--input"),
         ({"inputs": ("nowhere",)}, "no such folder"),
         ({"tokenizer": "nowhere.json"}, "nowhere.json"),
-        ({"suffixes": (".tar",)}, "--suffixes"),
+        ({"suffixes": (".tar.gz",)}, "--suffixes"),
         ({"suffixes": (".jsonl.gz",)}, "jsonl.gz"),
         ({"subset": 0}, "--subset"),
         ({"seqlen": 0}, "--seqlen"),

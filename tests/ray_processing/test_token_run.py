@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import collections
+import io
 import json
 import math
 import pathlib
+import tarfile
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from corpusmith.errors import ConfigError, InputError
@@ -123,8 +128,6 @@ def test_detokenizing_packed_sequences_cuts_at_the_ends_of_texts_and_drops_paddi
     ],
 )
 def test_rows_are_split_at_ends_of_text(row: list[int], pad: int, parts: list[list[int]]) -> None:
-    import numpy as np
-
     assert [part.tolist() for part in detokenize.split_row(np.array(row), 0, pad)] == parts
 
 
@@ -198,6 +201,21 @@ def test_a_page_is_traced_to_its_sequences_and_back(
     assert trace_main([str(plain), "--page", "nobody"]) == 2
     assert trace_main([str(plain)]) == 2
     assert trace_main([str(home / "pages"), "--page", "x"]) == 2
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".parquet", ".bin", ""])
+def test_the_log_of_training_joins_pages_with_steps(
+    plain: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    piece = next(iter(trace_page(str(plain), "wiki.jsonl.zst/3")))
+    other = [{"step": 1, "shard": f"/else/where/{piece['shard']}{suffix}", "row": piece["row"]}]
+    own = [{"step": step, "shard": f"{plain}/{piece['shard']}{suffix}", "row": piece["row"]} for step in (9, 4)]
+    (tmp_path / "sequences").mkdir()
+    pq.write_table(pa.Table.from_pylist(other + own), tmp_path / "sequences" / "steps_1_to_9.rank0.parquet")
+    flags = ["--experiment", str(tmp_path)]
+    assert trace_main([str(plain), "--page", "wiki.jsonl.zst/3", *flags]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["steps"] == [4, 9]
+    assert trace_main([str(plain), "--page", "wiki.jsonl.zst/3", "--experiment", str(plain)]) == 2
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -325,6 +343,99 @@ def test_a_sampling_without_a_frequency_is_refused(home: pathlib.Path, tmp_path:
     )
     with pytest.raises(ConfigError, match="'A' has no frequency"):
         open_run(request_for(home, tmp_path, sampling_yaml=sampling))
+
+
+# --- tars as input, DCLM's way -----------------------------------------------------------------------------------
+
+
+def write_tar(path: pathlib.Path, members: dict[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def npy(values: list[Any]) -> bytes:
+    written = io.BytesIO()
+    np.save(written, np.array(values))
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("content_key", ["txt", "json:body", "npy"])
+def test_documents_come_out_of_tars(home: pathlib.Path, tmp_path: pathlib.Path, content_key: str) -> None:
+    tokenizer = load_tokenizer(str(home / "tokenizer.json"))
+    texts = ["low lower", "", "w1x2y3"]
+    members = {}
+    for number, text in enumerate(texts):
+        members[f"{number}.txt"] = text.encode()
+        members[f"{number}.json"] = json.dumps({"body": text}).encode()
+        members[f"{number}.npy"] = npy(tokenizer.encode(text))
+    members["1.npy"] = no_ids()
+    members |= {"bad.txt": b"\xff", "bad.json": b'{"body": 7}', "bad.npy": npy([1.5])}
+    write_tar(tmp_path / "in" / "a.tar", members)
+    request = request_for(
+        home, tmp_path, inputs=(str(tmp_path / "in"),), suffixes=(".tar",), content_key=content_key, format_name="mds"
+    )
+    _, result = execute(request)
+    assert rebuilt_documents(tmp_path / "tokens") == [[*tokenizer.encode(text), 0] for text in texts]
+    assert result.stages[0].counts().errored == {"read": 1}
+    piece = next(iter(trace_page(str(tmp_path / "tokens"), "2")))
+    assert piece["source"] == "a.tar"
+
+
+def no_ids() -> bytes:
+    """An array of no ids."""
+    written = io.BytesIO()
+    np.save(written, np.array([], dtype=np.uint16))
+    return written.getvalue()
+
+
+def test_the_lost_rest_of_a_tar_is_set_aside(home: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    write_tar(tmp_path / "in" / "a.tar", {f"{number}.txt": b"low" * 300 for number in range(4)})
+    content = (tmp_path / "in" / "a.tar").read_bytes()
+    (tmp_path / "in" / "a.tar").write_bytes(content[:3000])
+    _, result = execute(
+        request_for(home, tmp_path, inputs=(str(tmp_path / "in"),), suffixes=(".tar",), content_key="txt")
+    )
+    counts = result.stages[0].counts()
+    assert (counts.read, counts.kept, counts.errored) == (2, 1, {"read": 1})
+
+
+def test_a_content_key_that_is_none_of_tars_is_refused(home: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    write_tar(tmp_path / "in" / "a.tar", {"a.txt": b"low"})
+    request = request_for(home, tmp_path, inputs=(str(tmp_path / "in"),), suffixes=(".tar",))
+    with pytest.raises(InputError, match="--content_key for tars"):
+        open_run(request)
+    (tmp_path / "in" / "b.jsonl").write_text('{"text": "a"}\n')
+    request = request_for(
+        home, tmp_path, inputs=(str(tmp_path / "in"),), suffixes=(".tar", ".jsonl"), content_key="txt"
+    )
+    with pytest.raises(InputError, match="tokenize them apart"):
+        open_run(request)
+
+
+@pytest.mark.parametrize("name", ["shard_0.tokenized.parquet", "part_0.tokenized.jsonl"])
+def test_climbmix_is_taken_as_input_by_its_token_ids(home: pathlib.Path, tmp_path: pathlib.Path, name: str) -> None:
+    rows = [
+        {"tokens": [5, 6, 7], "token_count": 3, "cluster_id": 2},
+        {"tokens": [8], "token_count": 1, "cluster_id": 1},
+    ]
+    with open_shard_writer(str(tmp_path / "in" / name)) as writer:
+        for row in rows:
+            writer.write(row)
+    execute(request_for(home, tmp_path, inputs=(str(tmp_path / "in"),), content_key="tokens", pack="document"))
+    assert sorted(rows_of(tmp_path / "tokens")) == [[5, 6, 7, 0], [8, 0]]
+
+
+def test_lists_that_are_no_token_ids_are_set_aside(home: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "in").mkdir()
+    values = ["[1, 2]", "[-1]", "[1.5, 2]", '["a"]', "[[1]]", "[4294967296]", "[]", "[null]"]
+    (tmp_path / "in" / "a.jsonl").write_text("".join(f'{{"t": {value}}}\n' for value in values))
+    _, result = execute(request_for(home, tmp_path, inputs=(str(tmp_path / "in"),), content_key="t", pack="document"))
+    assert result.stages[0].counts().errored == {"tokenize": 6}
+    assert sorted(rows_of(tmp_path / "tokens")) == [[0], [1, 2, 0]]
 
 
 # --- edges -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pathlib
 import re
@@ -104,15 +105,23 @@ def pair(request: pytest.FixtureRequest) -> tuple[HuggingFaceTokenizer, HuggingF
         split = pre_tokenizers.Split(Regex(request.param), "isolated")
         bytes_only = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         return both(train(pre_tokenizers.Sequence([split, bytes_only])))
-    document = train(byte_level, normalizers.NFC() if request.param != "gpt2" else None)
     if request.param == "runs":
-        first = len(document["model"]["vocab"])
-        document["added_tokens"] += [
-            {"id": first + number, "content": " " * spaces, "special": False, "single_word": False, "lstrip": False,
-             "rstrip": False, "normalized": True}
-            for number, spaces in enumerate(range(24, 1, -1))
-        ]  # fmt: skip
-    return both(document)
+        return both(train_with_runs())
+    return both(train(byte_level, normalizers.NFC() if request.param == "gpt2-nfc" else None))
+
+
+def train_with_runs() -> dict[str, Any]:
+    """As GPT-NeoX's: NFC, and added tokens for runs of spaces."""
+    from tokenizers import normalizers, pre_tokenizers
+
+    document = train(pre_tokenizers.ByteLevel(add_prefix_space=False), normalizers.NFC())
+    first = len(document["model"]["vocab"])
+    document["added_tokens"] += [
+        {"id": first + number, "content": " " * spaces, "special": False, "single_word": False, "lstrip": False,
+         "rstrip": False, "normalized": True}
+        for number, spaces in enumerate(range(24, 1, -1))
+    ]  # fmt: skip
+    return document
 
 
 @settings(deadline=None, max_examples=150)
@@ -164,6 +173,16 @@ def test_characters_of_a_later_unicode_go_to_tokenizers() -> None:
     assert has_unknown_characters("a\u0378")
     assert has_unknown_characters("\U000e0fff")
     assert has_unknown_characters("\U000a0000")
+
+
+def test_endless_white_space_panics_nobody(tmp_path: pathlib.Path) -> None:
+    text = "a" + "\n \t" * 300_000 + "b"
+    fast, _ = both(train_with_runs())
+    assert fast.decode(fast.encode(text)) == text
+    ranks = tmp_path / "t.tiktoken"
+    tokens = [b"<|endoftext|>", *(bytes([byte]) for byte in range(256))]
+    ranks.write_bytes(b"".join(base64.b64encode(token) + b" %d\n" % rank for rank, token in enumerate(tokens)))
+    assert load_tokenizer(str(ranks)).encode(text) == [byte + 1 for byte in text.encode()]
 
 
 @pytest.mark.all

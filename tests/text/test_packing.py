@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpusmith.errors import InputError
@@ -85,11 +85,13 @@ def plain_ends(documents: list[list[int]], length: int) -> list[int]:
     return [sequence.count(EOT) for sequence in plain_pack(documents, length)]
 
 
+@settings(deadline=None)
 @given(documents_lists, st.integers(2, 9))
 def test_packing_equals_the_plain_rule(documents: list[list[int]], length: int) -> None:
     assert packed(documents, length) == plain_pack(documents, length)
 
 
+@settings(deadline=None)
 @given(documents_lists, st.integers(2, 9), st.integers(1, 5))
 def test_batches_do_not_change_the_sequences(documents: list[list[int]], length: int, batch: int) -> None:
     result = by_mode("concat", documents, length, batch)
@@ -98,6 +100,7 @@ def test_batches_do_not_change_the_sequences(documents: list[list[int]], length:
 
 
 @pytest.mark.parametrize("mode", MODES)
+@settings(deadline=None)
 @given(documents=documents_lists, length=st.integers(2, 9), batch=st.integers(1, 5))
 def test_pieces_put_together_are_the_documents(mode: str, documents: list[list[int]], length: int, batch: int) -> None:
     result = by_mode(mode, documents, length, batch)
@@ -112,6 +115,7 @@ def test_pieces_put_together_are_the_documents(mode: str, documents: list[list[i
 
 
 @pytest.mark.parametrize("mode", MODES)
+@settings(deadline=None)
 @given(documents=documents_lists, length=st.integers(2, 9), batch=st.integers(1, 5))
 def test_how_documents_are_handed_over_changes_nothing(
     mode: str, documents: list[list[int]], length: int, batch: int
@@ -154,6 +158,7 @@ def plain_best_fit(sizes: list[int], capacity: int) -> list[int]:
     return bins
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), max_size=40))
 def test_best_fit_equals_its_plain_twin(sizes: list[int]) -> None:
     bins, offsets, count = best_fit_decreasing(np.array(sizes, dtype=np.int64), 9)
@@ -181,6 +186,7 @@ def test_windows_bound_what_best_fit_holds() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
+@settings(deadline=None)
 @given(documents=documents_lists, length=st.integers(2, 9), data=st.data())
 def test_no_row_holds_documents_of_two_groups_and_each_group_packs_as_if_alone(
     mode: str, documents: list[list[int]], length: int, data: st.DataObject

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from corpusmith import expdb
+from corpusmith.errors import InputError
 from corpusmith.expdb import DatasetReference
 from training.checkpoint import load_model
 from training.params import read_params_text
@@ -144,6 +145,9 @@ def test_an_unforeseen_failure_is_one_line_that_names_the_record(workspace, caps
         (["--num-checkpoints", "0"], "--num-checkpoints"),
         (["--lr", "0"], "lr must be above 0"),
         (["--scale", "tinny"], "did you mean 'tiny'"),
+        (["--clean-exp"], "--remote-sync"),
+        (["--lr-scheduler", "wsd", "--lr-decay-steps", "30"], "do not fit"),
+        (["--acc", "3"], "--acc 3"),
     ],
 )
 def test_mistakes_end_with_exit_code_2_and_one_line(workspace, capsys, more, named):
@@ -154,18 +158,86 @@ def test_mistakes_end_with_exit_code_2_and_one_line(workspace, capsys, more, nam
     assert not (workspace / "exp_data").exists()
 
 
+def test_skip_train_writes_the_reference_of_a_complete_run_only(workspace, capsys):
+    assert main(flags(workspace, "--skip-train")) == 2
+    assert "has it been trained" in capsys.readouterr().err
+    (workspace / "exp_data" / "failed_models").rename(workspace / "gone")
+    assert main(flags(workspace)) == 0
+    row = only_json(workspace / "exp_data" / "models")
+    (workspace / "exp_data" / "models" / f"{row['name']}.json").unlink()
+    assert main(flags(workspace, "--skip-train")) == 0
+    again = only_json(workspace / "exp_data" / "models")
+    assert {**again, "uuid": 0, "creation_date": 0} == {**row, "uuid": 0, "creation_date": 0}
+
+
+def test_re_evaluation_updates_the_reference_alone(workspace):
+    partial = workspace / "partial"
+    assert main(flags(workspace, "--partial-model-dir", str(partial))) == 0
+    row = only_json(workspace / "exp_data" / "models")
+    (early,) = partial.glob("*.json")
+    assert early.name == f"{row['name']}_partial_epoch_1.json"
+    assert json.loads(early.read_text())["checkpoint_url"].endswith("epoch_1.pt")
+    path = workspace / "exp_data" / "models" / f"{row['name']}.json"
+    evaluation = [
+        "--re-evaluate", str(path), "--logs", str(workspace / "again"), "--val-data", str(workspace / "demo.json"),
+        "--downstream-eval",
+    ]  # fmt: skip
+    assert main(evaluation) == 0
+    updated = json.loads(path.read_text())
+    (result,) = updated["results"]
+    assert result["val_data"] == [str(workspace / "demo.json")]
+    assert result["sequences"] == 96
+    assert result["loss_tokens_lower_95"] < result["loss"] < result["loss_tokens_upper_95"]
+    assert {**updated, "results": 0} == {**row, "results": 0}
+
+
+def test_urls_of_the_data_set_follow_the_flags(workspace):
+    from training.experiment import read_dataset
+    from training.experiment_options import ExperimentOptions
+
+    row = json.loads((workspace / "demo.json").read_text())
+    row |= {"manifest_url": "s3://a/b/manifest.jsonl", "mirrors": {"near": {"manifest_url": "n/m.jsonl"}}}
+    (workspace / "moved.json").write_text(json.dumps(row))
+
+    def manifest(**changed) -> str | None:
+        options = ExperimentOptions(scale="tiny", data_config=str(workspace / "moved.json"), logs="l", **changed)
+        return read_dataset(options).manifest_url
+
+    assert manifest(manifest_prefix_override="local") == "local/manifest.jsonl"
+    assert manifest(prefix_replacement="s3://a=/mnt") == "/mnt/b/manifest.jsonl"
+    assert manifest(mirror="near") == "n/m.jsonl"
+    for changed, named in (({"mirror": "far"}, "it has: near"), ({"prefix_replacement": "x"}, "OLD=NEW"),
+                           ({"prefix_replacement": "a=b", "manifest_prefix_override": "c"}, "exclude")):  # fmt: skip
+        with pytest.raises(InputError, match=named):
+            manifest(**changed)
+
+
+def test_the_standard_validation_sets_are_named_where_they_lack(workspace, capsys):
+    arguments = [flag for flag in flags(workspace) if flag != str(workspace / "heldout.json")]
+    arguments.remove("--val-data")
+    assert main([*arguments, "--do-eval", "--val-sets-dir", str(workspace / "sets")]) == 2
+    assert "sets/open_lm_val/shard_00000000.tar is missing" in capsys.readouterr().err
+    assert main([*arguments, "--downstream-eval"]) == 2
+    assert "--val-data" in capsys.readouterr().err
+
+
 def test_torchrun_trains_on_two_processes(workspace):
     # four shards an epoch leave two steps for a third epoch, which the first pass has no shards for
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training.train",
-        "--", *flags(workspace, "--multiple-data-passes"),
+        "--", *flags(workspace, "--multiple-data-passes", "--remote-sync", str(workspace / "remote")),
+        "--report-to", "tensorboard",
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("validation loss") == 1
-    (result,) = only_json(workspace / "exp_data" / "models")["results"]
+    row = only_json(workspace / "exp_data" / "models")
+    (result,) = row["results"]
     assert (result["sequences"], result["tokens"]) == (8, 8 * 256)
+    assert row["checkpoint_url"].startswith(f"{workspace}/remote/{row['name']}/checkpoints/")
+    assert load_model(row["checkpoint_url"], row["params_url"]).config.vocab_size == 4096
+    assert len(list((workspace / "remote" / row["name"] / "tensorboard").iterdir())) == 1  # one rank reports
 
 
 def test_help_loads_no_torch():

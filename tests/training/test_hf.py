@@ -12,7 +12,14 @@ import torch
 
 from corpusmith.errors import InputError
 from training.checkpoint import load_model, load_weights, write_model_config
-from training.export import MODELLING_FILE, ExportOptions, export_model
+from training.export import (
+    MODELLING_FILE,
+    ExportOptions,
+    choose_format,
+    export_model,
+    openlm_arguments,
+    openlm_obstacles,
+)
 from training.export import main as export_main
 from training.hf_import import import_model
 from training.hf_import import main as import_main
@@ -121,7 +128,6 @@ def test_other_models_give_the_same_logits_through_our_modelling_file(save, tmp_
 
 @pytest.mark.parametrize("scale", ["d=1024_l=24_h=8", "open_lm_1b_swiglutorch", "open_lm_7b_swiglutorch"])
 def test_the_modelling_file_has_the_parameters_of_dclms_scales(scale):
-    from training.export import openlm_arguments
     from training.hf_modeling_openlm import OpenLMConfig, OpenLMForCausalLM
 
     config = load_model_config(scale, model_norm="gain_only_lp_layer_norm", qk_norm=True)
@@ -159,12 +165,30 @@ def test_the_modelling_files_loss_is_the_mean_cross_entropy_of_the_next_token(sa
 
 
 def test_lower_precision_leaves_the_rotary_frequencies_alone(save, tmp_path):
-    url = save(DCLM)
+    url = save(DCLM, rounded=True)
+    expected = load_weights(url)["layers.0.attention.pos_embed.inv_freq"]
     export_model(ExportOptions(checkpoint=url, output=str(tmp_path / "hf"), dtype="bfloat16"))
     exported = load_exported(tmp_path / "hf")
     assert exported.model.output.weight.dtype == torch.bfloat16
-    frequencies = exported.model.layers[0].attention.pos_embed.inv_freq
-    assert torch.equal(frequencies, load_weights(url)["layers.0.attention.pos_embed.inv_freq"])
+    for model in (exported, exported.to(torch.float16)):  # a cast rounds the buffer, which then is not used
+        assert torch.equal(model.model.layers[0].attention.pos_embed.frequencies(), expected)
+    back = load_weights(import_model(str(tmp_path / "hf"), str(tmp_path / "back")))
+    assert torch.equal(back["layers.0.attention.pos_embed.inv_freq"], expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"model_norm": "batch_norm"}, "unknown model_norm 'batch_norm'"),
+        ({"positional_embedding_type": "head_rotary"}, "'head_rotary' is not supported"),
+        ({"ffn_type": "gelu"}, "ffn_type 'gelu' is not supported"),
+    ],
+)
+def test_the_modelling_file_refuses_other_kinds_by_name(changed, named):
+    from training.hf_modeling_openlm import OpenLMConfig, OpenLMForCausalLM
+
+    with pytest.raises(ValueError, match=named):
+        OpenLMForCausalLM(OpenLMConfig(openlm_arguments(DCLM) | changed))
 
 
 def test_the_modelling_file_stands_alone():
@@ -174,7 +198,7 @@ def test_the_modelling_file_stands_alone():
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add((node.module or "").split(".")[0])
-    assert imported == {"__future__", "collections", "typing", "torch", "transformers"}
+    assert imported == {"__future__", "typing", "torch", "transformers"}
 
 
 @pytest.mark.parametrize(
@@ -194,6 +218,12 @@ def test_what_neither_form_can_express_is_refused_by_name(save, tmp_path, config
     with pytest.raises(InputError, match=named):
         export_model(ExportOptions(checkpoint=url, output=str(tmp_path / "hf"), form=form))
     assert not (tmp_path / "hf").exists()
+
+
+def test_another_architecture_is_refused_by_name():
+    other = replace(LLAMA, architecture="mine")
+    with pytest.raises(InputError, match="does not know architecture 'mine'"):
+        choose_format("auto", other, {}, "epoch_1.pt")
 
 
 def test_frequencies_rounded_by_bf16_training_are_no_llama_but_are_exported_as_they_are(save, tmp_path):
@@ -340,8 +370,6 @@ def test_uploading_happens_only_where_a_repository_is_named(save, tmp_path, monk
 
 
 def test_every_built_in_config_is_exported_or_refused_by_name():
-    from training.export import openlm_obstacles
-
     for path in CONFIG_FOLDER.glob("*.json"):
         config = load_model_config(str(path), model_norm="gain_only_lp_layer_norm", qk_norm=True)
         assert openlm_obstacles(config) == (

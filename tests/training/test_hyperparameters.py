@@ -37,7 +37,48 @@ def test_scales_of_dclm_have_these_values(name):
     assert scale.fsdp_flags[0] == "--fsdp"
 
 
-@pytest.mark.parametrize("name", [*DCLM_SCALES, "tiny"])
+#: About how many parameters, width, layers, heads, tied embedding.
+PROXIES = {
+    "proxy_10m": (10e6, 128, 12, 4, True),
+    "proxy_62m": (62e6, 512, 11, 8, True),
+    "proxy_160m": (160e6, 768, 12, 12, False),
+    "proxy_350m": (350e6, 1024, 19, 16, False),
+}
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_the_proxy_ladder_has_these_shapes(name):
+    about, width, layers, heads, tied = PROXIES[name]
+    scale = get_scale(name)
+    config = load_model_config(scale.model)
+    assert scale.params == pytest.approx(about, rel=0.05)
+    assert (config.hidden_dim, config.n_layers, config.n_heads, config.weight_tying) == (width, layers, heads, tied)
+    assert (config.vocab_size, config.seq_len) == (50432, 2048)
+    assert total_steps(scale.tokens // 5 // 2048, 5, scale.global_bs) > 10 * scale.warmup / 5
+
+
+@pytest.mark.parametrize(
+    ("public", "scale", "tokens"),
+    [
+        ("400M-1x", "411m_1x", 8232325120),
+        ("1B-1x", "1b_1x_fast", 28795904000),
+        ("1b_5x", "1b_1x_fast", 143979520000),
+        ("3b-1x", "3b_1x_fast_3e-3_lr_1e-4_zloss", 55918643200),
+        ("7B-1x", "7b_1x_fast_2e-3_lr_5e-6_zloss", 137788211200),
+        ("7B_2X", "7b_2x_fast_2e-3_lr_5e-6_zloss", 275576422400),
+    ],
+)
+def test_scales_have_the_names_of_the_leaderboard(public, scale, tokens):
+    found = apply_overrides(get_scale(public))
+    assert found.tokens == tokens
+    assert found.model == get_scale(scale).model
+
+
+def test_1b_5x_has_the_published_name():
+    assert "-mult=5p0-seed=124-tokens=143979520000" in friendly_name("d", apply_overrides(get_scale("1B-5x")))
+
+
+@pytest.mark.parametrize("name", [*DCLM_SCALES, *PROXIES, "tiny"])
 def test_parameters_and_tokens_follow_from_the_model_config(name):
     scale = get_scale(name)
     config = load_model_config(scale.model, model_norm=scale.norm, qk_norm=scale.qk_norm)

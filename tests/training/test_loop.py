@@ -1,7 +1,5 @@
 """Steps, epochs, resume and several ranks, on a model that trains in a second."""
 
-import multiprocessing
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from corpusmith.errors import ChangedError, InputError, RunFailed
 from corpusmith.io import wds
 from training.batch import Batch
 from training.checkpoint import load_file, load_model, load_weights
-from training.distributed import Ranks, process_group
+from training.distributed import Ranks
 from training.loop import total_steps, train
 from training.resume import seed_all
 from training.schedule import constant_schedule
@@ -211,45 +209,3 @@ def test_arithmetic_of_steps():
     assert total_steps(803938, 5, 512) == 7850
     with pytest.raises(InputError, match="no step"):
         total_steps(3, 2, 7)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def steps_of_one_rank(rank: int, port: int, config: TrainConfig, chunk: np.ndarray, results) -> None:
-    """Three steps on this rank's half of the batch; rank 0 sends its weights and losses."""
-    import os
-
-    torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = Ranks(rank=rank, local_rank=rank, world_size=2)
-    with process_group(ranks):
-        trainer = fresh_trainer(config, ranks)
-        entropies = three_steps(trainer, chunk[rank * 4 : rank * 4 + 4])
-        state = {key: value.numpy() for key, value in trainer.model.state_dict().items()}
-        results.put((rank, entropies, state if rank == 0 else None))
-
-
-@pytest.mark.parametrize("accumulation", [1, 2])
-def test_two_ranks_give_the_steps_of_one_process_with_the_whole_batch(make_config, accumulation):
-    config = make_config(accumulation=accumulation)
-    chunk = np.random.default_rng(0).integers(0, 32, (8, 17))
-    context = multiprocessing.get_context("spawn")
-    results, port = context.Queue(), free_port()
-    processes = [
-        context.Process(target=steps_of_one_rank, args=(rank, port, config, chunk, results)) for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
-    (_, entropies_0, state), (_, entropies_1, _) = sorted(
-        (results.get(timeout=90) for _ in range(2)), key=lambda r: r[0]
-    )
-    for process in processes:
-        process.join()
-    alone = fresh_trainer(make_config(accumulation=1), ALONE)
-    expected = three_steps(alone, chunk)
-    assert [(a + b) / 2 for a, b in zip(entropies_0, entropies_1, strict=True)] == pytest.approx(expected, abs=1e-5)
-    assert_equal({key: torch.from_numpy(value) for key, value in state.items()}, alone.model.state_dict(), atol=1e-5)

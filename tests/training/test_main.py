@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import orjson
 import pytest
+import torch
 
 from corpusmith.errors import ConfigError, InputError
 from corpusmith.io import mds, wds
 from corpusmith.io.token_rows import TokenRows
 from corpusmith.io.token_shards import write_token_shard
-from training.checkpoint import load_weights
+from training.checkpoint import load_file, load_weights
 from training.distributed import Ranks
 from training.main import main
 from training.open_lm_args import build_parser, parse_arguments
 from training.params import read_params_text
 from training.run_plan import make_config
+
+ROOT = Path(__file__).resolve().parents[2]
 
 #: Section 10: OpenLM's defaults that its users rely on.
 DEFAULTS = {
@@ -88,10 +94,38 @@ def test_a_run_that_stands_is_not_begun_anew_unless_it_is_resumed(flags, capsys)
     assert main(flags("twice", "--resume", "latest")) == 0
 
 
+def test_a_process_killed_with_sigkill_is_continued_to_the_same_bits(flags, tmp_path):
+    def command(name: str) -> list[str]:
+        more = ["--multiple-data-passes", "--save-every", "7", "--resume", "latest", "--averagers", "ema_0.9_1"]
+        arguments = flags(name, *more)
+        arguments[arguments.index("--train-num-samples") + 1] = "8192"  # 64 steps between two checkpoints
+        return arguments
+
+    log = tmp_path / "logs" / "killed" / "train_log.jsonl"
+    process = subprocess.Popen([sys.executable, "-m", "training.main", *command("killed")], cwd=ROOT)
+    deadline = time.monotonic() + 100
+    while not (log.exists() and log.read_bytes().count(b"\n") >= 20):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert main(command("killed")) == 0
+    assert main(command("undisturbed")) == 0
+    for file, key in (("epoch_2.pt", "state_dict"), ("ema_0.9_1_2.pt", "av_model_sd")):
+        ours, theirs = (
+            load_file(str(tmp_path / "logs" / name / "checkpoints" / file))[key] for name in ("killed", "undisturbed")
+        )
+        assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    rows = [orjson.loads(line)["step"] for line in log.read_bytes().splitlines()]
+    assert rows == list(range(128))
+
+
 @pytest.mark.parametrize(
     ("more", "named"),
     [
         (["--attn-name", "custom_attn"], "custom_attn"),
+        (["--dataset-type", "synthetic"], "synthetic"),
         (["--moe-freq", "2"], "--moe-freq"),
         (["--lr-scheduler", "const-cooldown"], "wsd"),
         (["--fsdp", "--precision", "amp"], "--fsdp"),
@@ -207,3 +241,15 @@ def test_long_files_are_taken_in_parts(tmp_path, monkeypatch):
     rows = list(token_data.read_rows(found.shards[1], np.array([0, 3])))
     assert [(row.row, row.ids.tolist()) for row in rows] == [(5, [20, 21, 22, 23]), (8, [32, 33, 34, 35])]
     assert len(list(token_data.read_rows(found.shards[2]))) == 3
+
+
+def test_tars_are_named_as_openlm_names_them(tmp_path, write_tokens):
+    from training.token_data import expand_shards, find_token_shards
+
+    assert expand_shards("d/{a,b}.tar") == ["d/a.tar", "d/b.tar"]
+    assert expand_shards("d/s-{008..010}.tar") == ["d/s-008.tar", "d/s-009.tar", "d/s-010.tar"]
+    assert expand_shards("pipe:aws s3 cp s3://b/{x,y}.tar -") == ["s3://b/x.tar", "s3://b/y.tar"]
+    assert expand_shards("d/{a,b}{1..2}.tar") == ["d/a1.tar", "d/a2.tar", "d/b1.tar", "d/b2.tar"]
+    write_tokens(tmp_path / "t", 3, 4, 16, 32)
+    found = find_token_shards(f"{tmp_path}/t/{{00000001..00000003}}.tar")
+    assert [shard.num_sequences for shard in found.shards] == [4, 4, 4]

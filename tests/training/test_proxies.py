@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from corpusmith.errors import ChangedError, InputError
+from corpusmith.run.runner import Execution, Runner
 from training.checkpoint import load_weights
 from training.proxies import ProxySpec, ProxyWorker, fingerprint, run_proxies, run_proxy
 
@@ -107,13 +108,23 @@ class Killer(ProxyWorker):
         return super().run(spec)
 
 
-@pytest.mark.slow
+@pytest.mark.all
 def test_a_run_whose_process_dies_is_begun_again_and_one_that_always_dies_is_an_error(make_spec, ray_is_up):
     specs = [make_spec("poison"), make_spec("once"), make_spec("good")]
     results = run_proxies(specs, max_retries=1, worker=Killer)
     assert [result.error is None for result in results] == [False, True, True]
     assert "its process died" in results[0].error
     assert results[1].curve == results[2].curve
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_four_runs_share_one_gpu(make_spec):
+    with Runner(Execution()) as runner:
+        runner.connect()
+        results = run_proxies([make_spec(f"run-{n}") for n in range(4)], cpus_per_run=0.5, gpus_per_run=0.25)
+    assert [result.error for result in results] == [None] * 4
+    for result in results[1:]:
+        assert result.losses == pytest.approx(results[0].losses, abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -299,6 +299,13 @@ def test_averages_are_those_of_openlm():
         parse_averagers("cubic_8")
 
 
+def test_an_averaged_model_is_loaded_from_its_own_file(undisturbed):
+    url = f"{undisturbed.folder}/checkpoints/poly_8_1_3.pt"
+    stored = load_file(url)["av_model_sd"]
+    for key, value in load_model(url).state_dict().items():
+        assert torch.equal(value, stored[key])
+
+
 def test_the_average_of_checkpoints_starts_a_run(make_config, undisturbed):
     urls = [f"{undisturbed.folder}/checkpoints/epoch_{epoch}.pt" for epoch in (1, 3)]
     still = constant_schedule(peak=0.0, warmup=0, total=12)

@@ -47,6 +47,8 @@ def test_tensorboard_gets_what_the_train_log_gets(make_config):
     rows = log_rows(config)
     assert found["train/loss"] == [(row["step"], pytest.approx(row["loss"])) for row in rows]
     assert found["train/lr"] == [(row["step"], pytest.approx(row["lr"])) for row in rows]
+    assert len(found["train/mfu"]) == len(rows)
+    assert all(0 < share < 1 for _, share in found["train/mfu"])
     assert found["valid/held_out/loss"] == [(4, 3.0), (8, 4.0), (12, 5.0)]
     assert [step for step, _ in found["epoch/tokens"]] == [4, 8, 12]
 
@@ -164,7 +166,7 @@ def test_the_plot_reads_the_log_that_the_loop_writes():
 
 
 def test_the_bar_tells_loss_tokens_per_second_and_utilisation(make_config, capsys, monkeypatch):
-    monkeypatch.setattr("training.training_bar.peak_flops", lambda device, precision: 1e9)
+    monkeypatch.setattr("training.throughput.peak_flops", lambda device, precision: 1e9)
     monkeypatch.setattr("corpusmith.run.progress.PLAIN_LINE_SECONDS", 0.0)
     train(make_config(), ALONE, None, [TrainingBar()])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("training:")]
