@@ -31,9 +31,12 @@ from ray_processing.page_sample import SampledShard, draw_sample
 from ray_processing.pipeline_config import GlobalCall, Pipeline
 from ray_processing.stages import find_files, local_runs
 
-# The normal quantile of 97.5 % between both ends: Wilson's interval of 95 % holds less than that for some shares near 0
-# and 1 (Brown, Cai and DasGupta 2001), and a pipeline shows twenty intervals of one sample.
+# The normal quantile of 97.5 % between both ends, and what lies beyond either: a pipeline shows twenty intervals of one
+# sample, and Wilson's of 95 % hold less than that for some shares (Brown, Cai and DasGupta 2001).
 Z = 2.241403
+TAIL = 0.0125
+# Up to so many pages gone, or left, their number is taken as a Poisson count: near 0 and 1 Wilson's holds too little.
+RARE = 30
 # A cluster of one is up after this long, and each worker has loaded the code and kernels.
 START_SECONDS = 8.0
 WORKER_BYTES_BESIDE = 150 << 20
@@ -80,7 +83,10 @@ class _Part:
 
 
 def interval(kept: int, drawn: int, counts: Sequence[tuple[int, int]] = ()) -> tuple[float, float]:
-    """The 95 % interval of the share of pages left (Wilson's; a Poisson one where splits made more pages than drawn).
+    """The 95 % interval of the share of pages left.
+
+    Wilson's; exact bounds of a Poisson count where few pages are gone or left; an approximate one of a Poisson count
+    where splits made more pages than were drawn.
 
     `counts`: (pages left, pages drawn) of each shard, where only some of the shards were read: then it is widened to
     what the shards differ by.
@@ -89,18 +95,39 @@ def interval(kept: int, drawn: int, counts: Sequence[tuple[int, int]] = ()) -> t
     if kept > drawn:
         half = Z * math.sqrt(kept) / drawn
         low, high = share - half, share + half
+    elif drawn - kept <= RARE:
+        fewest, most = _count_bounds(drawn - kept)
+        low, high = 1 - most / drawn, 1 - fewest / drawn
+    elif kept <= RARE:
+        low, high = (bound / drawn for bound in _count_bounds(kept))
     else:
         middle = (share + Z**2 / (2 * drawn)) / (1 + Z**2 / drawn)
         spread = math.sqrt(share * (1 - share) / drawn + Z**2 / (4 * drawn**2))
         half = Z * spread / (1 + Z**2 / drawn)
-        # exact at the ends, where rounding would leave the whole out
-        low, high = (middle - half if kept else 0.0), (middle + half if kept < drawn else 1.0)
+        low, high = middle - half, middle + half
     if len(counts) > 1:
         size = drawn / len(counts)
         variance = sum((left - share * pages) ** 2 for left, pages in counts) / (len(counts) - 1)
         half = Z * math.sqrt(variance / len(counts)) / size
         low, high = min(low, share - half), max(high, share + half)
     return max(low, 0.0), high if kept > drawn else min(high, 1.0)
+
+
+def _count_bounds(count: int) -> tuple[float, float]:
+    """The exact bounds of a Poisson mean of which this count was seen, TAIL beyond either."""
+
+    def at_most(most: int, mean: float) -> float:
+        terms = (math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(most + 1))
+        return math.fsum(terms)
+
+    def mean_where(most: int, chance: float) -> float:
+        low, high = 1e-9, count + 10 * math.sqrt(count + 1) + 10
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if at_most(most, middle) > chance else (low, middle)
+        return low
+
+    return (mean_where(count - 1, 1 - TAIL) if count else 0.0), mean_where(count, TAIL)
 
 
 def make_forecast(

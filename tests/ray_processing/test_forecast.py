@@ -140,12 +140,17 @@ def test_a_large_input_is_sampled_from_drawn_shards(few: Any, tmp_path: pathlib.
     assert all(shard.records == 101 for shard in sample)
 
 
-def test_intervals_are_wilsons() -> None:
-    # Wilson 1927 for 8 of 10, z = 2.2414: middle 1.0512 / 1.5024, half 2.2414 * 0.1690 / 1.5024
-    low, high = interval(8, 10)
-    assert (round(low, 4), round(high, 4)) == (0.4476, 0.9518)
-    assert interval(0, 10)[0] == 0
-    assert interval(10, 10)[1] == 1
+def test_intervals_are_wilsons_and_exact_where_few_pages_are_gone_or_left() -> None:
+    # Wilson 1927 for 80 of 200, z = 2.2414: middle 0.41256 / 1.02512, half 2.2414 * 0.03509 / 1.02512
+    low, high = interval(80, 200)
+    assert (round(low, 4), round(high, 4)) == (0.3257, 0.4792)
+    # one gone of 1137: means with exp(-m) = 0.9875 and (1 + m) exp(-m) = 0.0125 are 0.01258 and 6.381
+    low, high = interval(1136, 1137)
+    assert (round(low, 5), round((1 - high) * 1137, 5)) == (0.99439, 0.01258)
+    low, high = interval(1, 1137)
+    assert (round(low * 1137, 5), round(high, 5)) == (0.01258, 0.00561)
+    assert interval(0, 100)[0] == 0
+    assert interval(100, 100)[1] == 1
     # splits: 25 pages of 10, by Poisson
     low, high = interval(25, 10)
     assert (round(low, 2), round(high, 2)) == (1.38, 3.62)
