@@ -112,7 +112,7 @@ class Rotary(nn.Module):
             cos, sin = (table[None, None] for table in self._tables(0, q_BTHD.shape[2], q_BTHD))
         else:
             cos, sin = (table[None, :, None] for table in self._tables(offset, q_BTHD.shape[1], q_BTHD))
-        return q_BTHD * cos + rotate_half(q_BTHD) * sin, k_BTHD * cos + rotate_half(k_BTHD) * sin
+        return _rotate(q_BTHD, cos, sin), _rotate(k_BTHD, cos, sin)
 
     def prepare(self, length: int) -> tuple[Tensor, Tensor]:
         """The tables of cos and sin for at least `length` positions, built where they are shorter."""
@@ -173,10 +173,12 @@ def inverse_frequencies(width: int) -> Tensor:
     return 1.0 / (ROTARY_BASE ** (torch.arange(0, width, 2, dtype=torch.float32) / width))
 
 
-def rotate_half(x: Tensor) -> Tensor:
-    """`[x1, x2]` (halves of the last axis) to `[-x2, x1]`."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([-second, first], dim=-1)
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`[x1, x2]` (halves of the last axis) to `[x1 cos - x2 sin, x2 cos + x1 sin]`; the tables' halves are equal."""
+    half = x.shape[-1] // 2
+    (first, second), cos, sin = x.chunk(2, dim=-1), cos[..., :half], sin[..., :half]
+    turned = torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)
+    return torch.cat(turned, dim=-1)
 
 
 def _rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
