@@ -448,8 +448,11 @@ def test_empty_documents_count_and_end_with_their_token(home: pathlib.Path, tmp_
     assert rows_of(tmp_path / "tokens") == [[0, 0, *[1] * 14]]
 
 
-def test_a_document_of_many_megabytes_is_tokenized_in_pieces(home: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    text = "low lower lowest words\n" * 100_000
+@pytest.mark.parametrize("lines", [100_000, pytest.param(4_500_000, marks=[pytest.mark.all, pytest.mark.slow])])
+def test_a_document_of_up_to_100_megabytes_is_tokenized_in_pieces(
+    home: pathlib.Path, tmp_path: pathlib.Path, lines: int
+) -> None:
+    text = "low lower lowest words\n" * lines
     with open_shard_writer(str(tmp_path / "in" / "x.jsonl.zst")) as writer:
         writer.write({"text": text})
     execute(request_for(home, tmp_path, inputs=(str(tmp_path / "in"),), seqlen=1000, format_name="bin"))
