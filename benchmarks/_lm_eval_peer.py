@@ -36,7 +36,7 @@ def task_config(kind, path):
     return config | {
         "output_type": "loglikelihood",
         "doc_to_text": "{{context}}",
-        "doc_to_target": "{{continuation}}",
+        "doc_to_target": " {{continuation}}",  # this type of request gets no delimiter
     }
 
 

@@ -44,7 +44,7 @@ from eval.tasks import (
 
 TASKS = {
     MULTIPLE_CHOICE: ("arc_easy", "piqa", "commonsense_qa", "openbook_qa", "boolq"),
-    LANGUAGE_MODELING: ("lambada_openai", "jeopardy", "bigbench_qa_wikidata", "bigbench_dyck_languages"),
+    LANGUAGE_MODELING: ("lambada_openai", "jeopardy", "bigbench_qa_wikidata"),
 }
 GOALS: dict[str, float] = {MULTIPLE_CHOICE: 3.0, LANGUAGE_MODELING: 1.2}
 #: padded tokens of a batch, ours by default on a CPU; the harness, which counts sequences, gets as many as this holds
