@@ -338,7 +338,8 @@ def leftover_notes() -> set[str]:
 
 
 CODE = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from corpusmith.run.runner import Execution, Runner
 from corpusmith.io.shards import ShardRef
 from corpusmith.run.stage import Stage, StagePlace
