@@ -126,7 +126,7 @@ def _config(arguments: argparse.Namespace) -> BffConfig:
 def dedup(arguments: argparse.Namespace) -> None:
     """Plan the run, and execute it unless only the plan is wanted."""
     # not at the top: they load numpy, numba and pyarrow, and `--help` must be instant
-    from corpusmith.run.progress import say
+    from corpusmith.run.progress import plain_lines, say
     from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
     from dedup.bff_plan import plan_lines
     from dedup.bff_stage import plan_stage
@@ -138,8 +138,6 @@ def dedup(arguments: argparse.Namespace) -> None:
     execution = execution_from(arguments)
     if arguments.threads:
         execution = replace(execution, cpus=arguments.threads)
-    if arguments.no_progress_bar:
-        os.environ["CORPUSMITH_PROGRESS"] = "lines"
     if arguments.plan:
         for line in plan_lines(config, inputs, execution.cpus or os.cpu_count() or 1):
             say(line)
@@ -148,7 +146,8 @@ def dedup(arguments: argparse.Namespace) -> None:
     above, name = storage.parent(output), storage.basename(output)
     place = RunPlace(root=storage.join(above, "run", name), output=output, errors=storage.join(above, "errors", name))
     run = Run(place, RunPlan(inputs=inputs, stages=[plan_stage(config, "00-bff")]))
-    result = run.execute(execution, RunOptions(overwrite=arguments.overwrite))
+    with plain_lines(arguments.no_progress_bar):
+        result = run.execute(execution, RunOptions(overwrite=arguments.overwrite))
     counts = result.stages[0].counts()
     say("finished before; nothing was recomputed" if result.was_finished else "finished")
     say(

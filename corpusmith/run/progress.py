@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
 from corpusmith.redact import redact
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 PLAIN_LINE_SECONDS = 10.0
+_PLAIN: ContextVar[bool] = ContextVar("plain lines", default=False)
 
 
 def say(text: str) -> None:
@@ -63,12 +64,22 @@ class _Lines:
 
 
 @contextlib.contextmanager
+def plain_lines(wanted: bool = True) -> Iterator[None]:
+    """Within the block, show plain lines on a terminal too; nothing changes where they are not wanted."""
+    token = _PLAIN.set(wanted or _PLAIN.get())
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+@contextlib.contextmanager
 def track(total: int, label: str, unit: str = "shards", within: Tracker | None = None) -> Iterator[Tracker]:
     """Show the progress of `total` units of work; call `.advance()` for each that is done.
 
     `within` is the tracker of a larger work of the same unit, of which this is a part: it advances too, and on a
-    terminal both bars are shown together. Plain lines where standard error is no terminal, or CORPUSMITH_PROGRESS says
-    `lines`.
+    terminal both bars are shown together. Plain lines where standard error is no terminal, or within
+    `plain_lines`.
     """
     if isinstance(within, _Bar):
         bar = _Bar(within.progress, label, total, unit, within)
@@ -77,7 +88,7 @@ def track(total: int, label: str, unit: str = "shards", within: Tracker | None =
         finally:
             within.progress.remove_task(bar.task)
         return
-    if not sys.stderr.isatty() or os.environ.get("CORPUSMITH_PROGRESS") == "lines":
+    if not sys.stderr.isatty() or _PLAIN.get():
         lines = _Lines(label, total, unit, within)
         yield lines
         lines.finish()

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from corpusmith.run import progress
-from corpusmith.run.progress import track
+from corpusmith.run.progress import plain_lines, track
 
 
 def test_a_part_advances_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,11 +19,21 @@ def test_a_part_advances_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.split(" in ")[0] for line in lines] == ["part of 2: 2 rows", "part of 3: 3 rows", "all: 5 rows"]
 
 
-def test_on_a_terminal_both_bars_are_shown_and_the_parts_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def test_plain_lines_can_be_had_on_a_terminal_and_end_with_their_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress.sys, "stderr", Terminal())
+    for wanted in (True, False):
+        with plain_lines(wanted), track(1, "x") as tracker:
+            assert hasattr(tracker, "progress") is not wanted
+    with track(1, "x") as tracker:
+        assert hasattr(tracker, "progress")
+
+
+def test_on_a_terminal_both_bars_are_shown_and_the_parts_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(progress.sys, "stderr", terminal)
     with track(4, "all", "rows") as whole:
