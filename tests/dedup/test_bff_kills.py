@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from corpusmith.io.shards import open_shard_writer
+from tests.processes import kill, processes
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.all]
 
@@ -119,25 +118,6 @@ def test_any_number_of_workers_gives_the_same_bytes(
     assert result(home / f"workers-{cpus}") == calm("old-both")
 
 
-def members(session: int, starts: bytes = b"") -> list[int]:
-    """The living processes of a session whose command line starts so."""
-    found = []
-    for folder in pathlib.Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                line = (folder / "cmdline").read_bytes()
-                if int(fields[3]) == session and fields[0] != "Z" and line.startswith(starts):
-                    found.append(int(folder.name))
-    return found
-
-
-def kill(pids: list[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
 def progress(out: pathlib.Path) -> int:
     """Files that phases wrote so far."""
     paths = out.glob("**/scratch/*/*/*")
@@ -158,7 +138,7 @@ def test_killed_run_ends_with_the_same_bytes(
         assert time.monotonic() < deadline
         time.sleep(0.005)
     if victim == "worker":
-        while not (workers := members(process.pid, b"ray::run_batch")):
+        while not (workers := processes(process.pid, b"ray::run_batch")):
             assert process.poll() is None, "the run ended before a worker could be killed"
             time.sleep(0.002)
         kill(workers)
@@ -167,7 +147,7 @@ def test_killed_run_ends_with_the_same_bytes(
         process.kill()
         process.wait()
         finish(home, command(home, mode, out, 1))
-    kill(members(process.pid))
+    kill(processes(process.pid))
     assert result(out) == expected
 
 

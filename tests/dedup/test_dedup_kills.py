@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 
 from corpusmith.io.shards import open_shard_writer
+from tests.processes import kill, processes
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -88,25 +87,6 @@ def calm(home: pathlib.Path) -> Callable[[str], dict[str, object]]:
         return known[algorithm]
 
     return of
-
-
-def processes(session: int, starts: bytes = b"") -> list[int]:
-    """The living processes of a session whose command line starts so."""
-    found = []
-    for folder in pathlib.Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                line = (folder / "cmdline").read_bytes()
-                if int(fields[3]) == session and fields[0] != "Z" and line.startswith(starts):
-                    found.append(int(folder.name))
-    return found
-
-
-def kill(process_ids: list[int]) -> None:
-    for process_id in process_ids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process_id, signal.SIGKILL)
 
 
 def wait_until(holds: Callable[[], object], what: str, process: subprocess.Popen[bytes]) -> None:
