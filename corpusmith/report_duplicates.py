@@ -21,6 +21,14 @@ from corpusmith.report_html import (
 )
 
 DOMAINS_SHOWN = 20
+SIMILARITY = (
+    "Duplicates by their estimated Jaccard similarity to the page that was kept. A cluster can hold pages that are "
+    "like a third one and less like each other."
+)
+KNOWN = (
+    "Pages that lost text (or had it marked) by the share of their n-grams that stood earlier in the input, or earlier "
+    "on the page."
+)
 
 
 def duplicates_section(run: RunFacts) -> Html | None:
@@ -31,55 +39,63 @@ def duplicates_section(run: RunFacts) -> Html | None:
 
 
 def _step(key: str, found: DuplicateFacts) -> Html:
-    return join([el("h3", key), _domains(key, found), _similarity(key, found), _groups(found)])
+    return join(
+        [
+            el("h3", key),
+            _domains(key, found),
+            _shares(f"Similarity of duplicates to the page kept instead ({key})", SIMILARITY, found.similarity),
+            _shares(f"Share of n-grams seen before, of pages that lost text ({key})", KNOWN, found.known),
+            _groups(found),
+            _repeated(found),
+        ]
+    )
 
 
 def _domains(key: str, found: DuplicateFacts) -> Html:
-    removed = sum(count for _, count in found.domains.values())
-    if not removed:
-        return el("p", "No page was removed as a duplicate.")
-    most = sorted(found.domains.items(), key=lambda entry: (-entry[1][1], entry[0]))
+    lost = [(name, facts) for name, facts in found.domains.items() if facts.removed or facts.tokens]
+    if not lost:
+        return el("p", "No duplicate was removed.")
+    tokens = sum(facts.tokens for _, facts in lost)
+    lost.sort(key=lambda entry: (-entry[1].tokens, -entry[1].removed, entry[0]))
     cells: list[tuple[Child, ...]] = [
         (
             page_text(name),
-            number(pages),
-            number(lost),
-            share(lost, pages),
-            share(lost, removed),
-            bar(f"{name}: {share(lost, removed)} of the duplicates", [("lose", lost / removed)], "mini"),
+            number(facts.pages),
+            number(facts.removed),
+            share(facts.removed, facts.pages),
+            number(facts.tokens),
+            share(facts.tokens, tokens),
+            bar(f"{name}: {share(facts.tokens, tokens)} of it", [("lose", facts.tokens / max(tokens, 1))], "mini"),
         )
-        for name, (pages, lost) in most[:DOMAINS_SHOWN]
+        for name, facts in lost[:DOMAINS_SHOWN]
     ]
-    if len(most) > DOMAINS_SHOWN:
-        rest = sum(lost for _, (_, lost) in most[DOMAINS_SHOWN:])
-        cells.append(
-            (f"{number(len(most) - DOMAINS_SHOWN)} more", "", number(rest), "", share(rest, removed), Html(""))
-        )
-    heads = columns("domain", "#pages", "#removed", "#of its pages", "#of all removed", "")
-    caption = f"Duplicates that {key} removed, by domain; pages are those of shards in which the domain lost any"
+    if rest := [facts for _, facts in lost[DOMAINS_SHOWN:]]:
+        pages, removed = sum(facts.pages for facts in rest), sum(facts.removed for facts in rest)
+        less = sum(facts.tokens for facts in rest)
+        more = (f"{number(len(rest))} more", number(pages), number(removed), share(removed, pages))
+        cells.append((*more, number(less), share(less, tokens), Html("")))
+    heads = columns("domain", "#pages", "#removed", "#of its pages", "#tokens removed", "#of all removed", "")
+    caption = f"What {key} removed, by domain; pages are those of shards in which the domain lost any"
     return table(caption, heads, cells)
 
 
-def _similarity(key: str, found: DuplicateFacts) -> Html | None:
-    total, bins = sum(found.similarity), len(found.similarity)
+def _shares(title: str, hint: str, counts: list[int]) -> Html | None:
+    """Pages by a share, as a chart and in numbers."""
+    total, bins = sum(counts), len(counts)
     if not total:
         return None
     labels = [f"{index / bins:.2f}" for index in range(bins)]
-    series = [Series(name="duplicates", style="before", counts=found.similarity)]
-    common = max(range(bins), key=lambda index: found.similarity[index])
-    said = f"The commonest similarity lies between {common / bins:.2f} and {(common + 1) / bins:.2f}."
-    chart = column_chart(f"Similarity of duplicates to the page kept instead ({key})", said, labels, series)
+    series = [Series(name="pages", style="before", counts=counts)]
+    common = max(range(bins), key=lambda index: counts[index])
+    said = f"Most pages lie between {common / bins:.2f} and {(common + 1) / bins:.2f}."
     cells = [
         (f"{index / bins:.2f}–{(index + 1) / bins:.2f}", number(count), share(count, total))
-        for index, count in enumerate(found.similarity)
+        for index, count in enumerate(counts)
         if count
     ]
-    hint = (
-        "Duplicates by their estimated Jaccard similarity to the page that was kept. A cluster can hold pages that are "
-        "like a third one and less like each other."
-    )
-    numbers = table("By similarity", columns("similarity", "#pages", "#share"), cells)
-    return join([el("p", hint, class_="hint"), chart, folded("The similarities in numbers", numbers)])
+    numbers = table("In numbers", columns("between", "#pages", "#share"), cells)
+    chart = column_chart(title, said, labels, series)
+    return join([el("p", hint, class_="hint"), chart, folded("The same in numbers", numbers)])
 
 
 def _groups(found: DuplicateFacts) -> Html | None:
@@ -89,16 +105,36 @@ def _groups(found: DuplicateFacts) -> Html | None:
     parts = [el("p", "The biggest groups: the unit that was kept, and the first of the others.", class_="hint")]
     for position, (name, size, members) in enumerate(biggest):
         summary = join([el("strong", page_text(name)), el("span", f" · {number(size)} copies", class_="count")])
-        parts.append(folded(summary, *(_member(member) for member in members), is_open=position == 0))
+        parts.append(
+            folded(
+                summary,
+                *(_member(one, "kept" if one.is_kept else "duplicate") for one in members),
+                is_open=position == 0,
+            )
+        )
     return join(parts)
 
 
-def _member(member: Member) -> Html:
+def _repeated(found: DuplicateFacts) -> Html | None:
+    repeated = found.most_repeated()
+    if not repeated:
+        return None
+    hint = "The texts removed most often: how often at least, and where the first removed one stood."
+    return join(
+        [el("p", hint, class_="hint")]
+        + [
+            _member(first, f"removed {number(copies)} times" if copies > 1 else "removed once")
+            for copies, first in repeated
+        ]
+    )
+
+
+def _member(member: Member, what: str) -> Html:
     return el(
         "article",
         el(
             "p",
-            el("strong", "kept" if member.is_kept else "duplicate"),
+            el("strong", what),
             " · ",
             *([page_text(member.url), " · "] if member.url else []),
             page_text(member.shard),

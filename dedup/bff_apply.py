@@ -23,13 +23,14 @@ Spans = list[tuple[int, int]]
 class Verdict:
     """What was decided about one page.
 
-    `removed`: its paragraphs (U8); `document`: the whole text goes; `contained`: n-grams found; `intervals`: tokens
-    that substring mode removes (I32, start and end in turn).
+    `removed`: its paragraphs (U8); `document`: the whole text goes; `contained`: n-grams found, of
+    `ngrams` looked up; `intervals`: tokens that substring mode removes (I32, start and end in turn).
     """
 
     removed: U8Array
     document: bool
     contained: int
+    ngrams: int
     intervals: I32Array
 
 

@@ -72,11 +72,14 @@ def paragraphs_of(text: str) -> list[str]:
 
 @dataclass(kw_only=True)
 class PlainResult:
-    """What becomes of one text: what is left of it, the code points that go, contained n-grams, the document test."""
+    """What becomes of one text: what is left of it, the code points that go, contained n-grams of those looked up, the
+    document test.
+    """
 
     text: str
     spans: list[tuple[int, int]] = field(default_factory=list)
     contained: int = 0
+    ngrams: int = 0
     document: bool = False
 
 
@@ -103,7 +106,7 @@ class PlainBff:
             found = self._document(text, insert=False)
             return found if found.document else self._paragraphs(text)
         found = self._paragraphs(text)
-        if mode == "old-both" and self._seen and found.contained / self._seen > self._config.filtering_threshold:
+        if mode == "old-both" and found.ngrams and found.contained / found.ngrams > self._config.filtering_threshold:
             found.document, found.text = True, ""
         return found
 
@@ -126,14 +129,13 @@ class PlainBff:
         ngrams = self._ngrams(text)
         contained = sum(map(self._has, ngrams))
         if ngrams and contained / len(ngrams) > self._config.filtering_threshold:
-            return PlainResult(text="", spans=[(0, len(text))], contained=contained, document=True)
+            return PlainResult(text="", spans=[(0, len(text))], contained=contained, ngrams=len(ngrams), document=True)
         if insert:
             self._insert(ngrams)
-        return PlainResult(text=text, contained=contained)
+        return PlainResult(text=text, contained=contained, ngrams=len(ngrams))
 
     def _paragraphs(self, text: str) -> PlainResult:
         result, kept, at = PlainResult(text=""), [], 0
-        self._seen = 0
         for paragraph in paragraphs_of(text):
             ngrams = self._ngrams(paragraph)
             contained = sum(map(self._has, ngrams))
@@ -144,24 +146,24 @@ class PlainBff:
                 kept.append(paragraph)
             at += len(paragraph)
             result.contained += contained
-            self._seen += len(ngrams)
+            result.ngrams += len(ngrams)
         result.text = "".join(kept)
         return result
 
     def _exact(self, text: str) -> PlainResult:
         bits = bits_of(token_hash(text), self._shape)
         if all(bit in self.bits for bit in bits):
-            return PlainResult(text="", spans=[(0, len(text))], contained=1, document=True)
+            return PlainResult(text="", spans=[(0, len(text))], contained=1, ngrams=1, document=True)
         if not self._config.no_update_bloom_filter:
             self.bits.update(bits)
-        return PlainResult(text=text)
+        return PlainResult(text=text, ngrams=1)
 
     def _both(self, text: str) -> PlainResult:
         threshold = self._config.filtering_threshold
         ngrams = self._ngrams(text)
         has = [self._has(ngram) for ngram in ngrams]
         if ngrams and sum(has) / len(ngrams) >= threshold:
-            return PlainResult(text="", spans=[(0, len(text))], contained=sum(has), document=True)
+            return PlainResult(text="", spans=[(0, len(text))], contained=sum(has), ngrams=len(ngrams), document=True)
         owner = [number for number, piece in enumerate(paragraphs_of(text)) for _ in tokens_of(piece)]
         width = len(ngrams[0]) if ngrams else 0
         removed = set()
@@ -170,7 +172,7 @@ class PlainBff:
             if inside and sum(inside) / len(inside) >= threshold:
                 removed.add(number)
         self._insert(ngram for i, ngram in enumerate(ngrams) if not removed & set(owner[i : i + width]))
-        result, kept, at = PlainResult(text=text, contained=sum(has)), [], 0
+        result, kept, at = PlainResult(text=text, contained=sum(has), ngrams=len(ngrams)), [], 0
         for number, piece in enumerate(paragraphs_of(text)):
             if number in removed:
                 result.spans.append((at, at + len(piece)))
@@ -194,11 +196,11 @@ class PlainBff:
         starts = [start for start, _ in tokens] + [len(text)]
         spans = [(starts[start], starts[end]) for start, end in intervals]
         if not spans:
-            return PlainResult(text=text, contained=sum(has))
+            return PlainResult(text=text, contained=sum(has), ngrams=len(has))
         left, at = "", starts[0]
         for start, end in spans:
             left, at = left + text[at:start], end
-        return PlainResult(text=(left + text[at:]).rstrip(), spans=spans, contained=sum(has))
+        return PlainResult(text=(left + text[at:]).rstrip(), spans=spans, contained=sum(has), ngrams=len(has))
 
     def _fuse(self, intervals: list[tuple[int, int]]) -> list[tuple[int, int]]:
         threshold = self._config.filtering_threshold

@@ -38,6 +38,7 @@ from dedup.bff_write import WriteTask
 from dedup.bloom import FilterShape
 from dedup.bloom_kernels import BLOCK_BITS
 from dedup.bloom_shared import remove_shared
+from dedup.rewrite import RewriteTask
 
 VERSION = 1
 NODE_SHARE = 0.9
@@ -49,8 +50,7 @@ MODULES = (
     "corpusmith.text.segment_kernels",
     *(f"dedup.bff_{name}" for name in ("apply", "config", "hash", "kernels", "layout", "pieces", "plan")),
     *(f"dedup.bff_{name}" for name in ("settle", "split", "stage", "write")),
-    "dedup.bloom",
-    "dedup.bloom_kernels",
+    *("dedup.bloom", "dedup.bloom_kernels", "dedup.repeated_texts", "dedup.rewrite"),
 )
 
 OnValue = Callable[[str, Any], None]
@@ -214,11 +214,13 @@ class _Work:
         return {
             f"write {stage.inputs[number].name}": WriteTask(
                 layout=self.layout,
-                shard=stage.inputs[number],
-                number=number,
-                place=stage.place,
-                identity=stage.units[stage.inputs[number].name],
-                step=self.step,
+                rewrite=RewriteTask(
+                    shard=stage.inputs[number],
+                    number=number,
+                    place=stage.place,
+                    identity=stage.units[stage.inputs[number].name],
+                    step=self.step,
+                ),
             )
             for number in numbers
         }
@@ -399,7 +401,9 @@ class _Work:
 
 def _input_bytes(task: Task) -> int:
     """Bytes of input of a task, so that small ones share a batch."""
-    return task.shard.bytes if isinstance(task, HashTask | WriteTask) else ALONE_BYTES
+    if isinstance(task, HashTask):
+        return task.shard.bytes
+    return task.rewrite.shard.bytes if isinstance(task, WriteTask) else ALONE_BYTES
 
 
 def warm_kernels() -> None:

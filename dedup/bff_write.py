@@ -5,23 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+
+import numpy as np
 
 from corpusmith.errors import BalanceError
-from corpusmith.io.shards import Page, Record, ShardRef, ShardWriter, dump_page, open_shard_writer, read_records
-from corpusmith.run.errors_file import READ_STEP, SetAside
-from corpusmith.run.ledger import Counts
-from corpusmith.run.stage import OutputFile, ShardRecord, StagePlace
-from corpusmith.text.segment import count_whitespace_words
+from corpusmith.io.shards import Page, Record, dump_page, read_records
+from corpusmith.run.errors_file import READ_STEP
+from corpusmith.text.segment import count_content_tokens
 from dedup import bff_config, bff_kernels
 from dedup.bff_apply import Spans, Verdict, annotate, duplicate_spans, text_left
+from dedup.bff_config import BffConfig
 from dedup.bff_hash import text_of, text_problem
+from dedup.bff_kernels import unit_sizes
 from dedup.bff_layout import Layout
-from dedup.bff_pieces import ArraysReader
+from dedup.bff_pieces import Arrays, ArraysReader
+from dedup.repeated_texts import RepeatedTexts
+from dedup.rewrite import Rewrite, RewriteTask, bin_of, histogram, open_rewrite, write_record
 
-VERSION = 1
-SAMPLES_PER_SHARD = 3
-SAMPLE_CHARACTERS = 300
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,54 +30,70 @@ class WriteTask:
     """A shard to be written as was decided."""
 
     layout: Layout
-    shard: ShardRef
-    number: int
-    place: StagePlace
-    identity: str
-    step: str
+    rewrite: RewriteTask
 
     def run(self) -> None:
         """Write the shard, then its record."""
         started = time.perf_counter()
-        name = self.shard.name
+        layout, shard, number = self.layout, self.rewrite.shard, self.rewrite.number
         with (
-            SetAside(self.place, name, [self.step]) as aside,
-            open_shard_writer(self.place.output_url(name)) as writer,
-            ArraysReader(self.layout.decisions_url(self.number)) as decisions,
-            ArraysReader(self.layout.pages_url(self.number)) as pages,
+            open_rewrite(self.rewrite) as rewrite,
+            ArraysReader(layout.decisions_url(number)) as decisions,
+            ArraysReader(layout.pages_url(number)) as pages,
         ):
-            taker = _Taker(task=self, writer=writer, aside=aside, verdicts=read_verdicts(decisions, pages))
-            for record in read_records(self.shard.url):
+            taker = _Taker(config=layout.config, rewrite=rewrite, verdicts=read_verdicts(decisions, pages, layout))
+            for record in read_records(shard.url):
                 taker.process(record)
-        taker.units.check(f"shard {name}")
-        output = OutputFile(name=name, bytes=writer.bytes, checksum=writer.checksum, records=writer.records)
-        details = taker.details(time.perf_counter() - started)
-        self.place.write_record(
-            ShardRecord(unit=name, identity=self.identity, outputs=[output], counts=taker.counts, details=details)
+        taker.units.check(f"shard {shard.name}")
+        details = rewrite.details(
+            func="bff", arguments=layout.config.deciding(), started=started, **taker.units.figures(), **taker.figures()
         )
+        found = rewrite.duplicates(known=taker.known, repeated=taker.repeated.rows())
+        write_record(rewrite, {**details, "duplicates": found})
 
 
-def read_verdicts(decisions: ArraysReader, pages: ArraysReader) -> Iterator[Verdict]:
+def read_verdicts(decisions: ArraysReader, pages: ArraysReader, layout: Layout) -> Iterator[Verdict]:
     """What was decided about each page that has a text, in order."""
     for number in range(len(pages)):
-        decided, paragraph, interval = decisions[number], 0, 0
-        for page, paragraphs in enumerate(pages[number]["pages"].tolist()):
+        decided, structure, paragraph, interval = decisions[number], pages[number], 0, 0
+        ngrams = _ngrams_looked_up(structure, decided, layout.config)
+        for page, paragraphs in enumerate(structure["pages"].tolist()):
             width = 2 * int(decided["interval_counts"][page])
             yield Verdict(
                 removed=decided["removed"][paragraph : paragraph + paragraphs],
                 document=bool(decided["documents"][page]),
                 contained=int(decided["counts"][page]),
+                ngrams=int(ngrams[page]),
                 intervals=decided["intervals"][interval : interval + width],
             )
             paragraph += paragraphs
             interval += width
 
 
+def _ngrams_looked_up(structure: Arrays, decided: Arrays, config: BffConfig) -> np.ndarray:
+    """Of how many n-grams of each page the verdict counts those contained, (pages,)."""
+    pages = structure["pages"]
+    sizes = unit_sizes(structure["tokens"], pages, config.mode, config.min_ngram_size, config.max_ngram_size)
+    if config.mode in (bff_kernels.PARAGRAPH, bff_kernels.OLD_BOTH):
+        units = pages
+    elif config.mode == bff_kernels.NAIVE_BOTH:  # the whole text and its paragraphs, of which one or the other counts
+        units = pages + 1
+    else:
+        units = np.ones(len(pages), dtype=np.int32)
+    ends = np.concatenate(([0], np.cumsum(units)))
+    before = np.concatenate(([0], np.cumsum(sizes)))
+    totals = before[ends[1:]] - before[ends[:-1]]
+    if config.mode != bff_kernels.NAIVE_BOTH:
+        return totals
+    whole = sizes[ends[:-1]]
+    return np.where(decided["documents"], whole, totals - whole)
+
+
 @dataclass(kw_only=True, slots=True)
 class Units:
     """The books of paragraphs (texts, where whole texts are compared): all of them end up in one of the three.
 
-    `removed`: inside pages that stay; `with_pages`: of pages that were removed.
+    `removed`: inside pages that stay; `with_pages`: of pages that were removed, or set aside.
     """
 
     read: int = 0
@@ -92,134 +109,107 @@ class Units:
                 "removed with their pages"
             )
 
+    def figures(self) -> dict[str, int]:
+        """The books as the shard's record holds them."""
+        return {
+            "units_in": self.read,
+            "units_kept": self.kept,
+            "units_removed": self.removed,
+            "units_removed_with_pages": self.with_pages,
+        }
+
 
 @dataclass(kw_only=True, slots=True)
 class _Taker:
-    """Takes the records of one shard and keeps its books."""
+    """Decides about the records of one shard."""
 
-    task: WriteTask
-    writer: ShardWriter
-    aside: SetAside
+    config: BffConfig
+    rewrite: Rewrite
     verdicts: Iterator[Verdict]
-    counts: Counts = field(default_factory=Counts)
     units: Units = field(default_factory=Units)
-    samples: list[dict[str, Any]] = field(default_factory=list)
+    repeated: RepeatedTexts = field(default_factory=RepeatedTexts)
+    known: list[int] = field(default_factory=histogram)
     contained: int = 0
     pages_changed: int = 0
     bytes_seen: int = 0
     bytes_removed: int = 0
-    tokens_kept: int = 0
-    tokens_removed: int = 0
 
     def process(self, record: Record) -> None:
         """Keep a record, or what is left of it, or remove it, or set it aside."""
-        config = self.task.layout.config
-        self.counts.read += 1
-        text = text_of(record, config.content_key)
+        key, rewrite = self.config.content_key, self.rewrite
+        rewrite.counts.read += 1
+        text = text_of(record, key)
         if text is not None and record.page is not None:
             self._take(record, record.page, text, next(self.verdicts))
         elif record.page is None:
-            self._set_aside(READ_STEP, record, record.error or "unreadable")
+            rewrite.set_aside(READ_STEP, record, record.error or "unreadable")
         else:
-            problem = text_problem(record.page, config.content_key)
-            self._set_aside(self.task.step, record, problem or "has no text")
+            rewrite.set_aside(rewrite.task.step, record, text_problem(record.page, key) or "has no text")
 
     def _take(self, record: Record, page: Page, text: str, verdict: Verdict) -> None:
-        config = self.task.layout.config
+        config = self.config
         spans = duplicate_spans(text, verdict, config)
-        gone = _units_gone(text, spans, verdict)
+        self.units.read += len(verdict.removed)
         self.contained += verdict.contained
         self.bytes_seen += _size(text)
+        if spans or verdict.document:
+            self._note(record.index, page, text, spans, verdict)
         if config.annotate:
             annotate(page, text, spans, verdict, config)
-            self._write(record, dump_page(page), text, text, (len(verdict.removed), 0))
+            self._keep(record, page, dump_page(page), len(verdict.removed))
             return
         left = text_left(text, spans, verdict, config)
         if not left or left.isspace():
-            reason = "blank" if left == text else f"{verdict.contained} n-grams known"
-            self._count_units(len(verdict.removed), (0, 0))
-            self._remove(record.index, page, text, text, reason)
+            self.units.with_pages += len(verdict.removed)
+            self.bytes_removed += _size(text)
+            reason = "blank" if left == text else f"{verdict.contained} of {verdict.ngrams} n-grams known"
+            self.rewrite.remove(record.index, page, text, reason)
             return
-        if spans and len(self.samples) < SAMPLES_PER_SHARD:
-            first, last = spans[0]
-            self._sample(record.index, page, text[first:last], f"duplicate, in a page that stays: {len(spans)} spans")
-        page[config.content_key] = left
-        line = record.raw
+        self._keep_rest(record, page, text, left, spans, verdict)
+
+    def _note(self, index: int, page: Page, text: str, spans: Spans, verdict: Verdict) -> None:
+        """What the report shows of a page that loses text, or would."""
+        if verdict.ngrams:
+            self.known[bin_of(verdict.contained / verdict.ngrams)] += 1
+        for first, last in spans or [(0, len(text))]:
+            self.repeated.add(text[first:last], index, page)
+
+    def _keep_rest(self, record: Record, page: Page, text: str, left: str, spans: Spans, verdict: Verdict) -> None:
+        config = self.config
         if config.mode == bff_kernels.OLD_BOTH:
             page[bff_config.CONTAINED_BEFORE] = verdict.contained
-            line = dump_page(page)
-        elif spans:
-            line = dump_page(page)
-        self._write(record, line, left, text, (len(verdict.removed) - gone, gone))
-
-    def _write(self, record: Record, line: bytes, left: str, text: str, units: tuple[int, int]) -> None:
-        try:
-            self.writer.write_line(line)
-        except ValueError as error:
-            self._count_units(sum(units), (sum(units), 0))
-            self._set_aside(self.task.step, record, f"cannot be written: {error}")
+        elif not spans:
+            self._keep(record, page, record.raw, len(verdict.removed))
             return
-        self._count_units(sum(units), units)
-        self.counts.kept += 1
-        tokens = count_whitespace_words(left)
-        self.tokens_kept += tokens
-        if left is not text:
+        if spans and self.rewrite.wants_samples:
+            first, last = spans[0]
+            reason = f"duplicate, in a page that stays: {len(spans)} spans"
+            self.rewrite.sample(record.index, page, text[first:last], reason)
+        tokens = count_content_tokens(page.get("text")) if spans else None
+        page[config.content_key] = left
+        gone = _units_gone(text, spans, verdict)
+        if self._keep(record, page, dump_page(page), len(verdict.removed) - gone, gone, tokens):
             self.pages_changed += left != text
-            self.tokens_removed += count_whitespace_words(text) - tokens
             self.bytes_removed += _size(text) - _size(left)
 
-    def _count_units(self, read: int, left: tuple[int, int]) -> None:
-        kept, removed = left
-        self.units.read += read
+    def _keep(
+        self, record: Record, page: Page, line: bytes, kept: int, removed: int = 0, tokens_before: int | None = None
+    ) -> bool:
+        """Write a page with so many units kept and removed; whether it could be written."""
+        if not self.rewrite.keep(record, page, line, tokens_before):
+            self.units.with_pages += kept + removed
+            return False
         self.units.kept += kept
         self.units.removed += removed
-        self.units.with_pages += read - kept - removed
+        return True
 
-    def _remove(self, index: int, page: Page, text: str, shown: str, reason: str) -> None:
-        self.counts.remove(self.task.step)
-        self.tokens_removed += count_whitespace_words(text)
-        self.bytes_removed += _size(text)
-        self._sample(index, page, shown, reason)
-
-    def _set_aside(self, step: str, record: Record, reason: str) -> None:
-        self.counts.set_aside(step)
-        self.aside.add(step, record, reason)
-
-    def _sample(self, index: int, page: Page, text: str, reason: str) -> None:
-        if len(self.samples) < SAMPLES_PER_SHARD:
-            url = page.get("url")
-            shown = {"index": index, "url": url if isinstance(url, str) else None, "text": text[:SAMPLE_CHARACTERS]}
-            self.samples.append({**shown, "reason": reason})
-
-    def details(self, seconds: float) -> dict[str, Any]:
-        """What the report shows of this shard."""
-        step, unreadable = self.task.step, self.counts.errored.get(READ_STEP, 0)
-        row = {
-            "step": step,
-            "func": "bff",
-            "arguments": self.task.layout.config.deciding(),
-            "pages_in": self.counts.read - unreadable,
-            "pages_out": self.counts.kept,
-            "removed": self.counts.removed.get(step, 0),
-            "errors": self.counts.errored.get(step, 0),
-            "units_in": self.units.read,
-            "units_kept": self.units.kept,
-            "units_removed": self.units.removed,
-            "units_removed_with_pages": self.units.with_pages,
+    def figures(self) -> dict[str, int]:
+        """The step's own figures in the shard's record."""
+        return {
             "pages_changed": self.pages_changed,
             "ngrams_contained": self.contained,
             "bytes_seen": self.bytes_seen,
             "bytes_removed": self.bytes_removed,
-            "tokens_removed": self.tokens_removed,
-            "seconds": seconds,
-        }
-        return {
-            "steps": [row],
-            "samples": {step: self.samples} if self.samples else {},
-            "errors": self.aside.examples,
-            "tokens_out": self.tokens_kept,
-            "bytes_in": self.task.shard.bytes,
-            "seconds": seconds,
         }
 
 

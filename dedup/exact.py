@@ -36,6 +36,7 @@ from dedup.exact_units import HashTask, hash_shard
 from dedup.layout import Layout, Sizes, standing
 from dedup.phases import cells_to_settle, has_units, rewrite_tasks, settle_cells
 from dedup.selection import CONTENT_NORMALIZERS
+from dedup.shown_groups import biggest_groups
 from dedup.sizing import WORKER_BYTES, DedupPlan, Phase, Sample, cells_for, take_sample
 from dedup.standalone import add_arguments, add_selection_arguments, config_from, run_dedup
 
@@ -43,7 +44,8 @@ VERSION = 2
 MODULES = (
     *SHARD_MODULES,
     *("dedup.content_units", "dedup.exact", "dedup.exact_config", "dedup.exact_drop", "dedup.exact_units"),
-    *("dedup.groups", "dedup.layout", "dedup.members", "dedup.rewrite", "dedup.selection", "dedup.sizing"),
+    *("dedup.groups", "dedup.layout", "dedup.members", "dedup.rewrite", "dedup.selection", "dedup.shown_groups"),
+    "dedup.sizing",
 )
 STAGE = "exact_dedup"
 ROWS_PER_CELL = 1_000_000
@@ -117,8 +119,11 @@ def _work(stage: Stage, runner: Runner, config: ExactConfig, step: str) -> list[
     failures = failures or settle_cells(stage, runner, layout, cells, config.selection_reverse)
     if failures:
         return failures
-    rewriting = rewrite_tasks(stage, layout, step, pending)
-    dropping = {name: DropTask(config=config, rewrite=task) for name, task in rewriting.items()}
+    shown = biggest_groups(layout)
+    dropping = {
+        name: DropTask(config=config, layout=layout, shown=shown.get(task.number, ()), rewrite=task)
+        for name, task in rewrite_tasks(stage, step).items()
+    }
     return stage.run_units(runner, drop_from_shard, dropping, label=f"{stage.place.name}: drop")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,21 +11,25 @@ import pyarrow as pa
 from corpusmith.io.shards import Page, Record, dump_page, read_records
 from corpusmith.io.spill import read_spill_cell
 from corpusmith.run.errors_file import READ_STEP
+from corpusmith.text.segment import count_content_tokens
 from dedup.content_units import UnitReader
 from dedup.exact_config import ExactConfig
 from dedup.groups import I64Array
 from dedup.layout import Layout, shard_names
 from dedup.members import Members
-from dedup.rewrite import Rewrite, RewriteTask, ShownMembers, open_rewrite, seconds_since, write_record
+from dedup.rewrite import Rewrite, RewriteTask, open_rewrite, write_record
+from dedup.shown_groups import ShownGroup, ShownMembers
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DropTask:
-    """A shard to be written without the units that lost."""
+    """A shard to be written without the units that lost; `shown`: the groups that the report shows of it."""
 
     config: ExactConfig
+    layout: Layout
+    shown: tuple[ShownGroup, ...]
     rewrite: RewriteTask
 
 
@@ -41,13 +44,13 @@ class _Dropper:
     """Decides about the records of one shard."""
 
     def __init__(self, task: DropTask, rewrite: Rewrite) -> None:
-        layout, shard = task.rewrite.layout, task.rewrite.number
+        layout, shard = task.layout, task.rewrite.number
         self._task = task
         self._rewrite = rewrite
         self._reader: UnitReader = task.config.unit_reader()
         self._units = units_by_page(layout, shard)
         self.members = Members(layout, shard)
-        self._shown = ShownMembers(task.rewrite, self.members)
+        self.shown = ShownMembers(layout, task.shown, self.members)
         self._strings_after = bool((self._units - self.members.lost_by_page(len(self._units)) <= 1).all())
 
     def process(self, record: Record) -> None:
@@ -71,7 +74,7 @@ class _Dropper:
             rewrite.keep(record, record.page)
 
     def _show(self, index: int, page: Page) -> None:
-        self._shown.show(self._rewrite, self.members, index, page, lambda: self._reader.texts(page))
+        self.shown.take(index, page, lambda: self._reader.texts(page))
 
     def _drop(self, record: Record, page: Page) -> None:
         members = self.members
@@ -80,7 +83,7 @@ class _Dropper:
         self._show(record.index, page)
         is_gone = len(lost) == self._units[record.index]
         if losses and (is_gone or self._rewrite.wants_samples):
-            names = shard_names(self._task.rewrite.layout)
+            names = shard_names(self._task.layout)
             reason = f"duplicate of {names[members.kept_shard[losses[0]]]}#{members.kept_page[losses[0]]}"
             unit = self._reader.texts(page)[min(lost)]
             if is_gone:
@@ -101,8 +104,9 @@ class _Dropper:
         if shaped == page[key]:
             self._rewrite.keep(record, page)
             return
+        before = count_content_tokens(page.get("text"))
         page[key] = shaped
-        self._rewrite.keep(record, page, dump_page(page))
+        self._rewrite.keep(record, page, dump_page(page), before)
 
 
 def drop_from_shard(task: DropTask) -> None:
@@ -118,11 +122,11 @@ def drop_from_shard(task: DropTask) -> None:
         dropper = _Dropper(task, rewrite)
         for record in read_records(task.rewrite.shard.url):
             dropper.process(record)
-    dropper.members.write(task.rewrite.layout)
-    details: dict[str, Any] = rewrite.details(
+    dropper.members.write(task.layout)
+    details = rewrite.details(
         func="exact_dedup",
         arguments=task.config.deciding(),
+        started=started,
         units_removed=dropper.members.lost,
-        seconds=seconds_since(started),
     )
-    write_record(rewrite, {**details, "duplicates": rewrite.duplicates()})
+    write_record(rewrite, {**details, "duplicates": rewrite.duplicates(groups=dropper.shown.rows)})

@@ -48,6 +48,7 @@ from dedup.minhash_drop import MinhashDropTask, drop_near_duplicates
 from dedup.minhash_layout import MinhashLayout
 from dedup.minhash_sign import ROWS_HELD, SignTask, sign_shard
 from dedup.phases import cells_to_settle, has_units, rewrite_tasks, settle_cells
+from dedup.shown_groups import biggest_groups
 from dedup.signatures import SKETCH_PLACES
 from dedup.sizing import WORKER_BYTES, DedupPlan, Phase, Sample, cells_for, take_sample
 from dedup.standalone import add_arguments, add_selection_arguments, config_from, run_dedup
@@ -60,7 +61,7 @@ MODULES = (
     *("corpusmith.text.hashing", "corpusmith.text.segment"),
     *("dedup.groups", "dedup.layout", "dedup.members", "dedup.minhash", "dedup.minhash_clusters"),
     *("dedup.minhash_config", "dedup.minhash_drop", "dedup.minhash_layout", "dedup.minhash_sign", "dedup.rewrite"),
-    *("dedup.selection", "dedup.shingles", "dedup.signatures", "dedup.sizing", "dedup.unions"),
+    *("dedup.selection", "dedup.shingles", "dedup.shown_groups", "dedup.signatures", "dedup.sizing", "dedup.unions"),
 )
 BAND_ROWS_PER_CELL = 2_000_000
 PAGES_PER_PART = 8_000_000
@@ -191,10 +192,12 @@ class _Work:
         return failures or settle_cells(self._stage, self._runner, layout.groups, cells, reverse)
 
     def _drop(self) -> list[str]:
-        rewriting = rewrite_tasks(self._stage, self._layout.groups, self._step, set(self._stage.pending()))
+        shown = biggest_groups(self._layout.groups)
         tasks = {
-            name: MinhashDropTask(layout=self._layout, config=self._config, rewrite=task)
-            for name, task in rewriting.items()
+            name: MinhashDropTask(
+                layout=self._layout, config=self._config, shown=shown.get(task.number, ()), rewrite=task
+            )
+            for name, task in rewrite_tasks(self._stage, self._step).items()
         }
         label = f"{self._stage.place.name}: drop"
         return self._stage.run_units(self._runner, drop_near_duplicates, tasks, label=label)

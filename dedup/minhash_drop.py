@@ -16,19 +16,21 @@ from dedup.members import Members
 from dedup.minhash_config import MinhashConfig
 from dedup.minhash_layout import MinhashLayout
 from dedup.minhash_sign import PageReader, read_pages, sketches_of
-from dedup.rewrite import Rewrite, RewriteTask, ShownMembers, open_rewrite, seconds_since, write_record
+from dedup.rewrite import Rewrite, RewriteTask, bin_of, histogram, open_rewrite, write_record
+from dedup.shown_groups import ShownGroup, ShownMembers
 from dedup.signatures import similarities
 
-VERSION = 1
+VERSION = 2
 ANNOTATION_KEY = "minhash"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MinhashDropTask:
-    """A shard to be written without its duplicates, or with their clusters told."""
+    """A shard to be written without its duplicates, or with their clusters told; `shown` as for exact dedup."""
 
     layout: MinhashLayout
     config: MinhashConfig
+    shown: tuple[ShownGroup, ...]
     rewrite: RewriteTask
 
 
@@ -53,7 +55,7 @@ class _Dropper:
         self._names = shard_names(task.layout.groups)
         self.members = Members(task.layout.groups, task.rewrite.number)
         self.similarity = member_similarities(task.layout, task.rewrite.number, self.members)
-        self._shown = ShownMembers(task.rewrite, self.members)
+        self.shown = ShownMembers(task.layout.groups, task.shown, self.members)
 
     def process(self, record: Record) -> None:
         """Keep a record, remove it or set it aside."""
@@ -68,7 +70,7 @@ class _Dropper:
             return
         found = self.members.of_page(record.index)
         text = self._reader.text(record.page) or ""
-        self._shown.show(rewrite, self.members, record.index, record.page, lambda: [text])
+        self.shown.take(record.index, record.page, lambda: [text])
         if self._task.config.annotate:
             self._annotate(record, record.page, found)
         elif found and not self.members.is_kept[found[0]]:
@@ -117,8 +119,11 @@ def drop_near_duplicates(task: MinhashDropTask) -> None:
     details = rewrite.details(
         func="minhash_dedup",
         arguments=task.config.deciding(),
+        started=started,
         units_removed=0 if task.config.annotate else members.lost,
-        seconds=seconds_since(started),
     )
-    found = rewrite.duplicates(dropper.similarity[~members.is_kept])
+    similarity = histogram()
+    for share in dropper.similarity[~members.is_kept].tolist():
+        similarity[bin_of(share)] += 1
+    found = rewrite.duplicates(groups=dropper.shown.rows, similarity=similarity)
     write_record(rewrite, {**details, "duplicates": found})

@@ -6,7 +6,7 @@ from corpusmith.run.runner import Runner
 from corpusmith.run.stage import Stage
 from dedup.groups import CellTask, settle_cell
 from dedup.layout import Layout
-from dedup.rewrite import RewriteTask, biggest_groups
+from dedup.rewrite import RewriteTask
 
 
 def cells_to_settle(layout: Layout, there: set[str]) -> list[int]:
@@ -29,18 +29,12 @@ def settle_cells(stage: Stage, runner: Runner, layout: Layout, cells: list[int],
     return stage.run_units(runner, settle_cell, tasks, label=f"{stage.place.name}: compare", unit="cells")
 
 
-def rewrite_tasks(stage: Stage, layout: Layout, step: str, pending: set[str]) -> dict[str, RewriteTask]:
-    """What the pending shards need to be written again, by name; all cells are settled."""
-    shown = biggest_groups(layout)
+def rewrite_tasks(stage: Stage, step: str) -> dict[str, RewriteTask]:
+    """What the pending shards need to be written again, by name."""
+    pending = set(stage.pending())
     return {
         shard.name: RewriteTask(
-            layout=layout,
-            shard=shard,
-            number=number,
-            place=stage.place,
-            identity=stage.units[shard.name],
-            step=step,
-            shown=shown.get(number, ()),
+            shard=shard, number=number, place=stage.place, identity=stage.units[shard.name], step=step
         )
         for number, shard in enumerate(stage.inputs)
         if shard.name in pending

@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 from corpusmith.report import write_report
-from corpusmith.report_duplicate_facts import DuplicateFacts
+from corpusmith.report_duplicate_facts import DomainFacts, DuplicateFacts
 from corpusmith.report_facts import read_run
 
 STAGE, STEP = "00-minhash_dedup-0badcafe", "00-minhash_dedup"
@@ -38,12 +38,12 @@ def make_run(base: pathlib.Path, found: dict[str, dict[str, Any]]) -> pathlib.Pa
 
 TWO: dict[str, dict[str, Any]] = {
     "a.jsonl": {
-        "domains": {"x.org": [10, 4], "y.org": [5, 1]},
+        "domains": {"x.org": [10, 4, 900], "y.org": [5, 1, 100]},
         "similarity": [0, 1, 0, 4],
         "groups": [member("a.jsonl#0", 3, 0, True, "the kept one"), member("b.jsonl#7", 9, 1, False)],
     },
     "b.jsonl": {
-        "domains": {"x.org": [20, 6]},
+        "domains": {"x.org": [20, 6, 600]},
         "similarity": [0, 0, 2, 4],
         "groups": [member("b.jsonl#7", 9, 7, True), member("a.jsonl#0", 3, 5, False)],
     },
@@ -58,7 +58,10 @@ def facts_of(base: pathlib.Path) -> DuplicateFacts:
 
 def test_shards_are_summed_and_the_kept_unit_stands_first(tmp_path: pathlib.Path) -> None:
     found = facts_of(make_run(tmp_path, TWO))
-    assert found.domains == {"x.org": (30, 10), "y.org": (5, 1)}
+    assert found.domains == {
+        "x.org": DomainFacts(pages=30, removed=10, tokens=1500),
+        "y.org": DomainFacts(pages=5, removed=1, tokens=100),
+    }
     assert found.similarity == [0, 1, 2, 8]
     assert [(name, size, [(one.shard, one.is_kept) for one in members]) for name, size, members in found.biggest()] == [
         ("b.jsonl#7", 9, [("b.jsonl", True), ("a.jsonl", False)]),
@@ -68,15 +71,42 @@ def test_shards_are_summed_and_the_kept_unit_stands_first(tmp_path: pathlib.Path
 
 def test_the_page_shows_domains_similarities_and_groups(tmp_path: pathlib.Path) -> None:
     page = pathlib.Path(write_report(str(make_run(tmp_path, TWO)))).read_text()
-    for shown in ('id="duplicates"', "x.org", "90.9%", "0.50–0.75", "b.jsonl#7", "9 copies", "the kept one"):
+    for shown in ('id="duplicates"', "x.org", "93.8%", "0.50–0.75", "b.jsonl#7", "9 copies", "the kept one"):
+        assert shown in page
+
+
+def repeated(key: str, copies: int, text: str = "Share this page") -> dict[str, Any]:
+    return {"key": key, "copies": copies, "index": 3, "url": None, "text": text}
+
+
+def test_texts_that_went_often_and_the_shares_of_known_ngrams_are_summed_and_shown(tmp_path: pathlib.Path) -> None:
+    run = make_run(
+        tmp_path,
+        {
+            "a.jsonl": {"known": [0, 2], "repeated": [repeated("k1", 4), repeated("k2", 1, "Once")]},
+            "b.jsonl": {"known": [0, 0, 0, 5], "repeated": [repeated("k3", 6, "Log in"), repeated("k1", 3), "odd"]},
+        },
+    )
+    found = facts_of(run)
+    assert found.known == [0, 2, 0, 5]
+    assert [(copies, first.text, first.shard) for copies, first in found.most_repeated()] == [
+        (7, "Share this page", "a.jsonl"),
+        (6, "Log in", "b.jsonl"),
+        (1, "Once", "a.jsonl"),
+    ]
+    page = pathlib.Path(write_report(str(run))).read_text()
+    for shown in ("removed 7 times", "removed once", "Share this page", "0.75–1.00"):
         assert shown in page
 
 
 def test_hostile_and_odd_details_do_nothing(tmp_path: pathlib.Path) -> None:
     hostile = "<script>alert(1)</script>"
     odd = {
-        "a.jsonl": {"domains": {hostile: [2, 1], "z": "many"}, "groups": [member(hostile, 2, 0, True, hostile), 7]},
-        "b.jsonl": {"domains": [], "similarity": "none", "groups": {}},
+        "a.jsonl": {
+            "domains": {hostile: [2, 1, 5], "y": [1, 1], "z": "many"},
+            "groups": [member(hostile, 2, 0, True, hostile), 7],
+        },
+        "b.jsonl": {"domains": [], "similarity": "none", "groups": {}, "repeated": [repeated("k", 2, hostile)]},
     }
     page = pathlib.Path(write_report(str(make_run(tmp_path, odd)))).read_text()
     assert "<script" not in page

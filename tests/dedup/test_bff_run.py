@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,8 @@ from dedup.bff_config import MODES, BffConfig
 from dedup.bff_plain import PlainBff
 from dedup.bff_plan import find_origin, plan_filter
 from dedup.bff_stage import plan_stage
+from dedup.bloom import shape_for
+from dedup.rewrite import bin_of, histogram
 
 STEP = "00-bff"
 WORDS = [f"w{number}" for number in range(6)] + ["ü", "日本"]
@@ -240,6 +243,33 @@ def test_units_kept_and_removed_add_up(tmp_path: pathlib.Path, mode: str) -> Non
         assert left >= units["units_kept"]
     seen, removed = (sum(row[f"bytes_{what}"] for row in rows) for what in ("seen", "removed"))
     assert seen - removed == sum(len(page["text"].encode()) for page in pages_of(tmp_path).values())
+
+
+@pytest.mark.parametrize("mode", sorted(MODES))
+@pytest.mark.parametrize("parts", [{}, {"round_bytes": 1, "filter_part_bytes": 1024}], ids=["whole", "split"])
+def test_the_report_is_told_how_much_was_known_and_what_went_most_often(
+    tmp_path: pathlib.Path, mode: str, parts: dict[str, int]
+) -> None:
+    texts = write_corpus(tmp_path / "in", seed=6)
+    config = small_config(mode, **parts)
+    result = execute(tmp_path, tmp_path / "in", config)
+    plain = PlainBff(config, shape_for(2000, config.fp_rate, 0))
+    known, lost = histogram(), Counter[str]()
+    for text in texts:
+        found = plain.process(text)
+        if found.spans or found.document:
+            known[bin_of(found.contained / found.ngrams)] += 1
+            lost.update(text[first:last].strip() for first, last in found.spans or [(0, len(text))])
+    lost.pop("", None)
+    told = [record.details["duplicates"][STEP] for record in result.records]
+    assert [sum(counts) for counts in zip(*(shard["known"] for shard in told), strict=True)] == known
+    counted = Counter[str]()
+    for shard in told:
+        counted.update({row["text"]: row["copies"] for row in shard["repeated"]})
+    assert sum(known) > 5
+    assert counted == lost
+    removed = sum(pages for shard in told for _, pages, _ in shard["domains"].values())
+    assert removed <= result.stages[0].counts().removed[STEP]  # blank pages are removed too
 
 
 def test_filter_filled_beyond_its_rate_stops_the_run_with_the_figures(tmp_path: pathlib.Path) -> None:

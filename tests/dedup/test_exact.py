@@ -26,6 +26,7 @@ from dedup.exact_units import HashTask, hash_shard
 from dedup.groups import CellTask, settle_cell
 from dedup.layout import Layout
 from dedup.phases import rewrite_tasks
+from dedup.shown_groups import biggest_groups
 
 Pages = list[dict[str, Any]]
 Dataset = dict[str, list[bytes]]
@@ -52,8 +53,9 @@ def deduplicate(root: pathlib.Path, dataset: Dataset, config: ExactConfig, cells
         hash_shard(HashTask(layout=layout, config=config, shard=shard, number=number))
     for cell in range(cells):
         settle_cell(CellTask(layout=layout, cell=cell, reverse=config.selection_reverse))
-    for task in rewrite_tasks(stage, layout, STEP, set(dataset)).values():
-        drop_from_shard(DropTask(config=config, rewrite=task))
+    shown = biggest_groups(layout)
+    for task in rewrite_tasks(stage, STEP).values():
+        drop_from_shard(DropTask(config=config, layout=layout, shown=shown.get(task.number, ()), rewrite=task))
     return place
 
 
@@ -367,7 +369,7 @@ def test_the_report_is_told_of_domains_and_of_the_biggest_groups(tmp_path: pathl
         "domains": {},
         "groups": [{**shown, "kept": True, "index": 0, "url": "https://x.org/", "text": "a"}],
     }
-    assert second["domains"] == {"y.org": [5, 5]}
+    assert second["domains"] == {"y.org": [5, 5, 5]}
     assert [(row["kept"], row["index"]) for row in second["groups"]] == [(False, 0), (False, 1), (False, 2)]
 
 

@@ -23,7 +23,7 @@ from dedup.layout import Layout
 from dedup.minhash import plan_stage
 from dedup.minhash_config import PRESETS, MinhashConfig, collision_probability
 from dedup.minhash_sign import sign_text
-from dedup.rewrite import SIMILARITY_BINS
+from dedup.rewrite import HISTOGRAM_BINS
 from dedup.selection import SELECTION_NORMALIZERS
 
 Pages = list[dict[str, Any]]
@@ -173,7 +173,7 @@ def test_the_kept_page_names_the_cluster_and_similarities_are_told(tmp_path: pat
     assert kept == same == 1.0
     assert abs(near - 191 / 201) < 0.08  # of 196 shingles each, 191 are shared
     details = record_of(place, "a.jsonl").details
-    assert sum(details["duplicates"][STEP]["similarity"][SIMILARITY_BINS - 4 :]) == 1
+    assert sum(details["duplicates"][STEP]["similarity"][HISTOGRAM_BINS - 4 :]) == 1
     assert details["samples"][STEP][0]["reason"].startswith("near duplicate of a.jsonl#1, similarity about 0.9")
 
 
