@@ -14,25 +14,46 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """What a global step takes, in bytes: memory of a worker and of what workers share, scratch on disk.
+
+    `lines`: what `--plan` says of it.
+    """
+
+    lines: list[str]
+    worker_memory: int
+    shared_memory: int
+    scratch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GlobalStep:
     """A global step of ours: the dataclass of its arguments and the function that plans its stage.
 
-    `function`: what users' code gets under the step's name, with DCLM's arguments; the plan where there is none.
+    `needs`: what gives its Needs, from its arguments, shards with a sample of the pages, all shards (of which only the
+    sizes count) and the number of workers; None for a step that needs no more than a local one. `function`: what users'
+    code gets under the step's name, with DCLM's arguments; the plan where there is none.
     """
 
     config: str
     plan: str
+    needs: str | None = None
     function: str | None = None
 
 
 GLOBAL_STEPS: dict[str, GlobalStep] = {
-    "bff": GlobalStep(config="dedup.bff_config:BffConfig", plan="dedup.bff_stage:plan_stage"),
+    "bff": GlobalStep(
+        config="dedup.bff_config:BffConfig", plan="dedup.bff_stage:plan_stage", needs="dedup.bff_plan:plan_needs"
+    ),
     "exact_dedup": GlobalStep(
         config="dedup.exact_config:ExactConfig",
         plan="dedup.exact:plan_stage",
+        needs="dedup.exact:plan_needs",
         function="ray_processing.dedup_jsonl:dedup_jsonl",
     ),
-    "minhash_dedup": GlobalStep(config="dedup.minhash_config:MinhashConfig", plan="dedup.minhash:plan_stage"),
+    "minhash_dedup": GlobalStep(
+        config="dedup.minhash_config:MinhashConfig", plan="dedup.minhash:plan_stage", needs="dedup.minhash:plan_needs"
+    ),
     "quantile_filter": GlobalStep(
         config="ray_processing.quantile:QuantileConfig", plan="ray_processing.quantile:plan_stage"
     ),

@@ -128,7 +128,7 @@ def dedup(arguments: argparse.Namespace) -> None:
     # not at the top: they load numpy, numba and pyarrow, and `--help` must be instant
     from corpusmith.run.progress import plain_lines, say
     from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
-    from dedup.bff_plan import plan_lines
+    from dedup.bff_plan import plan_needs
     from dedup.bff_stage import plan_stage
 
     config = _config(arguments)
@@ -139,7 +139,7 @@ def dedup(arguments: argparse.Namespace) -> None:
     if arguments.threads:
         execution = replace(execution, cpus=arguments.threads)
     if arguments.plan:
-        for line in plan_lines(config, inputs, execution.cpus or os.cpu_count() or 1):
+        for line in plan_needs(config, inputs, inputs, execution.cpus or os.cpu_count() or 1).lines:
             say(line)
         return
     output = arguments.output_directory.rstrip("/")

@@ -13,6 +13,7 @@ scratch/<digest>/
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from corpusmith.io import storage
@@ -90,7 +91,7 @@ class Layout:
         return storage.join(self.folder, "rounds.json")
 
 
-def cut_rounds(inputs: list[ShardRef], round_bytes: int) -> list[tuple[int, int]]:
+def cut_rounds(inputs: Sequence[ShardRef], round_bytes: int) -> list[tuple[int, int]]:
     """Runs of shards (first, after the last) in input order, each ended once it reaches `round_bytes`."""
     rounds: list[tuple[int, int]] = []
     begin = size = 0

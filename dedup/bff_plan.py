@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backports import zstd
 
 from corpusmith.errors import InputError
+from corpusmith.global_steps import Needs
 from corpusmith.io import storage
 from corpusmith.io.shards import ZSTD_LEVEL, ShardRef, read_records
 from corpusmith.run.fingerprint import digest, inputs_identity
@@ -39,7 +41,7 @@ class Origin:
     is_own: bool
 
 
-def find_origin(config: BffConfig, inputs: list[ShardRef]) -> Origin:
+def find_origin(config: BffConfig, inputs: Sequence[ShardRef]) -> Origin:
     """The filter to begin with; a file that this very step saved stands for the one that it was made from.
 
     InputError where the file was made with other parameters, or is damaged.
@@ -85,7 +87,7 @@ def check_header(header: FilterHeader, config: BffConfig, path: str) -> None:
             )
 
 
-def estimate_ngrams(config: BffConfig, inputs: list[ShardRef]) -> int:
+def estimate_ngrams(config: BffConfig, inputs: Sequence[ShardRef]) -> int:
     """About how many n-grams the input has, from the beginnings of some of its shards."""
     step = -(-len(inputs) // SAMPLED_SHARDS)
     ngrams = size = 0
@@ -119,8 +121,13 @@ class FilterPlan:
         return self.shape.rate(self.inserted + fresh) > rate
 
 
-def plan_filter(config: BffConfig, inputs: list[ShardRef], origin: Origin) -> FilterPlan:
-    """The filter of a step: the file's, or one sized by the expected count, given or estimated."""
+def plan_filter(
+    config: BffConfig, inputs: Sequence[ShardRef], origin: Origin, estimated: int | None = None
+) -> FilterPlan:
+    """The filter of a step: the file's, or one sized by the expected count, given or estimated.
+
+    `estimated`: n-grams of the input, where they were estimated already.
+    """
     if origin.header is not None:
         header = origin.header
         return FilterPlan(
@@ -131,7 +138,8 @@ def plan_filter(config: BffConfig, inputs: list[ShardRef], origin: Origin) -> Fi
         )
     ngrams = config.expected_ngram_count
     if ngrams is None:
-        ngrams = max(LEAST_NGRAMS, int(SAMPLE_MARGIN * estimate_ngrams(config, inputs)))
+        estimated = estimate_ngrams(config, inputs) if estimated is None else estimated
+        ngrams = max(LEAST_NGRAMS, int(SAMPLE_MARGIN * estimated))
     shape = shape_for(ngrams, config.fp_rate, config.num_hashers)
     return FilterPlan(shape=shape, ngrams=ngrams, inserted=0, is_estimate=config.expected_ngram_count is None)
 
@@ -148,27 +156,13 @@ MARK_BITS = 1
 SHARES_OF_PAGES = 0.25  # what pages/ and decisions/ take beside the hashes
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Needs:
-    """What a step takes, in bytes: memory of the filter, of all else with so many workers, and scratch on disk."""
-
-    filter_memory: int
-    worker_memory: int
-    scratch: int
-
-    @property
-    def memory(self) -> int:
-        """All memory."""
-        return self.filter_memory + self.worker_memory
-
-
 def snapshot_interval(filter_bytes: int, round_bytes: int) -> int:
     """Rounds between two snapshots: about as many bytes of hashes are kept as the filter has."""
     return max(2, filter_bytes // (4 * round_bytes))
 
 
-def plan_needs(plan: FilterPlan, config: BffConfig, inputs: list[ShardRef], workers: int, ngrams: int) -> Needs:
-    """What a step takes with so many workers on one node, for about so many n-grams of input."""
+def scratch_bytes(plan: FilterPlan, config: BffConfig, inputs: Sequence[ShardRef], ngrams: int) -> int:
+    """Scratch that a step uses at most, for about so many n-grams of input."""
     rounds = cut_rounds(inputs, config.round_bytes)
     total = sum(shard.bytes for shard in inputs)
     largest = max(sum(shard.bytes for shard in inputs[first:last]) for first, last in rounds)
@@ -178,29 +172,25 @@ def plan_needs(plan: FilterPlan, config: BffConfig, inputs: list[ShardRef], work
     per_byte = ngrams / max(1, total)
     snapshots = (2 if len(rounds) > interval else 0) * plan.shape.bytes + (plan.shape.bytes if config.saves else 0)
     hashes = kept * per_byte * (HASH_BYTES + MARK_BITS / 8)
-    return Needs(
-        filter_memory=plan.shape.bytes,
-        worker_memory=RAY_BYTES + workers * (WORKER_BYTES + PIECE_BYTES),
-        scratch=int(hashes + total * per_byte * SHARES_OF_PAGES) + snapshots,
-    )
+    return int(hashes + total * per_byte * SHARES_OF_PAGES) + snapshots
 
 
-def plan_lines(config: BffConfig, inputs: list[ShardRef], workers: int) -> list[str]:
-    """What `--plan` prints: the filter, its expected rate, memory and disk."""
-    origin = find_origin(config, inputs)
-    plan = plan_filter(config, inputs, origin)
-    ngrams = estimate_ngrams(config, inputs)
-    needs = plan_needs(plan, config, inputs, workers, ngrams)
-    stored = sum(shard.bytes for shard in inputs)
-    lies = room_for(plan.shape.bytes)
-    return [
+def plan_needs(config: BffConfig, sampled: Sequence[ShardRef], inputs: Sequence[ShardRef], workers: int) -> Needs:
+    """What the step takes on one node: the filter, its expected rate, memory and disk."""
+    stored, read = sum(shard.bytes for shard in inputs), sum(shard.bytes for shard in sampled)
+    ngrams = estimate_ngrams(config, sampled) * stored // max(1, read)
+    plan = plan_filter(config, inputs, find_origin(config, inputs), ngrams)
+    scratch, shared = scratch_bytes(plan, config, inputs, ngrams), plan.shape.bytes
+    beside = RAY_BYTES + workers * (WORKER_BYTES + PIECE_BYTES)
+    lines = [
         f"input:   {len(inputs):,} shards, {stored:,} bytes, about {ngrams:,} n-grams, in "
         f"{len(cut_rounds(inputs, config.round_bytes)):,} rounds",
         describe(plan, config, 1),
-        f"memory:  {needs.memory:,} bytes: filter {needs.filter_memory:,} (in {lies}), {workers} workers and Ray "
-        f"{needs.worker_memory:,}",
-        f"disk:    {needs.scratch:,} bytes of scratch while it runs, up to {stored:,} for the result",
+        f"memory:  {shared + beside:,} bytes: filter {shared:,} (in {room_for(shared)}), {workers} workers and Ray "
+        f"{beside:,}",
+        f"disk:    {scratch:,} bytes of scratch while it runs, up to {stored:,} for the result",
     ]
+    return Needs(lines=lines, worker_memory=WORKER_BYTES + PIECE_BYTES, shared_memory=shared, scratch=scratch)
 
 
 def describe(plan: FilterPlan, config: BffConfig, parts: int) -> str:

@@ -26,6 +26,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from corpusmith.command import make_parser, run_command
+from corpusmith.global_steps import Needs
+from corpusmith.io.shards import ShardRef
 from corpusmith.run.fingerprint import SHARD_MODULES, code_versions
 from corpusmith.run.run import StagePlan, unit_per_shard_of_all
 from corpusmith.run.runner import Runner
@@ -37,7 +39,7 @@ from dedup.layout import Layout, Sizes, standing
 from dedup.phases import cells_to_settle, has_units, rewrite_tasks, settle_cells
 from dedup.selection import CONTENT_NORMALIZERS
 from dedup.shown_groups import biggest_groups
-from dedup.sizing import WORKER_BYTES, DedupPlan, Phase, Sample, cells_for, take_sample
+from dedup.sizing import WORKER_BYTES, DedupPlan, Phase, Sample, cells_for, read_sample, take_sample
 from dedup.standalone import add_arguments, add_selection_arguments, config_from, run_dedup
 
 VERSION = 2
@@ -101,6 +103,11 @@ def plan_size(config: ExactConfig, sample: Sample) -> DedupPlan:
     )
 
 
+def plan_needs(config: ExactConfig, sampled: Sequence[ShardRef], shards: Sequence[ShardRef], workers: int) -> Needs:
+    """What the phases will need over shards, judged by the pages of sampled ones."""
+    return plan_size(config, read_sample(sampled).standing_for(shards)).needs(workers)
+
+
 def _work(stage: Stage, runner: Runner, config: ExactConfig, step: str) -> list[str]:
     """Do what the pending shards need of the three phases; a line for each task that failed.
 
@@ -148,7 +155,7 @@ def run(arguments: argparse.Namespace) -> None:
     if isinstance(arguments.content_key, list) and len(arguments.content_key) == 1:
         (arguments.content_key,) = arguments.content_key
     config = config_from(arguments, ExactConfig)
-    run_dedup(arguments, partial(plan_stage, config), partial(plan_size, config), STAGE)
+    run_dedup(arguments, partial(plan_stage, config), partial(plan_needs, config), STAGE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -25,7 +25,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from corpusmith.command import make_parser, run_command
+from corpusmith.global_steps import Needs
 from corpusmith.io import storage
+from corpusmith.io.shards import ShardRef
 from corpusmith.run.fingerprint import SHARD_MODULES, code_versions
 from corpusmith.run.run import StagePlan, unit_per_shard_of_all
 from corpusmith.run.runner import Runner
@@ -50,7 +52,7 @@ from dedup.minhash_sign import ROWS_HELD, SignTask, sign_shard
 from dedup.phases import cells_to_settle, has_units, rewrite_tasks, settle_cells
 from dedup.shown_groups import biggest_groups
 from dedup.signatures import SKETCH_PLACES
-from dedup.sizing import WORKER_BYTES, DedupPlan, Phase, Sample, cells_for, take_sample
+from dedup.sizing import WORKER_BYTES, DedupPlan, Phase, Sample, cells_for, read_sample, take_sample
 from dedup.standalone import add_arguments, add_selection_arguments, config_from, run_dedup
 
 VERSION = 1
@@ -235,6 +237,11 @@ def plan_size(config: MinhashConfig, sample: Sample) -> DedupPlan:
     )
 
 
+def plan_needs(config: MinhashConfig, sampled: Sequence[ShardRef], shards: Sequence[ShardRef], workers: int) -> Needs:
+    """What the phases will need over shards, judged by the pages of sampled ones."""
+    return plan_size(config, read_sample(sampled).standing_for(shards)).needs(workers)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `corpusmith dedup minhash`."""
     parser = make_parser(
@@ -263,7 +270,7 @@ def build_parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     """Run a MinHash dedup as the flags say."""
     config = config_from(arguments, MinhashConfig)
-    run_dedup(arguments, partial(plan_stage, config), partial(plan_size, config), STAGE)
+    run_dedup(arguments, partial(plan_stage, config), partial(plan_needs, config), STAGE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import orjson
 
 from corpusmith.errors import CorpusmithError
+from corpusmith.global_steps import Needs
 from corpusmith.io import storage
 from corpusmith.io.compression import Content, Damage
 from corpusmith.io.shards import TABLE_SUFFIXES, Page, ShardRef, read_records
@@ -43,17 +44,31 @@ class Sample:
         """What the whole input has of something of which the sample has `amount`."""
         return max(1, round(amount * self.total_bytes / max(self.bytes, 1)))
 
+    def standing_for(self, shards: Sequence[ShardRef]) -> Sample:
+        """The sample as one of other shards, of which the sizes are known."""
+        sizes = [shard.bytes for shard in shards]
+        return replace(self, total_bytes=sum(sizes), largest_shard_bytes=max(sizes, default=0), shards=len(sizes))
+
     def in_largest_shard(self, amount: float) -> int:
         """What the largest shard has of it."""
         return max(1, round(amount * self.largest_shard_bytes / max(self.bytes, 1)))
 
 
+def spread(shards: Sequence[ShardRef]) -> Sequence[ShardRef]:
+    """Some shards, spread over all."""
+    return shards[:: max(1, len(shards) // SAMPLED_SHARDS)][:SAMPLED_SHARDS]
+
+
 def take_sample(shards: Sequence[ShardRef]) -> Sample:
-    """Sample an input; what cannot be read is passed over here, and reported by those who do the work."""
-    step = max(1, len(shards) // SAMPLED_SHARDS)
+    """Sample an input."""
+    return read_sample(spread(shards)).standing_for(shards)
+
+
+def read_sample(shards: Sequence[ShardRef]) -> Sample:
+    """The pages at the beginning of shards; what cannot be read is passed over, and reported by who does the work."""
     pages: list[Page] = []
     size = 0
-    for shard in list(shards)[::step][:SAMPLED_SHARDS]:
+    for shard in shards:
         try:
             found, taken = _sample_table(shard) if shard.url.endswith(TABLE_SUFFIXES) else _sample_lines(shard)
         except CorpusmithError:
@@ -146,6 +161,11 @@ class DedupPlan:
         """The most scratch disk that is used at any time, in bytes."""
         return sum(phase.disk for phase in self.phases)
 
+    def needs(self, workers: int) -> Needs:
+        """What the dedup takes with so many workers, and the lines of `render`."""
+        lines = self.render(workers).split("\n")
+        return Needs(lines=lines, worker_memory=self.memory, shared_memory=0, scratch=self.disk)
+
     def render(self, workers: int) -> str:
         """The plan as text, for so many workers."""
         rows = [("phase", "tasks", "memory a task", "scratch disk")]
@@ -161,6 +181,3 @@ class DedupPlan:
             f"  disk:   {byte_size(self.disk)} of scratch while it runs, {byte_size(self.output)} of output at most",
         ]
         return "\n".join(lines)
-
-
-MakePlan = Callable[[Sample], DedupPlan]

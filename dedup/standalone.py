@@ -10,18 +10,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from corpusmith import expdb
 from corpusmith.errors import InputError
+from corpusmith.global_steps import Needs
 from corpusmith.io import storage
 from corpusmith.io.shards import ShardRef, list_shards
 from corpusmith.report import write_report
 from corpusmith.run.progress import say
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult, StagePlan
 from corpusmith.run.runner import add_execution_arguments, execution_from
-from dedup.sizing import DedupPlan, Sample, take_sample
+from dedup.sizing import spread
 
 C = TypeVar("C")
 
@@ -57,14 +58,15 @@ def config_from(arguments: argparse.Namespace, kind: type[C]) -> C:
 def run_dedup(
     arguments: argparse.Namespace,
     make_stage: Callable[[str], StagePlan],
-    plan_size: Callable[[Sample], DedupPlan],
+    plan_needs: Callable[[Sequence[ShardRef], Sequence[ShardRef], int], Needs],
     name: str,
 ) -> None:
     """Print the plan, or run the stage that `make_stage(step)` gives as a run of its own, and tell what came of it."""
     shards = list_shards(arguments.input)
     execution = execution_from(arguments)
     if arguments.plan:
-        say(plan_size(take_sample(shards)).render(execution.cpus or os.cpu_count() or 1))
+        for line in plan_needs(spread(shards), shards, execution.cpus or os.cpu_count() or 1).lines:
+            say(line)
         return
     base = arguments.output_dir.rstrip("/")
     data = storage.join(base, "processed_data") + "/"

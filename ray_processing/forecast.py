@@ -2,7 +2,8 @@
 
 The sample goes through the very code that a run uses, in this process. Forecast are the retention after each local
 step with a 95 % interval, time, memory per worker and disk; what cannot work is an error. Global steps compare all
-pages of a data set, so a sample tells nothing of them; steps behind one are forecast as if it changed nothing.
+pages of a data set, so a sample tells nothing of what they remove, only what they take; steps behind one are forecast
+as if it changed nothing.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from baselines.core.compiled import LocalStep, build_steps
 from baselines.core.shard_processor import LocalTask, process_shard
 from corpusmith.errors import InputError
+from corpusmith.global_steps import GLOBAL_STEPS, Needs, resolve
 from corpusmith.io import storage
 from corpusmith.io.shards import ShardRef
 from corpusmith.report_html import byte_size, duration
@@ -47,7 +49,7 @@ class StepForecast:
     """A step: what share of the pages read is left after it, with its 95 % interval, and its seconds over all pages.
 
     `after_global`: a global step stands before it, which the forecast takes to change nothing. A global step itself
-    has no figures (`retention` is None).
+    has no such figures (`retention` is None); `needs`: what it takes, where that is more than a local step does.
     """
 
     key: str
@@ -56,11 +58,15 @@ class StepForecast:
     high: float = 0.0
     seconds: float = 0.0
     after_global: bool = False
+    needs: Needs | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What a run would do. Bytes are those of files as stored; `work_seconds` is summed over all workers."""
+    """What a run would do. Bytes are those of files as stored; `work_seconds` is summed over all workers.
+
+    `shared_bytes`: memory that the workers of a machine share, beside their own.
+    """
 
     pages: int
     sampled: int
@@ -69,6 +75,7 @@ class Forecast:
     wall_seconds: float
     workers: int
     worker_bytes: int
+    shared_bytes: int
     output_bytes: int
     disk_bytes: int
 
@@ -140,33 +147,108 @@ def make_forecast(
     with tempfile.TemporaryDirectory(prefix="corpusmith-plan-") as folder:
         sample = draw_sample(shards, folder, seed, fraction)
         warm_kernels()
-        steps: list[StepForecast] = []
-        stages: list[list[_Part]] = []
-        scale = _scale(sample, shards)
         inputs = [shard.shard for shard in sample]
-        after_global = False
-        set_up_seconds = 0.0
+        way = _Way(sample=sample, shards=shards, workers=_workers(execution, shards), inputs=inputs)
         for number, run in enumerate(local_runs(pipeline)):
             if isinstance(run, GlobalCall):
-                steps.append(StepForecast(key=run.key))
-                after_global = True
-                continue
-            running, _ = find_files(run, assets)
-            started = time.perf_counter()
-            build_steps(running)
-            set_up_seconds += time.perf_counter() - started
-            parts = list(_run_sample(running, sample, inputs, os.path.join(folder, str(number)), seed))
-            inputs = [part.output for part in parts]
-            stages.append(parts)
-            steps += _step_forecasts(parts, scale, all_read=len(sample) == len(shards), after_global=after_global)
-        return _total(sample, shards, stages, steps, scale, execution, set_up_seconds)
+                way.pass_global(run)
+            else:
+                way.pass_local(run, os.path.join(folder, str(number)), seed, assets)
+        return way.forecast()
 
 
-def _scale(sample: list[SampledShard], shards: list[ShardRef]) -> float:
-    """Bytes of content of the whole input for each byte drawn; of shards that are not read by the size of the files."""
-    content, drawn = sum(shard.content_bytes for shard in sample), sum(shard.sampled_bytes for shard in sample)
-    read_bytes = sum(shard.source.bytes for shard in sample)
-    return content / max(drawn, 1) * sum(shard.bytes for shard in shards) / max(read_bytes, 1)
+@dataclass(kw_only=True, slots=True)
+class _Way:
+    """The way of a sample through the stages of a pipeline.
+
+    `inputs`: the sampled pages as the next stage gets them; `stored_bytes`: of the shards before it, scaled to the
+    whole input (0 before the first, whose input stands anyway); `disk_bytes`: the most that stood at any time.
+    """
+
+    sample: list[SampledShard]
+    shards: list[ShardRef]
+    workers: int
+    inputs: list[ShardRef]
+    steps: list[StepForecast] = field(default_factory=list)
+    local_stages: int = 0
+    set_up_seconds: float = 0.0
+    work_seconds: float = 0.0
+    stored_bytes: int = 0
+    disk_bytes: int = 0
+    after_global: bool = False
+
+    @property
+    def scale(self) -> float:
+        """Bytes of content of the whole input for each byte drawn; of shards not read by the size of their files."""
+        content = sum(shard.content_bytes for shard in self.sample)
+        drawn = sum(shard.sampled_bytes for shard in self.sample)
+        return content / max(drawn, 1) * self._unread
+
+    @property
+    def _unread(self) -> float:
+        return self._total_bytes / max(sum(shard.source.bytes for shard in self.sample), 1)
+
+    @property
+    def _total_bytes(self) -> int:
+        return sum(shard.bytes for shard in self.shards)
+
+    def pass_local(self, run: tuple[LocalStep, ...], folder: str, seed: int, assets: str | None) -> None:
+        """Run local steps over the sampled shards, as their tasks would."""
+        running, _ = find_files(run, assets)
+        started = time.perf_counter()
+        build_steps(running)
+        self.set_up_seconds += time.perf_counter() - started
+        self.local_stages += 1
+        parts = list(_run_sample(running, self.sample, self.inputs, folder, seed))
+        self.inputs = [part.output for part in parts]
+        self.work_seconds += sum(part.record.details["seconds"] for part in parts) * self.scale
+        all_read = len(self.sample) == len(self.shards)
+        self.steps += _step_forecasts(parts, self.scale, all_read=all_read, after_global=self.after_global)
+        self._stand(round(sum(part.output.bytes for part in parts) * self.scale))
+
+    def pass_global(self, run: GlobalCall) -> None:
+        """Ask a global step what it takes over all pages of which the sample has got here."""
+        reference = GLOBAL_STEPS[run.func].needs
+        coming = sum(shard.bytes for shard in self.inputs) * self.scale
+        needs: Needs | None = None
+        if reference is not None:
+            share = coming / max(self._total_bytes, 1)
+            all_shards = [replace(shard, bytes=round(shard.bytes * share)) for shard in self.shards]
+            needs = resolve(reference)(run.config, self.inputs, all_shards, self.workers)
+        self.steps.append(StepForecast(key=run.key, needs=needs))
+        self.after_global = True
+        self._stand(round(coming), needs.scratch if needs is not None else 0)
+
+    def _stand(self, written: int, scratch: int = 0) -> None:
+        # a stage's shards stand until the next is complete
+        self.disk_bytes = max(self.disk_bytes, self.stored_bytes + written + scratch)
+        self.stored_bytes = written
+
+    def forecast(self) -> Forecast:
+        """What a run would do, when the sample has passed all stages."""
+        largest = max(shard.bytes for shard in self.shards) / max(self._total_bytes, 1)
+        # the largest shard is one task; nothing runs faster than it
+        work = self.work_seconds * max(1 / self.workers, largest)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        longest = max(shard.longest_bytes for shard in self.sample)
+        needs = [step.needs for step in self.steps if step.needs is not None]
+        local = peak + longest * VIEW_BYTES_PER_CHARACTER + WORKER_BYTES_BESIDE
+        return Forecast(
+            pages=round(sum(shard.records for shard in self.sample) * self._unread),
+            sampled=sum(shard.sampled for shard in self.sample),
+            steps=self.steps,
+            work_seconds=self.work_seconds,
+            wall_seconds=START_SECONDS + self.set_up_seconds * self.local_stages + work,
+            workers=self.workers,
+            worker_bytes=max([local, *(one.worker_memory for one in needs)]),
+            shared_bytes=max((one.shared_memory for one in needs), default=0),
+            output_bytes=self.stored_bytes,
+            disk_bytes=self.disk_bytes,
+        )
+
+
+def _workers(execution: Execution, shards: Sequence[ShardRef]) -> int:
+    return min(execution.cpus or os.cpu_count() or 1, len(shards))
 
 
 def _run_sample(
@@ -198,40 +280,6 @@ def _step_forecasts(parts: list[_Part], scale: float, *, all_read: bool, after_g
         )
 
 
-def _total(
-    sample: list[SampledShard],
-    shards: list[ShardRef],
-    stages: list[list[_Part]],
-    steps: list[StepForecast],
-    scale: float,
-    execution: Execution,
-    set_up_seconds: float,
-) -> Forecast:
-    work = sum(part.record.details["seconds"] for parts in stages for part in parts) * scale
-    sizes = [round(sum(part.output.bytes for part in parts) * scale) for parts in stages]
-    workers = min(execution.cpus or os.cpu_count() or 1, len(shards))
-    total_bytes = sum(shard.bytes for shard in shards)
-    largest = max(shard.bytes for shard in shards) / max(total_bytes, 1)
-    # the largest shard is one task; nothing runs faster than it
-    wall = START_SECONDS + set_up_seconds * len(stages) + work * max(1 / workers, largest)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    longest = max(shard.longest_bytes for shard in sample)
-    # a stage's shards stand until the next is complete
-    disk = max((before + after for before, after in zip([0, *sizes], sizes, strict=False)), default=0)
-    pages = sum(shard.records for shard in sample) * total_bytes / max(sum(shard.source.bytes for shard in sample), 1)
-    return Forecast(
-        pages=round(pages),
-        sampled=sum(shard.sampled for shard in sample),
-        steps=steps,
-        work_seconds=work,
-        wall_seconds=wall,
-        workers=workers,
-        worker_bytes=peak + longest * VIEW_BYTES_PER_CHARACTER + WORKER_BYTES_BESIDE,
-        output_bytes=sizes[-1] if sizes else 0,
-        disk_bytes=disk,
-    )
-
-
 def check_possible(forecast: Forecast, output_dir: str, execution: Execution, free: int | None, memory: int) -> None:
     """Raise InputError for what cannot work: too little disk, more memory than there is.
 
@@ -254,12 +302,22 @@ def check_possible(forecast: Forecast, output_dir: str, execution: Execution, fr
             f"a worker needs about {byte_size(forecast.worker_bytes)} of memory (code, models and the longest page), "
             f"but this machine has {byte_size(memory)}"
         )
-    if not joined and forecast.worker_bytes * forecast.workers > memory:
-        fitting = max(1, memory // forecast.worker_bytes)
+    if not joined and forecast.shared_bytes + forecast.worker_bytes > memory:
         raise InputError(
-            f"{forecast.workers} workers need about {byte_size(forecast.worker_bytes)} of memory each, but this "
-            f"machine has {byte_size(memory)}; give --num_cpus {fitting}"
+            f"the filter of a Bloom-filter dedup takes {byte_size(forecast.shared_bytes)} and a worker about "
+            f"{byte_size(forecast.worker_bytes)}, but this machine has {byte_size(memory)} of memory; lower "
+            "expected_ngram_count, raise fp_rate, or run on a cluster"
         )
+    if not joined and forecast.shared_bytes + forecast.worker_bytes * forecast.workers > memory:
+        fitting = max(1, (memory - forecast.shared_bytes) // forecast.worker_bytes)
+        raise InputError(
+            f"{forecast.workers} workers need about {byte_size(forecast.worker_bytes)} of memory each"
+            f"{_beside(forecast)}, but this machine has {byte_size(memory)}; give --num_cpus {fitting}"
+        )
+
+
+def _beside(forecast: Forecast) -> str:
+    return f" beside {byte_size(forecast.shared_bytes)} that they share" if forecast.shared_bytes else ""
 
 
 def free_bytes(url: str) -> int | None:
@@ -285,6 +343,8 @@ def tell(forecast: Forecast) -> None:
     for step in forecast.steps:
         if step.retention is None:
             say(f"  {step.key:<{width}}  not forecast from a sample")
+            for line in step.needs.lines if step.needs is not None else ():
+                say(f"  {'':<{width}}    {line}".rstrip())
             continue
         shares = f"{step.retention:7.2%}  ({step.low:.2%} to {step.high:.2%})"
         mark = "  if the global step before changes nothing" if step.after_global else ""
@@ -292,6 +352,6 @@ def tell(forecast: Forecast) -> None:
     beside = ", without the global steps" if any(step.retention is None for step in forecast.steps) else ""
     wall, workers = duration(forecast.wall_seconds), forecast.workers
     say(f"  time:   {duration(forecast.work_seconds)} of work, about {wall} with {workers} workers{beside}")
-    say(f"  memory: about {byte_size(forecast.worker_bytes)} for each worker")
+    say(f"  memory: about {byte_size(forecast.worker_bytes)} for each worker{_beside(forecast)}")
     peak, end = byte_size(forecast.disk_bytes), byte_size(forecast.output_bytes)
     say(f"  disk:   about {peak} at the peak, {end} in the end{beside}")

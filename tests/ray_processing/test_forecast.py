@@ -17,7 +17,7 @@ from corpusmith.errors import InputError
 from corpusmith.io.shards import Record, ShardRef, list_shards, open_shard_writer, read_records
 from corpusmith.run.runner import Execution
 from corpusmith.seeds import seed_python
-from ray_processing.forecast import Forecast, check_possible, interval, make_forecast
+from ray_processing.forecast import Forecast, check_possible, interval, make_forecast, tell
 from ray_processing.page_sample import choose_shards, draw_sample, is_drawn
 from ray_processing.pipeline_config import Pipeline, load_pipeline
 from ray_processing.stages import find_files, local_runs
@@ -103,6 +103,7 @@ def plain_forecast(**figures: int) -> Forecast:
         wall_seconds=1.0,
         workers=2,
         worker_bytes=1_000_000_000,
+        shared_bytes=0,
         output_bytes=1000,
         disk_bytes=5000,
     )
@@ -125,6 +126,38 @@ def test_what_cannot_work_is_refused(
     with pytest.raises(InputError, match=says):
         check_possible(plain_forecast(), "out", execution, free, memory)
     check_possible(plain_forecast(), "out", Execution(), 5000, 2_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("memory", "says"),
+    [(3_900_000_000, "the filter .* takes 3 GB"), (4_900_000_000, "beside 3 GB that they share.*--num_cpus 1")],
+)
+def test_a_filter_that_leaves_no_room_is_refused(memory: int, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    forecast = plain_forecast(shared_bytes=3_000_000_000)
+    with pytest.raises(InputError, match=says):
+        check_possible(forecast, "out", Execution(), 5000, memory)
+    check_possible(forecast, "out", Execution(), 5000, 5_000_000_000)
+
+
+def test_each_dedup_says_what_it_takes_of_the_pages_that_get_there(few: Any, capsys: Any) -> None:
+    dedups = (
+        "    - {func: bff, min_ngram_size: 1, max_ngram_size: 2}\n    - func: minhash_dedup\n    - func: exact_dedup\n"
+    )
+    needs = []
+    for first in ("", "    - {func: page_length_filter, length_type: word, min_length: 9}\n"):
+        pipeline, shards = few(f"- source: few\n  steps:\n{first}{dedups}")
+        forecast = make_forecast(pipeline, shards, Execution(cpus=2), seed=1, fraction=1.0, assets=None)
+        needs.append([step.needs for step in forecast.steps if step.retention is None])
+        tell(forecast)
+    (every, *_), (half, *_) = needs
+    assert all(len(found) == 3 for found in needs)
+    assert forecast.shared_bytes == half.shared_memory < every.shared_memory
+    assert forecast.worker_bytes >= max(found.worker_memory for found in needs[1])
+    assert forecast.disk_bytes >= forecast.output_bytes + half.scratch
+    said = capsys.readouterr()
+    for figure in ("expected false-positive rate 0.0", "bands of 8 rows", "exact dedup of 'text'", "that they share"):
+        assert figure in said.out + said.err
 
 
 def test_a_large_input_is_sampled_from_drawn_shards(few: Any, tmp_path: pathlib.Path) -> None:
