@@ -4,33 +4,23 @@ All work on the same shards (zstd) on one core, whole stage against whole stage:
 write the shards without what repeats. The dolma wheel dedups paragraphs by 13-grams into attributes and its mixer
 applies them; against it our filter has the same number of hashes and about the same size (dolma derives its k from size
 and count: 256 MiB for 149 million n-grams gives 10). Against the floor the filter has the size that the
-pages need. With `--memory`: peak memory against `--plan` at 1x, 4x and 16x of the data.
+pages need.
 """
 
 from __future__ import annotations
 
-if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
-
-import contextlib
 import json
-import os
 import pathlib
-import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable
 
-from benchmarks._bench import ROOT, Row, interleaved, make_parser, page_shards, report, spread
-from corpusmith.errors import CorpusmithError
+from benchmarks._bench import ROOT, Row, interleaved, page_shards, spread
+from benchmarks._dedup_scale import run_stage
 from corpusmith.io.shards import ShardRef, list_shards, open_shard_writer, read_shard
-from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
-from corpusmith.run.runner import Execution, Node, Outcome
 from dedup.bff_config import BffConfig
 from dedup.bff_plan import estimate_ngrams
 from dedup.bff_stage import plan_stage, warm_kernels
@@ -55,28 +45,6 @@ deduper_entrypoint(json.dumps(dedupe))
 mixer_entrypoint(json.dumps(mix))
 print("SECONDS", time.process_time() - started)
 """
-
-
-class SequentialRunner:
-    """The runner's seam without Ray: tasks one after the other in this process, so that CPU seconds can be told."""
-
-    def __init__(self, execution: Execution) -> None:
-        del execution
-
-    def __enter__(self) -> SequentialRunner:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
-
-    def nodes(self) -> list[Node]:
-        """One node, this machine."""
-        return [Node(id="here", cpus=1, memory=0)]
-
-    def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Iterator[Outcome[Any]]:
-        """Run each task; an error ends the benchmark."""
-        for index, task in enumerate(tasks):
-            yield Outcome(name=str(index), index=index, value=function(task))
 
 
 def prepare(shards: list[ShardRef], folder: pathlib.Path) -> list[ShardRef]:
@@ -108,9 +76,7 @@ def run_ours(shards: list[ShardRef], folder: pathlib.Path, config: BffConfig) ->
     """The stage as a run does it: plan, hash, settle, write, books, verification."""
     root = folder / "ours"
     shutil.rmtree(root, ignore_errors=True)
-    place = RunPlace(root=str(root / "run"), output=str(root / "out"), errors=str(root / "errors"))
-    plan = RunPlan(inputs=shards, stages=[plan_stage(config, "00-bff")])
-    Run(place, plan, SequentialRunner).execute(Execution(), RunOptions())  # type: ignore[arg-type]
+    run_stage(plan_stage(config, "00-bff"), shards, root)
 
 
 def run_floor(shards: list[ShardRef], folder: pathlib.Path) -> None:
@@ -234,107 +200,3 @@ def bff_rows(source: str, quick: bool) -> list[Row]:
 
 def _row(name: str, ours: float, other: float, ratio: float, goal: str, met: bool | None) -> Row:
     return Row(name=name, ours=ours, other=other, unit="s", ratio=ratio, goal=goal, met=met)
-
-
-# --- memory from 1x to 16x ------------------------------------------------------------------------------------
-
-TIMES = (1, 4, 16)
-WORKERS = 2
-PLANNED = re.compile(r"^memory: +([\d,]+) bytes", re.MULTILINE)
-TOLERANCE = 0.2
-
-
-def _session_bytes(session: int) -> int:
-    """Memory of the processes of a session: their proportional share, without what they map of shared memory."""
-    total = 0
-    for folder in pathlib.Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[3]) != session:
-                continue
-            for line in (folder / "smaps_rollup").read_text().splitlines():
-                if line.startswith(("Pss_Anon:", "Pss_File:")):
-                    total += int(line.split()[1]) << 10
-    return total
-
-
-def _filter_bytes() -> int:
-    """What filters of ours take in shared memory."""
-    found = 0
-    for path in pathlib.Path("/dev/shm").glob(f"corpusmith-bloom-{os.getuid()}-*"):
-        with contextlib.suppress(OSError):
-            found += path.stat().st_blocks * 512
-    return found
-
-
-def _peak(command: list[str]) -> int:
-    """Peak memory of a command and all that it starts."""
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, _session_bytes(process.pid) + _filter_bytes())
-        time.sleep(0.2)
-    if process.returncode:
-        raise CorpusmithError(f"{' '.join(command)}: exit code {process.returncode}")
-    return peak
-
-
-def _multiply(shards: list[ShardRef], folder: pathlib.Path, times: int) -> None:
-    """The shards so many times, each copy with words of its own, so that the filter grows with the data."""
-    for copy in range(times):
-        for shard in shards:
-            with open_shard_writer(str(folder / f"{copy:02d}" / shard.name)) as writer:
-                for page in read_shard(shard.url):
-                    page["text"] = page["text"].replace(" the ", f" the{copy} ").replace(". ", f" x{copy}. ")
-                    writer.write(page)
-
-
-def memory_rows(source: str) -> list[Row]:
-    """Peak memory against `--plan`, in MB, on Ray with two workers, at 1x, 4x and 16x of a quarter of the shards."""
-    rows = []
-    for times in TIMES:
-        with tempfile.TemporaryDirectory() as name:
-            folder = pathlib.Path(name)
-            _multiply(page_shards(source, True), folder / "in", times)
-            command = [sys.executable, str(ROOT / "dedup" / "bff.py"), "--inputs", str(folder / "in")]
-            command += ["--output-directory", str(folder / "out"), "--min-ngram-size", "13", "--max-ngram-size", "13"]
-            command += ["--remove-type", "old-both", "-t", str(WORKERS), "--no-progress-bar", "--fp-rate", "1e-9"]
-            planned = subprocess.run([*command, "--plan"], check=True, capture_output=True, text=True).stdout
-            found = PLANNED.search(planned)
-            expected = int(found[1].replace(",", "")) if found else 0
-            peak = _peak(command)
-            stored = sum(shard.bytes for shard in list_shards(str(folder / "in")))
-        sys.stdout.write(f"bff: {times}x: {stored / 1e6:.1f} MB stored\n")
-        ratio = peak / expected
-        rows.append(
-            Row(
-                name=f"bff memory / plan, {times}x",
-                ours=peak / 1e6,
-                other=expected / 1e6,
-                unit="MB",
-                ratio=ratio,
-                goal=f"{1 - TOLERANCE:g} to {1 + TOLERANCE:g}",
-                met=abs(ratio - 1) <= TOLERANCE,
-            )
-        )
-    return rows
-
-
-def main() -> int:
-    """Print the rows; exit code 2 where there is nothing to measure."""
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--memory", action="store_true", help="measure memory on Ray instead")
-    arguments = parser.parse_args()
-    try:
-        rows = memory_rows(arguments.source) if arguments.memory else bff_rows(arguments.source, arguments.quick)
-    except CorpusmithError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    report(rows, arguments.json)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

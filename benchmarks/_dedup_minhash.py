@@ -1,41 +1,31 @@
-"""Rows of `benchmarks/dedup.py` about MinHash and exact dedup.
+"""Rows of `benchmarks/dedup.py` about MinHash dedup.
 
 Signatures: ours against datasketch (both its schemes), rensa and datatrove, on the same pages with as many hashes of
 5-word shingles; ours includes finding the words, the others get text and split it at white space, which is cheaper.
 Whole dedup: ours against datatrove's four stages over the same shards, one process each, reading and writing included.
-Scale: CPU seconds per MB at 4 and 16 times the data against the data itself. Memory: the most that a Ray worker held
-against what `--plan` says. Larger data is the source again and again with its letters rotated, so that copies of a page
-share no word.
 """
 
 from __future__ import annotations
 
 import json
 import pathlib
-import resource
 import statistics
-import string
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from benchmarks._bench import ROOT, Row, page_shards
-from corpusmith.io.shards import ShardRef, list_shards, open_shard_writer, read_shard
-from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, StagePlan
-from corpusmith.run.runner import Execution, Outcome, Runner
-from dedup import exact, minhash
-from dedup.exact_config import ExactConfig
+from benchmarks._dedup_scale import stage_seconds
+from corpusmith.io.shards import ShardRef, open_shard_writer, read_shard
+from dedup import minhash
 from dedup.minhash_config import MinhashConfig
 from dedup.shingles import Shingler
 from dedup.signatures import Family, Signer
-from dedup.sizing import take_sample
 
 PEERS = ROOT / ".peers"
 PEER_SCRIPT = ROOT / "benchmarks" / "_dedup_minhash_peers.py"
-FACTORS = (1, 4, 16)
 HASHES = 128
 FINEWEB_HASHES = 112
 
@@ -118,31 +108,6 @@ def signature_rows(shards: Sequence[ShardRef], repeats: int) -> list[Row]:
 # --- the whole -------------------------------------------------------------------------------------------------
 
 
-class InProcess(Runner):
-    """Runs tasks in this process, so that its CPU time is the work's."""
-
-    def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Generator[Outcome[Any]]:
-        for index, task in enumerate(tasks):
-            yield Outcome(name=str(index), index=index, value=function(task))
-
-
-def run_stage(
-    stage: StagePlan, shards: list[ShardRef], folder: str, open_runner: Callable[[Execution], Runner] = InProcess
-) -> None:
-    """Run one stage over shards as a run of its own."""
-    place = RunPlace(root=f"{folder}/run", output=f"{folder}/processed_data", errors=f"{folder}/errors")
-    run = Run(place, RunPlan(inputs=shards, stages=[stage]), open_runner)
-    run.execute(Execution(cpus=1), RunOptions())
-
-
-def stage_seconds(stage: StagePlan, shards: list[ShardRef]) -> float:
-    """CPU seconds of a stage from its input to its output."""
-    with tempfile.TemporaryDirectory() as folder:
-        started = time.process_time()
-        run_stage(stage, shards, folder)
-        return time.process_time() - started
-
-
 def whole_rows(shards: list[ShardRef]) -> list[Row]:
     """The whole MinHash dedup against datatrove's."""
     stage = partial(minhash.plan_stage, MinhashConfig(), "00-minhash_dedup")
@@ -157,78 +122,7 @@ def whole_rows(shards: list[ShardRef]) -> list[Row]:
     return [ratio_row("whole MinHash dedup: datatrove's four stages / ours", ours, theirs, 4)]
 
 
-# --- scale -----------------------------------------------------------------------------------------------------
-
-
-def rotated(text: str, places: int) -> str:
-    """The text with its ASCII letters moved on by so many places."""
-    lower, upper = string.ascii_lowercase, string.ascii_uppercase
-    moved = lower[places:] + lower[:places] + upper[places:] + upper[:places]
-    return text.translate(str.maketrans(lower + upper, moved))
-
-
-def multiply(shards: Sequence[ShardRef], folder: str, factor: int) -> list[ShardRef]:
-    """The shards `factor` times, each copy with other letters."""
-    for copy in range(factor):
-        for shard in shards:
-            with open_shard_writer(f"{folder}/{copy:02d}/{shard.name}") as writer:
-                for page in read_shard(shard.url):
-                    writer.write({**page, "text": rotated(page["text"], copy)})
-    return list_shards(folder)
-
-
-def stages() -> dict[str, tuple[Callable[[], StagePlan], Callable[..., Any]]]:
-    """What is measured at each scale: the stage and its plan."""
-    pages, lines = ExactConfig(), MinhashConfig()
-    return {
-        "exact": (partial(exact.plan_stage, pages, "00-exact_dedup"), partial(exact.plan_size, pages)),
-        "MinHash": (partial(minhash.plan_stage, lines, "00-minhash_dedup"), partial(minhash.plan_size, lines)),
-    }
-
-
-def scale_rows(shards: list[ShardRef], factors: Sequence[int]) -> list[Row]:
-    """Seconds per MB and memory at each multiple of the data."""
-    rows: list[Row] = []
-    per_megabyte: dict[str, float] = {}
-    for factor in factors:
-        with tempfile.TemporaryDirectory() as folder:
-            data = multiply(shards, f"{folder}/in", factor)
-            megabytes = sum(shard.bytes for shard in data) / 1e6
-            for name, (stage, plan) in stages().items():
-                seconds = stage_seconds(stage(), data) / megabytes
-                first = per_megabyte.setdefault(name, seconds)
-                ratio = seconds / first
-                title = f"{name} dedup: CPU seconds a compressed MB, {factor}x / 1x data"
-                rows.append(
-                    Row(name=title, ours=seconds, other=first, unit="s", ratio=ratio, goal="<= 1.2", met=ratio <= 1.2)
-                )
-                rows.append(memory_row(f"{name} dedup: worker memory / plan, {factor}x data", stage(), plan, data))
-    return rows
-
-
-def worker_peak(_: int) -> int:
-    """The most memory that the worker which runs this ever held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def memory_row(title: str, stage: StagePlan, plan: Callable[..., Any], data: list[ShardRef]) -> Row:
-    """The most memory of a worker of a fresh Ray against the plan's word."""
-    planned = plan(take_sample(data)).memory
-    with tempfile.TemporaryDirectory() as folder, Runner(Execution(cpus=1)) as ray:
-        peaks = [outcome.value or 0 for outcome in ray.map(worker_peak, [0], label="start")]
-        run_stage(stage, data, folder, Runner)
-        peaks += [outcome.value or 0 for outcome in ray.map(worker_peak, [0, 1], label="peak")]
-    ratio = max(peaks) / planned
-    met = 0.8 <= ratio <= 1.2
-    return Row(
-        name=title, ours=max(peaks) / 1e6, other=planned / 1e6, unit="MB", ratio=ratio, goal="0.8 to 1.2", met=met
-    )
-
-
 def minhash_rows(source: str, quick: bool) -> list[Row]:
-    """All rows; a quick run takes a quarter of the shards and goes to 4 times the data."""
+    """All rows; a quick run takes a quarter of the shards."""
     shards = page_shards(source, quick)
-    found = signature_rows(shards, 1 if quick else 3)
-    found += whole_rows(shards)
-    found += scale_rows(shards, FACTORS[:2] if quick else FACTORS)
-    return found
+    return signature_rows(shards, 1 if quick else 3) + whole_rows(shards)

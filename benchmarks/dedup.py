@@ -1,7 +1,8 @@
 """Deduplication against its peers: Bloom-filter dedup, MinHash signatures, whole MinHash dedup, scale and memory.
 
 All in one run on one core, CPU seconds; `make peers` makes the environments of dolma, rensa and datatrove, and a peer
-that is not there is a row that says so. What each row compares stands in `_dedup_bff.py` and `_dedup_minhash.py`.
+that is not there is a row that says so. What each row compares stands in `_dedup_bff.py`, `_dedup_minhash.py` and
+`_dedup_scale.py`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import sys
 from benchmarks._bench import make_parser, report
 from benchmarks._dedup_bff import bff_rows
 from benchmarks._dedup_minhash import minhash_rows
+from benchmarks._dedup_scale import scale_rows
 from corpusmith.errors import CorpusmithError
 
-PARTS = {"bff": bff_rows, "minhash": minhash_rows}
+PARTS = {"bff": bff_rows, "minhash": minhash_rows, "scale": scale_rows}
 
 
 def main() -> int:

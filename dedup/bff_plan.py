@@ -146,7 +146,7 @@ def plan_filter(
 
 # --- what it takes --------------------------------------------------------------------------------------------
 
-# Measured on the sample pages with two workers (benchmarks/_dedup_bff.py --memory; libraries that processes share count
+# Measured on the sample pages with two workers (benchmarks/dedup.py --only scale; libraries that processes share count
 # once): what a worker has to itself, what it holds of the piece that it works on, and the driver with Ray's processes.
 WORKER_BYTES = 130 << 20
 PIECE_BYTES = 24 * PIECE_NGRAMS
