@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,11 +17,19 @@ from baselines.train_fasttext_classifier import main as train_classifier
 from corpusmith.cli import main
 from corpusmith.io import storage
 from corpusmith.io.s3 import forget_connection
-from corpusmith.io.shards import open_shard_writer, read_shard
+from corpusmith.io.shards import list_shards, open_shard_writer, read_shard
 from tests.io.swift_server import KEY_ID, SECRET, missing_commands, swift_endpoint
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "baselines" / "baselines_configs" / "demo.yaml"
+DEMO = ROOT / "baselines" / "baselines_configs" / "demo.yaml"
+DEDUPS = """
+- source: dedups
+  steps:
+    - {func: bff, min_ngram_size: 3, max_ngram_size: 5, round_bytes: 1, filter_part_bytes: 4096}
+    - {func: minhash_dedup, bands: 20, rows: 4, annotate: true}
+    - {func: word_counter_enricher, key: words}
+    - {func: quantile_filter, key: words, keep_fraction: 0.5}
+"""
 BUCKET = "pipeline"
 
 
@@ -77,11 +86,22 @@ def write_pages(root: str) -> None:
                 writer.write({"text": text if number % 7 else "tiny", "metadata": {"WARC-Target-URI": uri}})
 
 
-def process(pages: str, out: str, folder: pathlib.Path, *extra: str) -> None:
+def write_repeating_pages(root: str) -> None:
+    """Pages of lines of random words, of which every third stood before."""
+    draw, lines = random.Random(7), ["Log in or sign up to read the rest of it"]
+    for shard in range(3):
+        with open_shard_writer(storage.join(root, f"part/s{shard}.jsonl.zst")) as writer:
+            for number in range(40):
+                new = [" ".join(f"w{draw.randrange(900)}" for _ in range(draw.randrange(3, 12))) for _ in range(4)]
+                writer.write({"url": f"{shard}/{number}", "text": "\n".join([*new, *draw.choices(lines, k=2)])})
+                lines += new
+
+
+def process(pages: str, out: str, config: pathlib.Path, folder: pathlib.Path) -> None:
     command = [sys.executable, "-m", "corpusmith", "process", "--raw_data_dirpath", pages, "--output_dir", out]
-    command += ["--config_path", str(CONFIG), "--readable_name", "s3", "--exp-data-dir", storage.join(out, "db")]
+    command += ["--config_path", str(config), "--readable_name", "s3", "--exp-data-dir", storage.join(out, "db")]
     done = subprocess.run(
-        [*command, "--num_cpus", "2", *extra],
+        [*command, "--num_cpus", "2"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -91,28 +111,56 @@ def process(pages: str, out: str, folder: pathlib.Path, *extra: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def files(root: str) -> dict[str, bytes]:
-    data = storage.join(root, "demo/processed_data")
+def files(data: str) -> dict[str, bytes]:
     return {storage.relative(info.url, data): storage.read_bytes(info.url) for info in storage.list_files(data)}
 
 
 @pytest.mark.usefixtures("environment")
-def test_the_pipeline_on_s3_gives_the_bytes_of_the_local_one(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("name", ["demo", "dedups"])
+def test_the_pipeline_on_s3_gives_the_bytes_of_the_local_one(tmp_path: pathlib.Path, name: str) -> None:
+    config = DEMO if name == "demo" else tmp_path / "dedups.yaml"
+    if name == "dedups":
+        config.write_text(DEDUPS)
     local, remote = str(tmp_path / "local"), f"s3://{BUCKET}/run"
     for root in (local, remote):
-        write_pages(storage.join(root, "pages"))
-        process(storage.join(root, "pages"), storage.join(root, "out"), tmp_path)
-    expected = files(storage.join(local, "out"))
+        (write_pages if name == "demo" else write_repeating_pages)(storage.join(root, "pages"))
+        process(storage.join(root, "pages"), storage.join(root, "out"), config, tmp_path)
+    expected = files(storage.join(local, f"out/{name}/processed_data"))
     assert len(expected) == 3
-    assert files(storage.join(remote, "out")) == expected
-    ledgers = [storage.read_json(storage.join(root, "out/demo/run/ledger.json"))["total"] for root in (local, remote)]
+    assert files(storage.join(remote, f"out/{name}/processed_data")) == expected
+    work, books = storage.join(remote, f"out/{name}/run"), f"out/{name}/run/ledger.json"
+    ledgers = [storage.read_json(storage.join(root, books))["total"] for root in (local, remote)]
     assert ledgers[0] == ledgers[1]
-    names = [storage.relative(info.url, remote) for info in storage.list_files(storage.join(remote, "out/demo/run"))]
+    assert ledgers[0]["removed"]
+    names = [storage.relative(info.url, work) for info in storage.list_files(work)]
     assert not [name for name in names if "/shards/" in name or "/scratch/" in name]
     # the same command again recomputes nothing, on S3 too
     before = {info.url: info.etag for info in storage.list_files(storage.join(remote, "out"))}
-    process(storage.join(remote, "pages"), storage.join(remote, "out"), tmp_path)
+    process(storage.join(remote, "pages"), storage.join(remote, "out"), config, tmp_path)
     assert before == {info.url: info.etag for info in storage.list_files(storage.join(remote, "out"))}
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_bloom_filter_on_s3_is_loaded_and_saved_from_crawl_to_crawl(tmp_path: pathlib.Path) -> None:
+    local, remote = str(tmp_path), f"s3://{BUCKET}/crawls"
+    for root, crawls in ((local, ["first"]), (remote, ["first", "second"])):
+        write_repeating_pages(storage.join(root, "pages"))
+        for crawl in crawls:
+            with open_shard_writer(storage.join(root, f"pages/part/{crawl}.jsonl.zst")) as writer:
+                writer.write({"text": f"only in the {crawl} crawl"})
+            command = ["dedup", "bff", "--inputs", storage.join(root, "pages/part"), "--num_cpus", "1"]
+            command += ["--output-directory", storage.join(root, crawl), "--expected-ngram-count", "50000"]
+            command += ["--min-ngram-size", "1", "--max-ngram-size", "5", "--no-progress-bar"]
+            command += ["--bloom-filter-file", storage.join(root, "filter.bin")]
+            code = [sys.executable, "-m", "corpusmith", *command]
+            subprocess.run(code, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    assert files(storage.join(remote, "first")) == files(storage.join(local, "first"))
+    texts = [
+        [page["text"] for shard in list_shards(storage.join(remote, crawl)) for page in read_shard(shard.url)]
+        for crawl in ("first", "second")
+    ]
+    assert len(texts[0]) == 121
+    assert texts[1] == ["only in the second crawl"]
 
 
 LISTED = """
