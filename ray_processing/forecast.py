@@ -170,7 +170,6 @@ class _Way:
     workers: int
     inputs: list[ShardRef]
     steps: list[StepForecast] = field(default_factory=list)
-    local_stages: int = 0
     set_up_seconds: float = 0.0
     work_seconds: float = 0.0
     stored_bytes: int = 0
@@ -198,7 +197,6 @@ class _Way:
         started = time.perf_counter()
         build_steps(running)
         self.set_up_seconds += time.perf_counter() - started
-        self.local_stages += 1
         parts = list(_run_sample(running, self.sample, self.inputs, folder, seed))
         self.inputs = [part.output for part in parts]
         self.work_seconds += sum(part.record.details["seconds"] for part in parts) * self.scale
@@ -238,7 +236,7 @@ class _Way:
             sampled=sum(shard.sampled for shard in self.sample),
             steps=self.steps,
             work_seconds=self.work_seconds,
-            wall_seconds=START_SECONDS + self.set_up_seconds * self.local_stages + work,
+            wall_seconds=START_SECONDS + self.set_up_seconds + work,
             workers=self.workers,
             worker_bytes=max([local, *(one.worker_memory for one in needs)]),
             shared_bytes=max((one.shared_memory for one in needs), default=0),
