@@ -36,7 +36,8 @@ from dedup.exact_config import ExactConfig
 from dedup.exact_drop import DropTask, drop_from_shard
 from dedup.exact_units import HashTask, hash_shard
 from dedup.layout import Layout, Sizes, standing
-from dedup.phases import cells_to_settle, has_units, rewrite_tasks, settle_cells
+from dedup.phases import cells_to_settle, has_units, settle_cells
+from dedup.rewrite import rewrite_tasks
 from dedup.selection import CONTENT_NORMALIZERS
 from dedup.shown_groups import biggest_groups
 from dedup.sizing import WORKER_BYTES, DedupPlan, Phase, Sample, cells_for, read_sample, take_sample

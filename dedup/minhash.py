@@ -49,7 +49,8 @@ from dedup.minhash_config import PRESETS, MinhashConfig
 from dedup.minhash_drop import MinhashDropTask, drop_near_duplicates
 from dedup.minhash_layout import MinhashLayout
 from dedup.minhash_sign import ROWS_HELD, SignTask, sign_shard
-from dedup.phases import cells_to_settle, has_units, rewrite_tasks, settle_cells
+from dedup.phases import cells_to_settle, has_units, settle_cells
+from dedup.rewrite import rewrite_tasks
 from dedup.shown_groups import biggest_groups
 from dedup.signatures import SKETCH_PLACES
 from dedup.sizing import WORKER_BYTES, DedupPlan, Phase, Sample, cells_for, read_sample, take_sample

@@ -1,4 +1,4 @@
-"""The phases that every dedup by groups shares: settle the cells, then write the shards again."""
+"""The phase that every dedup by groups shares: settling its cells; `rewrite` then writes the shards again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from corpusmith.run.runner import Runner
 from corpusmith.run.stage import Stage
 from dedup.groups import CellTask, settle_cell
 from dedup.layout import Layout
-from dedup.rewrite import RewriteTask
 
 
 def cells_to_settle(layout: Layout, there: set[str]) -> list[int]:
@@ -27,15 +26,3 @@ def settle_cells(stage: Stage, runner: Runner, layout: Layout, cells: list[int],
     """Settle cells; a line for each that failed."""
     tasks = {f"cell-{cell:05d}": CellTask(layout=layout, cell=cell, reverse=reverse) for cell in cells}
     return stage.run_units(runner, settle_cell, tasks, label=f"{stage.place.name}: compare", unit="cells")
-
-
-def rewrite_tasks(stage: Stage, step: str) -> dict[str, RewriteTask]:
-    """What the pending shards need to be written again, by name."""
-    pending = set(stage.pending())
-    return {
-        shard.name: RewriteTask(
-            shard=shard, number=number, place=stage.place, identity=stage.units[shard.name], step=step
-        )
-        for number, shard in enumerate(stage.inputs)
-        if shard.name in pending
-    }

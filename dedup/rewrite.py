@@ -1,4 +1,4 @@
-"""A shard written again without what a dedup removes, and the books of that."""
+"""A shard written again without what a global step removes, and the books of that."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from corpusmith.io.shards import Page, Record, ShardRef, ShardWriter, open_shard
 from corpusmith.run.errors_file import READ_STEP, SetAside
 from corpusmith.run.fingerprint import Tree
 from corpusmith.run.ledger import Counts
-from corpusmith.run.stage import OutputFile, ShardRecord, StagePlace
+from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
 from corpusmith.text.segment import count_content_tokens
 
 VERSION = 2
@@ -34,6 +34,18 @@ class RewriteTask:
     place: StagePlace
     identity: str
     step: str
+
+
+def rewrite_tasks(stage: Stage, step: str) -> dict[str, RewriteTask]:
+    """What the pending shards need to be written again, by name."""
+    pending = set(stage.pending())
+    return {
+        shard.name: RewriteTask(
+            shard=shard, number=number, place=stage.place, identity=stage.units[shard.name], step=step
+        )
+        for number, shard in enumerate(stage.inputs)
+        if shard.name in pending
+    }
 
 
 def domain_of(page: Page) -> str:
@@ -113,7 +125,7 @@ class Rewrite:
             shown = {"index": index, "url": shown_address(page), "text": shown_text(lost)}
             self.samples.append({**shown, "reason": reason})
 
-    def details(self, *, func: str, arguments: Tree, started: float, **figures: int) -> dict[str, Any]:
+    def details(self, *, func: str, arguments: Tree, started: float, **figures: float | None) -> dict[str, Any]:
         """What the report shows of this shard; `started`: of `time.perf_counter`, `figures`: the step's own."""
         step, unreadable = self.task.step, self.counts.errored.get(READ_STEP, 0)
         seconds = time.perf_counter() - started

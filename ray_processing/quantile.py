@@ -16,29 +16,25 @@ import struct
 import time
 from array import array
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from corpusmith.io import storage
-from corpusmith.io.shards import Page, Record, ShardRef, ShardWriter, open_shard_writer, read_records
-from corpusmith.run.errors_file import READ_STEP, SetAside
+from corpusmith.io.shards import Page, ShardRef, read_records
+from corpusmith.run.errors_file import READ_STEP
 from corpusmith.run.fingerprint import SHARD_MODULES, code_versions, inputs_identity
-from corpusmith.run.ledger import Counts
 from corpusmith.run.progress import say
 from corpusmith.run.run import StagePlan, unit_per_shard_of_all
 from corpusmith.run.runner import Runner
-from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
-from corpusmith.text.segment import count_content_tokens
+from corpusmith.run.stage import Stage
+from dedup.rewrite import RewriteTask, open_rewrite, rewrite_tasks, write_record
 
-VERSION = 1
+VERSION = 2
 DIGIT_BITS = 16
 SIGN = 1 << 63
-SAMPLES_PER_SHARD = 3
-SAMPLE_CHARACTERS = 300
 
 U64Array = npt.NDArray[np.uint64]
 
@@ -180,103 +176,30 @@ class FilterTask:
 
     config: QuantileConfig
     threshold: float
-    shard: ShardRef
-    place: StagePlace
-    identity: str
-    step: str
-
-
-@dataclass(kw_only=True, slots=True)
-class _Keeper:
-    """Takes the records of one shard and keeps its books."""
-
-    task: FilterTask
-    writer: ShardWriter
-    aside: SetAside
-    counts: Counts = field(default_factory=Counts)
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    tokens_kept: int = 0
-    tokens_removed: int = 0
-
-    def process(self, record: Record) -> None:
-        """Keep a record, or remove it, or set it aside."""
-        self.counts.read += 1
-        if record.page is None:
-            self._set_aside(READ_STEP, record, record.error or "unreadable")
-            return
-        score = self.task.config.score(record.page)
-        if isinstance(score, str):
-            self._set_aside(self.task.step, record, score)
-        elif score < self.task.threshold:
-            self._remove(record.index, record.page)
-        else:
-            self._keep(record, record.page)
-
-    def _keep(self, record: Record, page: Page) -> None:
-        try:
-            self.writer.write_line(record.raw)
-        except ValueError as error:
-            self._set_aside(self.task.step, record, f"cannot be written: {error}")
-            return
-        self.counts.kept += 1
-        self.tokens_kept += count_content_tokens(page.get("text"))
-
-    def _remove(self, index: int, page: Page) -> None:
-        self.counts.remove(self.task.step)
-        self.tokens_removed += count_content_tokens(page.get("text"))
-        if len(self.samples) < SAMPLES_PER_SHARD:
-            url, text = page.get("url"), page.get("text")
-            self.samples.append(
-                {
-                    "index": index,
-                    "url": url if isinstance(url, str) else None,
-                    "text": text[:SAMPLE_CHARACTERS] if isinstance(text, str) else "",
-                    "reason": f"{self.task.config.key} {page.get(self.task.config.key)}",
-                }
-            )
-
-    def _set_aside(self, step: str, record: Record, reason: str) -> None:
-        self.counts.set_aside(step)
-        self.aside.add(step, record, reason)
-
-    def details(self, seconds: float) -> dict[str, Any]:
-        """What the report shows of this shard."""
-        task, unreadable = self.task, self.counts.errored.get(READ_STEP, 0)
-        sign = -1.0 if task.config.lower_better else 1.0
-        row = {
-            "step": task.step,
-            "func": "quantile_filter",
-            "arguments": asdict(task.config),
-            "threshold": sign * task.threshold if math.isfinite(task.threshold) else None,
-            "pages_in": self.counts.read - unreadable,
-            "pages_out": self.counts.kept,
-            "removed": self.counts.removed.get(task.step, 0),
-            "errors": self.counts.errored.get(task.step, 0),
-            "tokens_removed": self.tokens_removed,
-            "seconds": seconds,
-        }
-        return {
-            "steps": [row],
-            "samples": {task.step: self.samples} if self.samples else {},
-            "errors": self.aside.examples,
-            "tokens_out": self.tokens_kept,
-            "bytes_in": task.shard.bytes,
-            "seconds": seconds,
-        }
+    rewrite: RewriteTask
 
 
 def filter_shard(task: FilterTask) -> None:
     """Write a shard without the pages below the threshold, then its record."""
-    started = time.perf_counter()
-    name = task.shard.name
-    with SetAside(task.place, name, [task.step]) as aside, open_shard_writer(task.place.output_url(name)) as writer:
-        keeper = _Keeper(task=task, writer=writer, aside=aside)
-        for record in read_records(task.shard.url):
-            keeper.process(record)
-    output = OutputFile(name=name, bytes=writer.bytes, checksum=writer.checksum, records=writer.records)
-    details = keeper.details(time.perf_counter() - started)
-    task.place.write_record(
-        ShardRecord(unit=name, identity=task.identity, outputs=[output], counts=keeper.counts, details=details)
+    started, config = time.perf_counter(), task.config
+    with open_rewrite(task.rewrite) as rewrite:
+        for record in read_records(task.rewrite.shard.url):
+            rewrite.counts.read += 1
+            if record.page is None:
+                rewrite.set_aside(READ_STEP, record, record.error or "unreadable")
+                continue
+            score = config.score(record.page)
+            if isinstance(score, str):
+                rewrite.set_aside(task.rewrite.step, record, score)
+            elif score < task.threshold:
+                rewrite.remove(record.index, record.page, "", f"{config.key} {record.page.get(config.key)}")
+            else:
+                rewrite.keep(record, record.page)
+    sign = -1.0 if config.lower_better else 1.0
+    threshold = sign * task.threshold if math.isfinite(task.threshold) else None
+    write_record(
+        rewrite,
+        rewrite.details(func="quantile_filter", arguments=asdict(config), started=started, threshold=threshold),
     )
 
 
@@ -286,7 +209,7 @@ def plan_stage(config: QuantileConfig, step: str) -> StagePlan:
     def work(stage: Stage, runner: Runner) -> list[str]:
         return _work(stage, runner, config, step)
 
-    modules = [*SHARD_MODULES, "ray_processing.quantile"]
+    modules = [*SHARD_MODULES, "dedup.rewrite", "ray_processing.quantile"]
     return StagePlan(
         name="quantile_filter",
         fingerprint={"config": asdict(config), "code": code_versions(modules)},
@@ -318,16 +241,8 @@ def _work(stage: Stage, runner: Runner, config: QuantileConfig, step: str) -> li
         threshold = -math.inf
     shown = -threshold if config.lower_better and math.isfinite(threshold) else threshold
     say(f"{step}: {found['kept']:,} of {found['scored']:,} pages stay, by a {config.key} of {shown!r} or better")
-    by_name = {shard.name: shard for shard in stage.inputs}
     filtering = {
-        name: FilterTask(
-            config=config,
-            threshold=threshold,
-            shard=by_name[name],
-            place=place,
-            identity=stage.units[name],
-            step=step,
-        )
-        for name in stage.pending()
+        name: FilterTask(config=config, threshold=threshold, rewrite=task)
+        for name, task in rewrite_tasks(stage, step).items()
     }
     return stage.run_units(runner, filter_shard, filtering, label=f"{place.name}: filter")

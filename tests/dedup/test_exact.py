@@ -25,7 +25,7 @@ from dedup.exact_drop import DropTask, drop_from_shard
 from dedup.exact_units import HashTask, hash_shard
 from dedup.groups import CellTask, settle_cell
 from dedup.layout import Layout
-from dedup.phases import rewrite_tasks
+from dedup.rewrite import rewrite_tasks
 from dedup.shown_groups import biggest_groups
 
 Pages = list[dict[str, Any]]
