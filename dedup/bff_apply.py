@@ -10,7 +10,7 @@ import numpy as np
 from corpusmith.io.shards import Page
 from corpusmith.text.character_table import character_table
 from corpusmith.text.kernels import I32Array, U8Array
-from corpusmith.text.segment import TextView
+from corpusmith.text.segment import view
 from dedup import bff_config, bff_kernels
 from dedup.bff_config import BffConfig
 
@@ -44,7 +44,7 @@ def duplicate_spans(text: str, verdict: Verdict, config: BffConfig) -> Spans:
     if config.mode == bff_kernels.SUBSTRING:
         if not len(verdict.intervals):
             return []
-        seen = TextView(text)
+        seen = view(text)
         starts = bff_kernels.token_starts(seen.points, character_table(), seen.word_bounds)
         return [(int(starts[a]), int(starts[b])) for a, b in verdict.intervals.reshape(-1, 2).tolist()]
     gone = np.flatnonzero(verdict.removed).tolist()
@@ -68,7 +68,7 @@ def text_left(text: str, spans: Spans, verdict: Verdict, config: BffConfig) -> s
     kept.append(text[at:])
     left = "".join(kept)
     if config.mode == bff_kernels.SUBSTRING:
-        seen = TextView(text)
+        seen = view(text)
         first = int(bff_kernels.token_starts(seen.points, character_table(), seen.word_bounds)[0])
         return left[first:].rstrip() if spans[0][0] > first else left.strip()
     return left.rstrip() if config.mode == bff_kernels.BOTH else left

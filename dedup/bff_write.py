@@ -171,8 +171,7 @@ class _Taker:
         """What the report shows of a page that loses text, or would."""
         if verdict.ngrams:
             self.known[bin_of(verdict.contained / verdict.ngrams)] += 1
-        for first, last in spans or [(0, len(text))]:
-            self.repeated.add(text[first:last], index, page)
+        self.repeated.add((text[first:last] for first, last in spans or [(0, len(text))]), index, page)
 
     def _keep_rest(self, record: Record, page: Page, text: str, left: str, spans: Spans, verdict: Verdict) -> None:
         config = self.config

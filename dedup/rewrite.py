@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
-import urllib.parse
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +23,8 @@ SAMPLE_CHARACTERS = 300
 DOMAINS_PER_SHARD = 200
 HISTOGRAM_BINS = 20
 NO_DOMAIN = "(no address)"
+
+_HOST = re.compile(r"(?:[^/?#@]*//)?(?:[^/?#@]*@)?(\[[^]/?#@]*\]|[^:/?#@]*)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,12 +56,8 @@ def domain_of(page: Page) -> str:
     if not isinstance(url, str):
         metadata = page.get("metadata")
         url = metadata.get("WARC-Target-URI") if isinstance(metadata, dict) else None
-    if not isinstance(url, str):
-        return NO_DOMAIN
-    try:
-        return urllib.parse.urlsplit(url if "://" in url else f"//{url}").hostname or NO_DOMAIN
-    except ValueError:
-        return NO_DOMAIN
+    found = _HOST.match(url) if isinstance(url, str) else None
+    return (found[1].lower() if found is not None else "") or NO_DOMAIN
 
 
 @dataclass(kw_only=True, slots=True)
