@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from corpusmith.io.shards import Page
 from corpusmith.text.character_table import character_table
-from corpusmith.text.kernels import I32Array, U8Array
+from corpusmith.text.kernels import I32Array, I64Array, U8Array
 from corpusmith.text.segment import view
 from dedup import bff_config, bff_kernels
 from dedup.bff_config import BffConfig
@@ -32,6 +33,43 @@ class Verdict:
     contained: int
     ngrams: int
     intervals: I32Array
+
+
+def verdicts(
+    tokens: I32Array, pages: I32Array, decided: Mapping[str, np.ndarray], config: BffConfig
+) -> Iterator[Verdict]:
+    """The verdicts of a piece's pages, in order: see `bff_pieces.Piece` and `bff_pieces.Decisions` for the arrays."""
+    ngrams = _ngrams_looked_up(tokens, pages, decided["documents"], config).tolist()
+    paragraph = interval = 0
+    for page, paragraphs in enumerate(pages.tolist()):
+        width = 2 * int(decided["interval_counts"][page])
+        yield Verdict(
+            removed=decided["removed"][paragraph : paragraph + paragraphs],
+            document=bool(decided["documents"][page]),
+            contained=int(decided["counts"][page]),
+            ngrams=ngrams[page],
+            intervals=decided["intervals"][interval : interval + width],
+        )
+        paragraph += paragraphs
+        interval += width
+
+
+def _ngrams_looked_up(tokens: I32Array, pages: I32Array, documents: U8Array, config: BffConfig) -> I64Array:
+    """Of how many n-grams of each page the decision counts those contained, (pages,)."""
+    sizes = bff_kernels.unit_sizes(tokens, pages, config.mode, config.min_ngram_size, config.max_ngram_size)
+    if config.mode in (bff_kernels.PARAGRAPH, bff_kernels.OLD_BOTH):
+        units = pages
+    elif config.mode == bff_kernels.NAIVE_BOTH:  # the whole text and its paragraphs, of which one or the other counts
+        units = pages + 1
+    else:
+        units = np.ones(len(pages), dtype=np.int32)
+    ends = np.concatenate(([0], np.cumsum(units)))
+    before = np.concatenate(([0], np.cumsum(sizes)))
+    totals: I64Array = before[ends[1:]] - before[ends[:-1]]
+    if config.mode != bff_kernels.NAIVE_BOTH:
+        return totals
+    whole = sizes[ends[:-1]]
+    return np.where(documents, whole, totals - whole)
 
 
 def duplicate_spans(text: str, verdict: Verdict, config: BffConfig) -> Spans:

@@ -27,7 +27,7 @@ from corpusmith.text.kernels import (
     helper_kernel,
     kernel,
 )
-from dedup.bloom_kernels import BLOCK_WORDS, U8, U64, block_of, is_contained, set_bits
+from dedup.bloom_kernels import BLOCK_WORDS, U8, U64, block_of, is_contained, look_ahead, set_bits
 
 VERSION = 1
 
@@ -264,6 +264,7 @@ def check(
 ) -> None:
     """Note which of the n-grams [begin, end) the filter contains."""
     for i in range(begin, end):
+        look_ahead(words, hashes, i, blocks, 0)
         start = np.int64(block_of(hashes[i], blocks)) * BLOCK_WORDS
         contained[i] = is_contained(words, start, hashes[i], k)
 

@@ -6,19 +6,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from corpusmith.errors import BalanceError
 from corpusmith.io.shards import Page, Record, dump_page, read_records
 from corpusmith.run.errors_file import READ_STEP
 from corpusmith.text.segment import count_content_tokens
 from dedup import bff_config, bff_kernels
-from dedup.bff_apply import Spans, Verdict, annotate, duplicate_spans, text_left
+from dedup.bff_apply import Spans, Verdict, annotate, duplicate_spans, text_left, verdicts
 from dedup.bff_config import BffConfig
 from dedup.bff_hash import text_of, text_problem
-from dedup.bff_kernels import unit_sizes
 from dedup.bff_layout import Layout
-from dedup.bff_pieces import Arrays, ArraysReader
+from dedup.bff_pieces import ArraysReader
 from dedup.repeated_texts import RepeatedTexts
 from dedup.rewrite import Rewrite, RewriteTask, bin_of, histogram, open_rewrite, write_record
 
@@ -41,7 +38,9 @@ class WriteTask:
             ArraysReader(layout.decisions_url(number)) as decisions,
             ArraysReader(layout.pages_url(number)) as pages,
         ):
-            taker = _Taker(config=layout.config, rewrite=rewrite, verdicts=read_verdicts(decisions, pages, layout))
+            taker = _Taker(
+                config=layout.config, rewrite=rewrite, verdicts=read_verdicts(decisions, pages, layout.config)
+            )
             for record in read_records(shard.url):
                 taker.process(record)
         taker.units.check(f"shard {shard.name}")
@@ -52,41 +51,11 @@ class WriteTask:
         write_record(rewrite, {**details, "duplicates": found})
 
 
-def read_verdicts(decisions: ArraysReader, pages: ArraysReader, layout: Layout) -> Iterator[Verdict]:
+def read_verdicts(decisions: ArraysReader, pages: ArraysReader, config: BffConfig) -> Iterator[Verdict]:
     """What was decided about each page that has a text, in order."""
     for number in range(len(pages)):
-        decided, structure, paragraph, interval = decisions[number], pages[number], 0, 0
-        ngrams = _ngrams_looked_up(structure, decided, layout.config)
-        for page, paragraphs in enumerate(structure["pages"].tolist()):
-            width = 2 * int(decided["interval_counts"][page])
-            yield Verdict(
-                removed=decided["removed"][paragraph : paragraph + paragraphs],
-                document=bool(decided["documents"][page]),
-                contained=int(decided["counts"][page]),
-                ngrams=int(ngrams[page]),
-                intervals=decided["intervals"][interval : interval + width],
-            )
-            paragraph += paragraphs
-            interval += width
-
-
-def _ngrams_looked_up(structure: Arrays, decided: Arrays, config: BffConfig) -> np.ndarray:
-    """Of how many n-grams of each page the verdict counts those contained, (pages,)."""
-    pages = structure["pages"]
-    sizes = unit_sizes(structure["tokens"], pages, config.mode, config.min_ngram_size, config.max_ngram_size)
-    if config.mode in (bff_kernels.PARAGRAPH, bff_kernels.OLD_BOTH):
-        units = pages
-    elif config.mode == bff_kernels.NAIVE_BOTH:  # the whole text and its paragraphs, of which one or the other counts
-        units = pages + 1
-    else:
-        units = np.ones(len(pages), dtype=np.int32)
-    ends = np.concatenate(([0], np.cumsum(units)))
-    before = np.concatenate(([0], np.cumsum(sizes)))
-    totals = before[ends[1:]] - before[ends[:-1]]
-    if config.mode != bff_kernels.NAIVE_BOTH:
-        return totals
-    whole = sizes[ends[:-1]]
-    return np.where(decided["documents"], whole, totals - whole)
+        structure = pages[number]
+        yield from verdicts(structure["tokens"], structure["pages"], decisions[number], config)
 
 
 @dataclass(kw_only=True, slots=True)

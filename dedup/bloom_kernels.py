@@ -7,8 +7,12 @@ one cache miss instead of k (Putze, Sanders, Singler 2007: "Cache-, Hash- and Sp
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.extending import intrinsic
 
 from corpusmith.text.hashing import finalize
 from corpusmith.text.kernels import U64_IN, I64Array, U8Array, U32Array, U64Array, helper_kernel, kernel
@@ -32,6 +36,8 @@ BIT_MASK = np.uint64(63)
 ONE = np.uint64(1)
 POSITION_SEED = np.uint64(0xA0761D6478BD642F)
 POSITIONS_PER_HASH = 7  # of 9 bits each
+AHEAD = 64
+PREFETCH = "llvm.prefetch.p0"
 
 
 @helper_kernel
@@ -42,6 +48,36 @@ def block_of(value: np.uint64, blocks: np.uint64) -> np.uint64:
     first = high * blocks_low + ((low * blocks_low) >> SHIFT_32)
     second = (first & LOW_32) + low * blocks_high
     return high * blocks_high + (first >> SHIFT_32) + (second >> SHIFT_32)
+
+
+def _prefetch_intrinsic(context: Any, words: Any, at: Any) -> Any:
+    """Begin to load the cache line of `words[at]`, without waiting for it; `at` must lie in `words`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words, at = arguments
+        data = context.make_array(signature.args[0])(context, builder, words).data
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        function = builder.module.globals.get(PREFETCH) or ir.Function(builder.module, kind, PREFETCH)
+        place = builder.bitcast(builder.gep(data, [at]), byte)
+        builder.call(function, [place, number(1), number(3), number(1)])  # to write, keep in all caches, data
+        return context.get_dummy_value()
+
+    return types.void(words, at), generate
+
+
+_prefetch: Any = intrinsic(_prefetch_intrinsic)
+
+
+@helper_kernel
+def look_ahead(words: U64Array, hashes: U64Array, i: int, blocks: np.uint64, first_block: int) -> None:
+    """Begin to load the block of the hash that comes `AHEAD` places after the i-th.
+
+    In a filter larger than the caches each n-gram waits for memory, and longer for the page table where pages are
+    small; begun early, these waits overlap.
+    """
+    if i + AHEAD < hashes.shape[0]:
+        _prefetch(words, (np.int64(block_of(hashes[i + AHEAD], blocks)) - first_block) * BLOCK_WORDS)
 
 
 @helper_kernel
@@ -112,6 +148,7 @@ def insert_marked(
     """
     fresh = 0
     for i in range(hashes.shape[0]):
+        look_ahead(words, hashes, i, blocks, first_block)
         if marked[i]:
             start = (np.int64(block_of(hashes[i], blocks)) - first_block) * BLOCK_WORDS
             if set_bits(words, start, hashes[i], k) != 0:
@@ -123,6 +160,7 @@ def insert_marked(
 def probe(words: U64Array, hashes: U64Array, k: int, blocks: np.uint64, first_block: int, contained: U8Array) -> None:
     """Note in `contained` (U8, one for each hash) which hashes the filter contains."""
     for i in range(hashes.shape[0]):
+        look_ahead(words, hashes, i, blocks, first_block)
         start = (np.int64(block_of(hashes[i], blocks)) - first_block) * BLOCK_WORDS
         contained[i] = is_contained(words, start, hashes[i], k)
 
@@ -151,6 +189,7 @@ def check_and_insert(
     for unit in range(unit_ngrams.shape[0]):
         end = begin + unit_ngrams[unit]
         for i in range(begin, end):
+            look_ahead(words, hashes, i, blocks, first_block)
             start = (np.int64(block_of(hashes[i], blocks)) - first_block) * BLOCK_WORDS
             contained[i] = is_contained(words, start, hashes[i], k)
         for i in range(begin, end):
@@ -165,6 +204,7 @@ def check_and_insert(
 def undo(words: U64Array, hashes: U64Array, k: int, blocks: np.uint64, first_block: int, fresh: U32Array) -> None:
     """Take back the insertions of `check_and_insert`; each bit was set by one of them alone, so the order is free."""
     for i in range(hashes.shape[0]):
+        look_ahead(words, hashes, i, blocks, first_block)
         if fresh[i] != 0:
             start = (np.int64(block_of(hashes[i], blocks)) - first_block) * BLOCK_WORDS
             clear_bits(words, start, hashes[i], k, fresh[i])

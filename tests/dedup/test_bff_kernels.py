@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dedup.bff_apply import Verdict, duplicate_spans, text_left
+from dedup.bff_apply import duplicate_spans, text_left, verdicts
 from dedup.bff_config import MODES, BffConfig
-from dedup.bff_pieces import Decisions, Piece, PieceBuilder, settle_in_order
+from dedup.bff_pieces import PieceBuilder, settle_in_order
 from dedup.bff_plain import PlainBff, PlainResult
 from dedup.bloom import FilterShape, shape_for
 
@@ -22,23 +24,6 @@ texts = st.lists(
 )
 
 
-def verdicts(piece: Piece, decisions: Decisions) -> list[Verdict]:
-    found, paragraph, interval = [], 0, 0
-    for page, paragraphs in enumerate(piece.pages.tolist()):
-        width = 2 * int(decisions.interval_counts[page])
-        found.append(
-            Verdict(
-                removed=decisions.removed[paragraph : paragraph + paragraphs],
-                document=bool(decisions.documents[page]),
-                contained=int(decisions.counts[page]),
-                intervals=decisions.intervals[interval : interval + width],
-            )
-        )
-        paragraph += paragraphs
-        interval += width
-    return found
-
-
 def run_kernels(
     corpus: list[str], config: BffConfig, shape: FilterShape, cut: int
 ) -> tuple[list[PlainResult], set[int]]:
@@ -50,10 +35,12 @@ def run_kernels(
         for text in batch:
             builder.add(text)
         piece = builder.take()
-        for text, verdict in zip(batch, verdicts(piece, settle_in_order(piece, config, words, shape)), strict=True):
+        decided = asdict(settle_in_order(piece, config, words, shape))
+        for text, verdict in zip(batch, verdicts(piece.tokens, piece.pages, decided, config), strict=True):
             spans = duplicate_spans(text, verdict, config)
             left = text_left(text, spans, verdict, config)
-            results.append(PlainResult(text=left, spans=spans, contained=verdict.contained, document=verdict.document))
+            told = {name: getattr(verdict, name) for name in ("contained", "ngrams", "document")}
+            results.append(PlainResult(text=left, spans=spans, **told))
     bits = {i for i, bit in enumerate(np.unpackbits(words.view(np.uint8), bitorder="little").tolist()) if bit}
     return results, bits
 
