@@ -205,14 +205,15 @@ def _megabytes(shards: Sequence[ShardRef]) -> float:
 
 def scale_rows(source: str, quick: bool) -> list[Row]:
     """Seconds per MB and memory at each multiple of the data; a quick run goes to 4 times a quarter of the shards."""
-    shards, rows = page_shards(source, quick), list[Row]()
+    rows = list[Row]()
     plans = {"exact": partial(exact.plan_size, ExactConfig()), "MinHash": partial(minhash.plan_size, MinhashConfig())}
     bff_stage.warm_kernels()
     for factor in FACTORS[:2] if quick else FACTORS:
         with tempfile.TemporaryDirectory() as folder:
+            shards = page_shards(source, quick)
             data = multiply(shards, f"{folder}/in", factor)
             if factor > 1:
-                rows += _seconds_rows(shards, data, factor)
+                rows += _seconds_rows(multiply(shards, f"{folder}/once", 1), data, factor)
             for name, plan in plans.items():
                 planned = plan(take_sample(data)).memory
                 rows.append(_memory_row(name, factor, peak_of_worker(_stages()[name](), data), planned))

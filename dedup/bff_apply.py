@@ -24,11 +24,11 @@ Spans = list[tuple[int, int]]
 class Verdict:
     """What was decided about one page.
 
-    `removed`: its paragraphs (U8); `document`: the whole text goes; `contained`: n-grams found, of
-    `ngrams` looked up; `intervals`: tokens that substring mode removes (I32, start and end in turn).
+    `removed`: a byte for each paragraph, 1 where it goes; `document`: the whole text goes; `contained`: n-grams found,
+    of `ngrams` looked up; `intervals`: tokens that substring mode removes (I32, start and end in turn).
     """
 
-    removed: U8Array
+    removed: bytes
     document: bool
     contained: int
     ngrams: int
@@ -39,19 +39,19 @@ def verdicts(
     tokens: I32Array, pages: I32Array, decided: Mapping[str, np.ndarray], config: BffConfig
 ) -> Iterator[Verdict]:
     """The verdicts of a piece's pages, in order: see `bff_pieces.Piece` and `bff_pieces.Decisions` for the arrays."""
-    ngrams = _ngrams_looked_up(tokens, pages, decided["documents"], config).tolist()
-    paragraph = interval = 0
-    for page, paragraphs in enumerate(pages.tolist()):
-        width = 2 * int(decided["interval_counts"][page])
+    by_page = [pages, decided["documents"], decided["counts"], decided["interval_counts"]]
+    by_page.append(_ngrams_looked_up(tokens, pages, decided["documents"], config))
+    removed, paragraph, interval = decided["removed"].tobytes(), 0, 0
+    for paragraphs, document, contained, intervals, ngrams in zip(*(row.tolist() for row in by_page), strict=True):
         yield Verdict(
-            removed=decided["removed"][paragraph : paragraph + paragraphs],
-            document=bool(decided["documents"][page]),
-            contained=int(decided["counts"][page]),
-            ngrams=ngrams[page],
-            intervals=decided["intervals"][interval : interval + width],
+            removed=removed[paragraph : paragraph + paragraphs],
+            document=bool(document),
+            contained=contained,
+            ngrams=ngrams,
+            intervals=decided["intervals"][interval : interval + 2 * intervals],
         )
         paragraph += paragraphs
-        interval += width
+        interval += 2 * intervals
 
 
 def _ngrams_looked_up(tokens: I32Array, pages: I32Array, documents: U8Array, config: BffConfig) -> I64Array:
@@ -85,11 +85,11 @@ def duplicate_spans(text: str, verdict: Verdict, config: BffConfig) -> Spans:
         seen = view(text)
         starts = bff_kernels.token_starts(seen.points, character_table(), seen.word_bounds)
         return [(int(starts[a]), int(starts[b])) for a, b in verdict.intervals.reshape(-1, 2).tolist()]
-    gone = np.flatnonzero(verdict.removed).tolist()
-    if not gone:
+    if 1 not in verdict.removed:
         return []
     # a paragraph ends before the line feed that begins the next
     ends = [end + number for number, end in enumerate(itertools.accumulate(map(len, text.split("\n"))))]
+    gone = (number for number, is_gone in enumerate(verdict.removed) if is_gone)
     return [(ends[number - 1] if number else 0, ends[number]) for number in gone]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from corpusmith.errors import BalanceError
 from corpusmith.io.shards import Page, Record, dump_page, read_records
 from corpusmith.run.errors_file import READ_STEP
-from corpusmith.text.segment import count_content_tokens
+from corpusmith.text.segment import count_whitespace_words
 from dedup import bff_config, bff_kernels
 from dedup.bff_apply import Spans, Verdict, annotate, duplicate_spans, text_left, verdicts
 from dedup.bff_config import BffConfig
@@ -153,18 +153,23 @@ class _Taker:
             first, last = spans[0]
             reason = f"duplicate, in a page that stays: {len(spans)} spans"
             self.rewrite.sample(record.index, page, text[first:last], reason)
-        tokens = count_content_tokens(page.get("text")) if spans else None
+        lost = self._tokens_lost(text, left, spans) if spans else 0
         page[config.content_key] = left
         gone = _units_gone(text, spans, verdict)
-        if self._keep(record, page, dump_page(page), len(verdict.removed) - gone, gone, tokens):
+        if self._keep(record, page, dump_page(page), len(verdict.removed) - gone, gone, lost):
             self.pages_changed += left != text
             self.bytes_removed += _size(text) - _size(left)
 
-    def _keep(
-        self, record: Record, page: Page, line: bytes, kept: int, removed: int = 0, tokens_before: int | None = None
-    ) -> bool:
+    def _tokens_lost(self, text: str, left: str, spans: Spans) -> int:
+        if self.config.content_key != "text":
+            return 0
+        if self.config.mode == bff_kernels.SUBSTRING:  # spans may begin inside a word
+            return count_whitespace_words(text) - count_whitespace_words(left)
+        return count_whitespace_words("".join(text[first:last] for first, last in spans))
+
+    def _keep(self, record: Record, page: Page, line: bytes, kept: int, removed: int = 0, tokens_lost: int = 0) -> bool:
         """Write a page with so many units kept and removed; whether it could be written."""
-        if not self.rewrite.keep(record, page, line, tokens_before):
+        if not self.rewrite.keep(record, page, line, tokens_lost):
             self.units.with_pages += kept + removed
             return False
         self.units.kept += kept
@@ -188,5 +193,5 @@ def _size(text: str) -> int:
 def _units_gone(text: str, spans: Spans, verdict: Verdict) -> int:
     """How many of a page's units were removed: paragraphs, or the text itself where it is the unit."""
     if len(verdict.removed) > 1:
-        return int(verdict.removed.sum())
+        return sum(verdict.removed)
     return int(spans == [(0, len(text))])

@@ -106,7 +106,7 @@ class _Dropper:
             return
         before = count_content_tokens(page.get("text"))
         page[key] = shaped
-        self._rewrite.keep(record, page, dump_page(page), before)
+        self._rewrite.keep(record, page, dump_page(page), before - count_content_tokens(page.get("text")))
 
 
 def drop_from_shard(task: DropTask) -> None:

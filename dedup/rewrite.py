@@ -75,10 +75,10 @@ class Rewrite:
     removed_of_domain: Counter[str] = field(default_factory=Counter)
     tokens_of_domain: Counter[str] = field(default_factory=Counter)
 
-    def keep(self, record: Record, page: Page, line: bytes | None = None, tokens_before: int | None = None) -> bool:
+    def keep(self, record: Record, page: Page, line: bytes | None = None, tokens_lost: int = 0) -> bool:
         """Write a page: as its line stood, or as `line` where it was changed; False where it cannot be written.
 
-        `tokens_before`: those of a page that lost some.
+        `tokens_lost`: how many of its tokens are gone.
         """
         try:
             self.writer.write_line(record.raw if line is None else line)
@@ -89,8 +89,8 @@ class Rewrite:
         domain, tokens = domain_of(page), count_content_tokens(page.get("text"))
         self.pages_of_domain[domain] += 1
         self.tokens_kept += tokens
-        if tokens_before is not None:
-            self._lose(domain, tokens_before - tokens)
+        if tokens_lost:
+            self._lose(domain, tokens_lost)
         return True
 
     def remove(self, index: int, page: Page, unit: str, reason: str) -> None:
