@@ -16,8 +16,8 @@ $(INSTALLED): setup.py constraints.txt
 demo: $(INSTALLED)  ## crawl -> pages -> filtered -> deduplicated -> tokenized -> trained -> evaluated -> report
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh demo_run
 
-test: $(INSTALLED)  ## the tests, without those marked "all", and the line coverage of corpusmith/
-	$(BIN)/python -m pytest -m "not all and not swift" --cov --cov-report=term --cov-fail-under=90
+test: $(INSTALLED)  ## the tests, without those marked "all", two files at a time, and the line coverage of corpusmith/
+	$(BIN)/python -m pytest -m "not all and not swift" -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 test-all: $(INSTALLED)  ## every test
 	$(BIN)/python -m pytest

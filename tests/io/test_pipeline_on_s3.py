@@ -121,7 +121,7 @@ def test_the_pipeline_on_s3_gives_the_bytes_of_the_local_one(tmp_path: pathlib.P
     config = DEMO if name == "demo" else tmp_path / "dedups.yaml"
     if name == "dedups":
         config.write_text(DEDUPS)
-    local, remote = str(tmp_path / "local"), f"s3://{BUCKET}/run"
+    local, remote = str(tmp_path / "local"), f"s3://{BUCKET}/run-{name}"
     for root in (local, remote):
         (write_pages if name == "demo" else write_repeating_pages)(storage.join(root, "pages"))
         process(storage.join(root, "pages"), storage.join(root, "out"), config, tmp_path)
