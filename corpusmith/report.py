@@ -22,7 +22,7 @@ REPORT_NAME = "report.html"
 
 
 def write_report(base: str, exp_data_dir: str | None = None, output: str | None = None) -> str:
-    """Write the report of the run at `base` (the folder that holds `run/`); returns its URL.
+    """Write the report of the run at `base` (the folder that holds `run/`, or is it); returns its URL.
 
     `exp_data_dir`: the experiment database in which to follow the run's output, None for none; `output`: where to
     write, by default `<base>/report.html`.
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Write a run's self-contained HTML report.",
         "corpusmith report out/my_filters --exp-data-dir exp_data",
     )
-    parser.add_argument("run_folder", metavar="RUN_FOLDER", help="folder that holds run/ and the run's output")
+    parser.add_argument("run_folder", metavar="RUN_FOLDER", help="folder that holds run/, or is it")
     parser.add_argument("--exp-data-dir", help="folder of the reference JSONs (default exp_data, where it exists)")
     parser.add_argument("--output", help="file to write (default RUN_FOLDER/report.html)")
     return parser

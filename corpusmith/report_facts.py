@@ -231,13 +231,14 @@ def _stage_rows(stage: StageFacts, tokens_out: int | None) -> Iterator[FunnelRow
 
 
 def read_run(base: str) -> RunFacts:
-    """Read the run below `base`, the folder that holds `run/`.
+    """Read the run below `base`, the folder that holds `run/` or is that folder itself.
 
     Raises:
         InputError: no run was started there.
     """
-    root = storage.join(base, "run")
-    plan_url = storage.join(root, "plan.json")
+    root, plan_url = storage.join(base, "run"), storage.join(base, "run", "plan.json")
+    if not storage.exists(plan_url) and storage.exists(storage.join(base, "plan.json")):
+        root, plan_url = base, storage.join(base, "plan.json")
     if not storage.exists(plan_url):
         raise InputError(
             f"{base}: holds no run ({plan_url} is missing); give the folder that holds run/ and its output"

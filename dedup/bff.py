@@ -4,8 +4,8 @@
     bff sysreq --expected-ngram-count 1000000000 --fp-rate 0.01
 
 Shards go to the output directory under their names; beside it stand `run/OUT/` (stage, records, ledger, the figures of
-the filter) and `errors/OUT/`. The same command again continues a killed run and reports a finished one. `--plan` tells
-what the run will take, and starts nothing.
+the filter, `report.html`) and `errors/OUT/`. The same command again continues a killed run and reports a finished one.
+`--plan` tells what the run will take, and starts nothing.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ def _config(arguments: argparse.Namespace) -> BffConfig:
 def dedup(arguments: argparse.Namespace) -> None:
     """Plan the run, and execute it unless only the plan is wanted."""
     # not at the top: they load numpy, numba and pyarrow, and `--help` must be instant
+    from corpusmith.report import REPORT_NAME, write_report
     from corpusmith.run.progress import plain_lines, say
     from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
     from dedup.bff_plan import plan_needs
@@ -148,18 +149,22 @@ def dedup(arguments: argparse.Namespace) -> None:
     run = Run(place, RunPlan(inputs=inputs, stages=[plan_stage(config, "00-bff")]))
     with plain_lines(arguments.no_progress_bar):
         result = run.execute(execution, RunOptions(overwrite=arguments.overwrite))
+    report = storage.join(place.root, REPORT_NAME)
+    if not result.was_finished or not storage.exists(report):
+        write_report(place.root)
     counts = result.stages[0].counts()
     say("finished before; nothing was recomputed" if result.was_finished else "finished")
     say(
-        f"  pages: {counts.read} read = {counts.kept} kept + {sum(counts.removed.values())} removed + "
+        f"  pages:  {counts.read} read = {counts.kept} kept + {sum(counts.removed.values())} removed + "
         f"{sum(counts.errored.values())} set aside"
     )
     removed = read = 0
     for record in result.records:
         removed += record.details["steps"][0]["bytes_removed"]
         read += record.details["steps"][0]["bytes_seen"]
-    say(f"  text:  {read:,} bytes seen, {removed:,} removed ({100 * removed / max(1, read):.2f} %)")
-    say(f"  data:  {output}/")
+    say(f"  text:   {read:,} bytes seen, {removed:,} removed ({100 * removed / max(1, read):.2f} %)")
+    say(f"  data:   {output}/")
+    say(f"  report: {report}")
 
 
 def sysreq(arguments: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from corpusmith.errors import InputError
 from corpusmith.io.shards import open_shard_writer, read_shard
+from corpusmith.report import write_report
 from corpusmith.run.runner import add_execution_arguments
 from dedup import bff
 from dedup.bff import find_inputs, main
@@ -75,8 +76,15 @@ def test_folders_and_files_go_to_the_output_under_their_names(
         "seven eight nine",
     ]
     assert [page["text"] for page in read_shard(str(tmp_path / "out" / "x" / "1.jsonl.zst"))] == ["four five six"]
-    assert "pages: 4 read = 3 kept + 1 removed + 0 set aside" in shown
-    assert "text:  55 bytes seen, 13 removed (23.64 %)" in shown
+    assert "pages:  4 read = 3 kept + 1 removed + 0 set aside" in shown
+    assert "text:   55 bytes seen, 13 removed (23.64 %)" in shown
+    report = tmp_path / "run" / "out" / "report.html"
+    assert f"report: {report}" in shown
+    first = report.read_text()
+    assert 'id="duplicates"' in first
+    assert "one two three" in first
+    assert write_report(str(tmp_path / "run" / "out")) == str(report)
+    assert report.read_text() == first
     assert main(command) == 0
     assert "finished before" in capsys.readouterr().out
     changed = [*command[:-3], "--filtering-threshold", "0.5"]
