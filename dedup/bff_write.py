@@ -151,7 +151,7 @@ class _Taker:
             return
         if spans and self.rewrite.wants_samples:
             first, last = spans[0]
-            reason = f"duplicate, in a page that stays: {len(spans)} spans"
+            reason = f"duplicate, in a page that stays: {len(spans)} span{'s' if len(spans) > 1 else ''}"
             self.rewrite.sample(record.index, page, text[first:last], reason)
         lost = self._tokens_lost(text, left, spans) if spans else 0
         page[config.content_key] = left

@@ -71,6 +71,7 @@ class Rewrite:
     samples: list[dict[str, Any]] = field(default_factory=list)
     tokens_kept: int = 0
     tokens_removed: int = 0
+    tokens_aside: int = 0
     pages_of_domain: Counter[str] = field(default_factory=Counter)
     removed_of_domain: Counter[str] = field(default_factory=Counter)
     tokens_of_domain: Counter[str] = field(default_factory=Counter)
@@ -110,6 +111,7 @@ class Rewrite:
     def set_aside(self, step: str, record: Record, reason: str) -> None:
         """Set a record aside with the reason."""
         self.counts.set_aside(step)
+        self.tokens_aside += count_content_tokens(record.page.get("text")) if record.page is not None else 0
         self.aside.add(step, record, reason)
 
     @property
@@ -143,6 +145,7 @@ class Rewrite:
             "steps": [row],
             "samples": {step: self.samples} if self.samples else {},
             "errors": self.aside.examples,
+            "tokens_in": self.tokens_kept + self.tokens_removed + self.tokens_aside,
             "tokens_out": self.tokens_kept,
             "bytes_in": self.task.shard.bytes,
             "seconds": seconds,

@@ -241,8 +241,8 @@ def test_units_kept_and_removed_add_up(tmp_path: pathlib.Path, mode: str) -> Non
     left = sum(page["text"].count("\n") + 1 for page in pages_of(tmp_path).values())
     if mode in ("paragraph", "old-both"):  # a removed first paragraph leaves its line feed
         assert left >= units["units_kept"]
-    left_tokens = sum(record.details["tokens_out"] for record in result.records)
-    assert left_tokens + sum(row["tokens_removed"] for row in rows) == sum(len(text.split()) for text in texts)
+    came, left = (sum(record.details[f"tokens_{way}"] for record in result.records) for way in ("in", "out"))
+    assert came == left + sum(row["tokens_removed"] for row in rows) == sum(len(text.split()) for text in texts)
     seen, removed = (sum(row[f"bytes_{what}"] for row in rows) for what in ("seen", "removed"))
     assert seen - removed == sum(len(page["text"].encode()) for page in pages_of(tmp_path).values())
 
