@@ -2,8 +2,8 @@
 
 Larger data is the source again and again with its letters rotated, so that copies of a page share no word and what
 grows with the distinct content (cells, filter) grows. Memory of exact and MinHash dedup: the most that a worker of a
-fresh Ray held, against what `--plan` says of a worker; the driver and the code that all processes map are left out. Of
-the Bloom-filter dedup: all processes of the command with two workers and the filter, against the plan's sum.
+fresh Ray held (its resident set), against what `--plan` says of a worker. Of the Bloom-filter dedup: all processes of
+the command with two workers, what they share counted once, and the filter, against the plan's sum.
 """
 
 from __future__ import annotations
