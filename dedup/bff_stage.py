@@ -213,14 +213,7 @@ class _Work:
         stage = self.stage
         return {
             f"write {stage.inputs[number].name}": WriteTask(
-                layout=self.layout,
-                rewrite=RewriteTask(
-                    shard=stage.inputs[number],
-                    number=number,
-                    place=stage.place,
-                    identity=stage.units[stage.inputs[number].name],
-                    step=self.step,
-                ),
+                layout=self.layout, rewrite=RewriteTask.of(stage, number, self.step)
             )
             for number in numbers
         }

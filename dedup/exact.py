@@ -130,7 +130,7 @@ def _work(stage: Stage, runner: Runner, config: ExactConfig, step: str) -> list[
     shown = biggest_groups(layout)
     dropping = {
         name: DropTask(config=config, layout=layout, shown=shown.get(task.number, ()), rewrite=task)
-        for name, task in rewrite_tasks(stage, step).items()
+        for name, task in rewrite_tasks(stage, step, pending).items()
     }
     return stage.run_units(runner, drop_from_shard, dropping, label=f"{stage.place.name}: drop")
 

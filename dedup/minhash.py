@@ -200,7 +200,7 @@ class _Work:
             name: MinhashDropTask(
                 layout=self._layout, config=self._config, shown=shown.get(task.number, ()), rewrite=task
             )
-            for name, task in rewrite_tasks(self._stage, self._step).items()
+            for name, task in rewrite_tasks(self._stage, self._step, set(self._stage.pending())).items()
         }
         label = f"{self._stage.place.name}: drop"
         return self._stage.run_units(self._runner, drop_near_duplicates, tasks, label=label)

@@ -6,7 +6,7 @@ import contextlib
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,14 +37,17 @@ class RewriteTask:
     identity: str
     step: str
 
+    @classmethod
+    def of(cls, stage: Stage, number: int, step: str) -> RewriteTask:
+        """That of an input of a stage, by its number."""
+        shard = stage.inputs[number]
+        return cls(shard=shard, number=number, place=stage.place, identity=stage.units[shard.name], step=step)
 
-def rewrite_tasks(stage: Stage, step: str) -> dict[str, RewriteTask]:
+
+def rewrite_tasks(stage: Stage, step: str, pending: Collection[str]) -> dict[str, RewriteTask]:
     """What the pending shards need to be written again, by name."""
-    pending = set(stage.pending())
     return {
-        shard.name: RewriteTask(
-            shard=shard, number=number, place=stage.place, identity=stage.units[shard.name], step=step
-        )
+        shard.name: RewriteTask.of(stage, number, step)
         for number, shard in enumerate(stage.inputs)
         if shard.name in pending
     }

@@ -243,6 +243,6 @@ def _work(stage: Stage, runner: Runner, config: QuantileConfig, step: str) -> li
     say(f"{step}: {found['kept']:,} of {found['scored']:,} pages stay, by a {config.key} of {shown!r} or better")
     filtering = {
         name: FilterTask(config=config, threshold=threshold, rewrite=task)
-        for name, task in rewrite_tasks(stage, step).items()
+        for name, task in rewrite_tasks(stage, step, set(stage.pending())).items()
     }
     return stage.run_units(runner, filter_shard, filtering, label=f"{place.name}: filter")

@@ -54,7 +54,7 @@ def deduplicate(root: pathlib.Path, dataset: Dataset, config: ExactConfig, cells
     for cell in range(cells):
         settle_cell(CellTask(layout=layout, cell=cell, reverse=config.selection_reverse))
     shown = biggest_groups(layout)
-    for task in rewrite_tasks(stage, STEP).values():
+    for task in rewrite_tasks(stage, STEP, set(dataset)).values():
         drop_from_shard(DropTask(config=config, layout=layout, shown=shown.get(task.number, ()), rewrite=task))
     return place
 
