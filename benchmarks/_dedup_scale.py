@@ -150,7 +150,7 @@ def peak_of_command(command: list[str]) -> int:
 
 
 def bff_memory(source: str) -> tuple[int, int]:
-    """Peak memory of `dedup/bff/command.py` over a folder, and what its `--plan` says."""
+    """Peak memory of `dedup/bff` over a folder, and what its `--plan` says."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / "dedup" / "bff.py"), "--inputs", source, "--output-directory"]
         command += [f"{folder}/out", "--min-ngram-size", "13", "--max-ngram-size", "13", "--remove-type", "old-both"]

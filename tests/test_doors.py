@@ -60,9 +60,9 @@ IMPORTS = {
 SCRIPTS = [
     "baselines/process_single_file.py",
     "baselines/train_fasttext_classifier.py",
-    "dedup/bff/command.py",
-    "dedup/exact/stage.py",
-    "dedup/minhash/stage.py",
+    "dedup/bff",
+    "dedup/exact",
+    "dedup/minhash",
     "ray_processing/dedup_jsonl.py",
     "raw_sources/process_common_crawl.py",
     "ray_processing/process.py",

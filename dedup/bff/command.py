@@ -1,4 +1,4 @@
-"""`corpusmith dedup bff`, and the script `dedup/bff/command.py`: the Bloom-filter dedup by DCLM's flags of its `bff`.
+"""`corpusmith dedup bff`, and the script `dedup/bff`: the Bloom-filter dedup by DCLM's flags of its `bff`.
 
     bff [bff] --inputs pages --output-directory out --expected-ngram-count 1000000000 --fp-rate 0.01 …
     bff sysreq --expected-ngram-count 1000000000 --fp-rate 0.01

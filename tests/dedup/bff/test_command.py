@@ -1,4 +1,4 @@
-"""The script `dedup/bff/command.py`: DCLM's flags, its inputs, `--plan`, and one-line errors."""
+"""The script `dedup/bff`: DCLM's flags, its inputs, `--plan`, and one-line errors."""
 
 from __future__ import annotations
 
