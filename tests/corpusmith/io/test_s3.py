@@ -386,7 +386,8 @@ def test_a_shard_has_the_same_bytes_and_checksum_as_on_disk(s3: Any, suffix: str
 
 def test_boto3_is_not_imported_before_the_first_url() -> None:
     code = (
-        "import sys; from corpusmith.io import spill, storage; from corpusmith.io.pages import shards; from corpusmith.io.tokens import wds; storage.exists('/nowhere');"
+        "import sys; from corpusmith.io import spill, storage; from corpusmith.io.pages import shards; "
+        "from corpusmith.io.tokens import wds; storage.exists('/nowhere');"
         "assert not {'boto3', 'botocore', 'fsspec'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(__file__).resolve().parents[3])
