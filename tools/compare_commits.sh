@@ -91,7 +91,8 @@ new_id=$(commit_id "${commits[1]}")
 
 python=$root/.venv/bin/python
 [ -x "$python" ] || python=$(command -v python3) || die "no Python: neither $root/.venv nor python3 on the PATH"
-"$python" -c 'import ray, torch' 2>/dev/null || die "$python lacks Corpusmith's packages; run make test once"
+"$python" -c 'import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ("ray", "torch"))))' ||
+    die "$python lacks the packages that Corpusmith needs; \`make test\` makes a .venv that has them"
 
 shared=${CORPUSMITH_SHARED:-$(dirname "$root")/shared}
 pages=$shared/data/pages

@@ -112,7 +112,7 @@ def file_difference(name: str, old: pathlib.Path, new: pathlib.Path, sides: tupl
 
 
 def json_difference(old: Json, new: Json, where: str = "") -> str | None:
-    """The first place at which two JSON values differ, and both values there; None if they are equal."""
+    """The first place at which two JSON values differ (`$`: as a whole), and both values there; None if equal."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
             place = f"{where}.{key}" if where else key
@@ -125,9 +125,9 @@ def json_difference(old: Json, new: Json, where: str = "") -> str | None:
         for index, (before, after) in enumerate(zip(old, new, strict=False)):
             if difference := json_difference(before, after, f"{where}[{index}]"):
                 return difference
-        return None if len(old) == len(new) else f"{where}: {len(old)} entries became {len(new)}"
+        return None if len(old) == len(new) else f"{where or '$'}: {len(old)} entries became {len(new)}"
     # 1, 1.0 and true are equal in Python
-    return None if type(old) is type(new) and old == new else f"{where}: {_shown(old)} became {_shown(new)}"
+    return None if type(old) is type(new) and old == new else f"{where or '$'}: {_shown(old)} became {_shown(new)}"
 
 
 def _bytes_difference(old: pathlib.Path, new: pathlib.Path) -> str | None:
@@ -247,7 +247,7 @@ def compare_run(name: str, old: Side, new: Side) -> RunComparison:
         elif difference := file_difference(file, old_files[file], new_files[file], (old, new)):
             found.differences.append((file, difference))
     if not found.files:
-        found.differences.append(("", "there is nothing to compare"))
+        found.differences.append(("no file", "there is nothing to compare"))
     return found
 
 
@@ -260,7 +260,7 @@ def render(comparisons: Sequence[RunComparison]) -> str:
         equal = max(comparison.files - different, 0)
         note = f"  {comparison.note}" if comparison.note else ""
         lines.append(f"{comparison.name:<{width}}  {comparison.files:>5}  {equal:>5}  {different:>9}{note}")
-        lines += [f"    {file}: {what}".replace(" : ", " ") for file, what in comparison.differences[:SHOWN]]
+        lines += [f"    {file}: {what}" for file, what in comparison.differences[:SHOWN]]
         if different > SHOWN:
             lines.append(f"    and {different - SHOWN} more")
     return "\n".join(lines) + "\n"
