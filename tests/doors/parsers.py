@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import runpy
 import sys
 from collections.abc import Sequence
@@ -33,8 +34,7 @@ def _start(door: str, words: Sequence[str]) -> None:
     if verb in VERBS:
         main([*door.split(), *words])
     elif door.startswith(MODULE):
-        with mock.patch.object(sys, "argv", [door, *words]):
-            runpy.run_module(door.removeprefix(MODULE), run_name="__main__")
+        importlib.import_module(door.removeprefix(MODULE)).main(words)
     else:
         script = ROOT / door
         with mock.patch.object(sys, "argv", [str(script), *words]), mock.patch.object(sys, "path", ["", *sys.path]):

@@ -18,6 +18,7 @@ from tests.doors.test_scripts import SCRIPTS
 
 TABLE = "flags"
 SAME_AS = "same as"
+ON_PURPOSE = "if on purpose, write the list again: python -m tests.doors.test_flags"
 REQUIRED, ANY = "REQUIRED", "ANY"
 DOORS = (*VERBS, "dedup bff sysreq", *SCRIPTS)
 OF_DCLM = table("flags_of_dclm")
@@ -39,18 +40,19 @@ def flags() -> dict[str, dict[str, Any]]:
 
 
 def test_each_door_has_its_flags_listed() -> None:
-    assert list(table(TABLE)) == list(DOORS)
+    assert list(table(TABLE)) == list(DOORS), ON_PURPOSE
 
 
 @pytest.mark.parametrize("door", DOORS)
 def test_flags_their_defaults_and_choices_are(door: str, flags: dict[str, dict[str, Any]]) -> None:
     listed, found = table(TABLE)[door], flags[door]
-    changed = {
-        option: f"{listed.get(option, 'absent')} -> {found.get(option, 'absent')}"
+    changed = [
+        f"{option}: {listed.get(option, 'absent')} -> {found.get(option, 'absent')}"
         for option in listed | found
         if listed.get(option) != found.get(option)
-    }
-    assert not changed, "a user's command line changes; if on purpose: python -m tests.doors.test_flags"
+    ]
+    if changed:
+        pytest.fail(f"{door}: users' command lines change; {ON_PURPOSE}\n  " + "\n  ".join(changed), pytrace=False)
 
 
 @pytest.mark.parametrize("door", OF_DCLM)

@@ -123,6 +123,13 @@ def test_scripts_run_by_path_from_anywhere(script: str, tmp_path: pathlib.Path) 
     assert done.stdout.startswith("usage: ")
 
 
+def test_the_trainer_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "training.train", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("usage: ")
+
+
 def test_scripts_of_dclm_stand_at_their_paths() -> None:
     missing = [script for script in SCRIPTS_OF_DCLM if not (ROOT / script).is_file()]
     assert missing == gaps("scripts"), CLOSED
