@@ -1,8 +1,8 @@
-"""Mappers against results that DCLM's own gave: 33,898 calls over web pages, TeX, repositories, forum threads, formulas.
+"""Mappers against results that DCLM's own gave: 33,898 calls over web pages, TeX, repositories, threads, formulas.
 
-A row of results.jsonl: a case's steps, as in a YAML, the kind of its pages, and for each page its number, a hash of what
-came out (none where DCLM raises) and how many pages these were. Python's generator is seeded with the page's number
-before each call.
+A row of results.jsonl: a case's steps, as in a YAML, the kind of its pages, and for each page its number, a hash of
+what came out (none where DCLM raises) and how many pages these were. Python's generator is seeded with the page's
+number before each call.
 """
 
 from __future__ import annotations

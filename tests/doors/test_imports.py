@@ -45,9 +45,11 @@ def has(module: ModuleType | None, name: str) -> bool:
 
 def parameters(function: Any) -> list[str]:
     """Parameters as a call writes them, without annotations."""
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
     return [
-        stars.get(each.kind, "") + each.name + ("" if each.default is each.empty else f"={each.default!r}")
+        "*" * (each.kind is each.VAR_POSITIONAL)
+        + "**" * (each.kind is each.VAR_KEYWORD)
+        + each.name
+        + ("" if each.default is each.empty else f"={each.default!r}")
         for each in inspect.signature(function).parameters.values()
     ]
 
