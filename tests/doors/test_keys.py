@@ -11,6 +11,7 @@ import inspect
 import json
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import yaml
@@ -18,7 +19,6 @@ import yaml
 from baselines import mappers
 from baselines.mappers import enrichers
 from corpusmith.cli import main
-from corpusmith.run.runner import Runner
 from tests.doors.making import Line
 from tests.doors.tables import CLOSED, ROOT, gaps, table
 from tests.doors.test_imports import parameters
@@ -85,7 +85,7 @@ FILES = [
 
 
 @pytest.fixture(scope="module")
-def line(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+def line(runner: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     """The run, made once; its verbs join the Ray of the session."""
     torch = pytest.importorskip("torch")
     runner.connect()
