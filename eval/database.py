@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpusmith import expdb
 from corpusmith.errors import CorpusmithError, InputError
+from corpusmith.expdb import references as expdb
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from corpusmith.text.tokenizer import GPT_NEOX
-from eval.checkpoints import EvaluationRequest, evaluate_checkpoint, report_outcome
+from corpusmith.text.tokenizers.load import GPT_NEOX
+from eval.evaluate import EvaluationRequest, evaluate_checkpoint, report_outcome
 
 SCRIPT = Path(__file__).resolve().with_name("eval_openlm_ckpt.py")
 
@@ -194,7 +194,7 @@ def _request(
     selection: Selection, settings: Settings, path: str, row: dict[str, Any], output: str
 ) -> EvaluationRequest:
     """What to evaluate for one row."""
-    from eval.perplexity import HeldOut
+    from eval.scoring.perplexity import HeldOut
 
     reference = expdb.load_model_reference(path)
     model = str(reference.hyperparameters.get("model", "unknown"))

@@ -14,7 +14,7 @@ import pytest
 
 from baselines.core.factories import load_mapper_function
 from corpusmith.cli import VERBS, main
-from ray_processing.pipeline_config import load_pipeline
+from ray_processing.pipeline.config import load_pipeline
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -60,9 +60,9 @@ IMPORTS = {
 SCRIPTS = [
     "baselines/process_single_file.py",
     "baselines/train_fasttext_classifier.py",
-    "dedup/bff.py",
-    "dedup/exact.py",
-    "dedup/minhash.py",
+    "dedup/bff",
+    "dedup/exact",
+    "dedup/minhash",
     "ray_processing/dedup_jsonl.py",
     "raw_sources/process_common_crawl.py",
     "ray_processing/process.py",

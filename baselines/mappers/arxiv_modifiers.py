@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
-from baselines.mappers._lines import replace_text
+from baselines.mappers.kernels.lines import replace_text
 
 __all__ = [
     "arxiv_appendix_modifier",

@@ -27,7 +27,7 @@ from corpusmith.text.normalize import (
     normalize_url,
     normalize_whitespace_and_lowercase,
 )
-from corpusmith.text.segment import view
+from corpusmith.text.segmentation.view import view
 
 __all__ = [
     "BLINGFIRE_AVAILABLE",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
-from baselines.mappers._addresses import WebAddresses, remove_ipv4_addresses
+from baselines.mappers.kernels.addresses import WebAddresses, remove_ipv4_addresses
 
 __all__ = ["url_removal_modifier"]
 

@@ -20,19 +20,32 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from corpusmith.house import HOME, ROOMS
+from corpusmith.packages import HOME, ROOMS
 
 Entry = str | Callable[..., Any]
 
 #: Modules and packages that cannot decide what a stage writes, and why; no deciding module takes a value from one.
-UNDECIDING: dict[str, str] = {}
+UNDECIDING = {
+    "corpusmith.cli": "the verbs: they call what decides, with the arguments that a fingerprint holds",
+    "corpusmith.command": "parses flags and turns errors into a line and an exit code",
+    "corpusmith.expdb": "reference JSONs: uuids, dates and commits beside a data set, never in it",
+    "corpusmith.report": "shows what a run recorded, after it",
+    "corpusmith.run.progress": "bars and lines on the terminal",
+    "corpusmith.steps.needs": "what a step will take of memory and disk, told before it runs",
+    "corpusmith.steps.standalone": "the flags of a dedup by itself, its report and its reference JSON",
+}
 
 #: Modules whose strings name many others, of which a stage uses single rows, and who gives these as entries.
-TABLES: dict[str, str] = {}
+TABLES = {
+    "baselines.core.mapper_table": "mappers and aggregators: `ray_processing.pipeline.stages` gives those of a run's steps",
+    "corpusmith.steps.global_steps": "global steps: each plans its own stage and gives itself",
+    "raw_sources.extractors.registry": "extractors: `raw_sources.ingest.run` gives the one of its config",
+}
 
 _MODULE = rf"(?:corpusmith|{'|'.join(ROOMS)})\b[\w.]*"
 _IMPORT = re.compile(
-    rf"^[ \t]*(?:from[ \t]+({_MODULE})[ \t]+import[ \t]+(\([^)]*\)|[^\n(]+)|import[ \t]+({_MODULE}[^\n]*))", re.MULTILINE
+    rf"^[ \t]*(?:from[ \t]+({_MODULE})[ \t]+import[ \t]+(\([^)]*\)|[^\n(]+)|import[ \t]+({_MODULE}[^\n]*))",
+    re.MULTILINE,
 )
 _NAMED = re.compile(rf"""["']({_MODULE})(?::\w+)?["']""")
 _FOR_TYPE_CHECKERS = re.compile(r"^if TYPE_CHECKING:\n(?:(?:[ \t].*)?\n)+", re.MULTILINE)

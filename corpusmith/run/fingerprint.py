@@ -16,7 +16,7 @@ import orjson
 import xxhash
 
 from corpusmith.io import storage
-from corpusmith.io.shards import ShardRef, file_checksum
+from corpusmith.io.pages.shards import ShardRef, file_checksum
 
 Tree = dict[str, Any]
 
@@ -24,9 +24,9 @@ Tree = dict[str, Any]
 SAVED_MODEL = "config.json"
 SHARD_MODULES = (
     "corpusmith.io.compression",
-    "corpusmith.io.parquet",
-    "corpusmith.io.parquet_writer",
-    "corpusmith.io.shards",
+    "corpusmith.io.pages.parquet",
+    "corpusmith.io.pages.parquet_writer",
+    "corpusmith.io.pages.shards",
 )
 
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from corpusmith.errors import InputError
-from eval.models import OpenLMModel, TableModel
-from eval.prompt_tokenizers import load_prompt_tokenizer
-from eval.prompts import GenerationInput, ScoredInput
-from eval.request_scores import TokenRequest, score_requests
+from eval.models.openlm import OpenLMModel, TableModel
+from eval.models.prompt_tokenizers import load_prompt_tokenizer
+from eval.scoring.request_scores import TokenRequest, score_requests
+from eval.tasks.prompts import GenerationInput, ScoredInput
 from tests.eval.making import write_checkpoint, write_tokenizer
 from tests.eval.plain import continuation, span_losses
-from tests.eval.test_invariance import VOCABULARY, model_of, plain_logits
-from training.checkpoint import load_model
+from tests.eval.scoring.test_invariance import VOCABULARY, model_of, plain_logits
+from training.loop.checkpoint import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 HARNESS = ROOT / ".peers" / "lm_eval" / "bin" / "python"

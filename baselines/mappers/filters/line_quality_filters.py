@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.core.factory_utils import text_filter
-from corpusmith.text.character_table import CODE_POINTS, parse_ranges
-from corpusmith.text.segment import TextView
+from corpusmith.text.segmentation.character_table import CODE_POINTS, parse_ranges
+from corpusmith.text.segmentation.view import TextView
 
 __all__ = ["fineweb_quality_filter"]
 

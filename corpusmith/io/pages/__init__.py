@@ -1,0 +1,1 @@
+"""Shards of pages: JSON lines and Parquet behind one reader and one writer."""

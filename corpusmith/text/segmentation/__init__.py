@@ -1,0 +1,1 @@
+"""Words, lines, sentences and paragraphs of a text as arrays, computed at most once."""

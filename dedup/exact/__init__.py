@@ -1,0 +1,1 @@
+"""Exact deduplication of pages, addresses, lines or any key."""

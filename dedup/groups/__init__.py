@@ -1,0 +1,1 @@
+"""Groups of duplicates: their members, which one stays, and examples for the report."""

@@ -1,0 +1,1 @@
+"""MinHash LSH deduplication: shingles, signatures, bands, connected components."""

@@ -1,0 +1,1 @@
+"""Models that can be evaluated, behind one protocol, and the tokenizers of their prompts."""

@@ -1,0 +1,1 @@
+"""Results: items, aggregation to CORE and EXTENDED, intervals."""

@@ -1,0 +1,1 @@
+"""From requests to scores: batches, inference, judgement, a suite as a whole."""

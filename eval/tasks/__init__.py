@@ -1,0 +1,1 @@
+"""The tasks: suites, prompts, task data and the files it comes from."""

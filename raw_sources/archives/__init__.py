@@ -1,0 +1,1 @@
+"""Archives to records: WARC, ARC, WAT and HTTP messages, streamed and bounded."""

@@ -1,0 +1,1 @@
+"""Common Crawl: path lists, pools, and its columnar index."""

@@ -1,0 +1,1 @@
+"""HTML to text: charset, page metadata, and the extractors by name."""

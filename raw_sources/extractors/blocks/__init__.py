@@ -1,0 +1,1 @@
+"""Our own extractor: blocks of a page, their features, a model that tells text from boilerplate."""

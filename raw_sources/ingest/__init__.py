@@ -1,0 +1,1 @@
+"""Crawl archives, tables and documents to page shards: inputs, units of work, pages, statistics."""

@@ -1,0 +1,1 @@
+"""A YAML pipeline: its check, its stages, forecasts, explanations and views of its statistics."""

@@ -1,0 +1,1 @@
+"""Pages to shuffled token shards and back: plan, tokenize, mix, shuffle, trace."""

@@ -1,0 +1,1 @@
+"""Instruction data for fine-tuning: examples to token shards, and their download."""

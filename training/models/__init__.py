@@ -1,0 +1,1 @@
+"""Model configs as data, and the networks that they describe."""
