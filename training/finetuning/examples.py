@@ -136,7 +136,7 @@ def prepare_sft_data(options: SftOptions, execution: Execution | None = None) ->
     tokenizer = load_tokenizer(options.spec.tokenizer)
     _check(options, tokenizer)
     files = find_inputs(options.input_files)
-    plan = _plan(options, tokenizer, files)
+    plan = deciding(options, tokenizer, files)
     stored = _stored_summary(options)
     if stored is not None and not options.overwrite:
         for key, value in plan.items():
@@ -283,7 +283,7 @@ def _add_up(counts: Sequence[dict[str, int]]) -> dict[str, int]:
     return {key: sum(one[key] for one in counts) for key in counts[0]}
 
 
-def _plan(options: SftOptions, tokenizer: Tokenizer, files: Sequence[str]) -> dict[str, Any]:
+def deciding(options: SftOptions, tokenizer: Tokenizer, files: Sequence[str]) -> dict[str, Any]:
     """What decides the output, as the summary keeps it."""
     inputs = [[info.url, info.size, info.etag] for info in map(storage.stat, files)]
     return asdict(options.spec) | {
