@@ -19,7 +19,7 @@ from corpusmith.errors import ChangedError, InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
 from corpusmith.seeds import stable_hash
-from training.arguments.dclm import params_text
+from training.loop.params_txt import params_text
 from training.data.loader import Loader
 from training.loop.checkpoint import (
     CHECKPOINTS,
