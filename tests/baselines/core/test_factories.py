@@ -244,12 +244,6 @@ print(sorted(heavy & set(sys.modules)))
     assert run_python(code, tmp_path) == "[]"
 
 
-@pytest.mark.parametrize("name", sorted(tables.MAPPERS | tables.AGGREGATORS))
-def test_every_deciding_module_has_a_version(name: str) -> None:
-    module = importlib.import_module((tables.MAPPERS | tables.AGGREGATORS)[name].partition(":")[0])
-    assert isinstance(module.VERSION, int)
-
-
 @pytest.mark.parametrize(
     ("func", "arguments", "forwarded"),
     [
