@@ -16,9 +16,9 @@ from pathlib import Path
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import CorpusmithError, InputError, did_you_mean
+from corpusmith.imports import resolve
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from corpusmith.steps.global_steps import resolve
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 CACHE_VARIABLE = "CORPUSMITH_ASSETS"

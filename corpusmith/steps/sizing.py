@@ -18,8 +18,8 @@ from corpusmith.errors import CorpusmithError
 from corpusmith.io import storage
 from corpusmith.io.compression import Content, Damage
 from corpusmith.io.pages.shards import TABLE_SUFFIXES, Page, ShardRef, read_records
-from corpusmith.report.html import byte_size, number
 from corpusmith.steps.global_steps import Needs
+from corpusmith.units import byte_size, number
 
 VERSION = 1
 SAMPLED_SHARDS = 8

@@ -10,12 +10,14 @@ from baselines.core.compiled import LocalStep
 from baselines.core.factories import custom_path, load_mapper_function, looking_beside
 from baselines.core.shard_processor import LocalTask, process_shard
 from corpusmith.errors import InputError
+from corpusmith.imports import resolve
 from corpusmith.io.pages.shards import TABLE_SUFFIXES, ShardRef, shard_stem
 from corpusmith.run.fingerprint import SHARD_MODULES, Tree, asset_hashes, code_versions
+from corpusmith.run.ray.execution import TaskSpec
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import StagePlan
 from corpusmith.run.stage import Stage
-from corpusmith.steps.global_steps import GLOBAL_STEPS, resolve
+from corpusmith.steps.global_steps import GLOBAL_STEPS
 from corpusmith.text.segmentation.view import UNICODE_VERSION
 from ray_processing.pipeline.config import Commit, GlobalCall, Pipeline
 
@@ -132,8 +134,7 @@ def plan_local(
             process_shard,
             tasks,
             label=f"{stage.place.name} ({len(steps)} steps)",
-            set_up="corpusmith.text.segmentation.view:warm_kernels",
-            actors=_actors(running),
+            spec=TaskSpec(set_up="corpusmith.text.segmentation.view:warm_kernels", actors=_actors(running)),
         )
 
     return StagePlan(name=LOCAL_STAGE, fingerprint=fingerprint, work=work)
