@@ -28,7 +28,8 @@ from corpusmith.run.balance import SHOWN, check_stage
 from corpusmith.run.fingerprint import Tree, digest, first_difference, inputs_identity
 from corpusmith.run.ledger import Counts
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.stage import ShardRecord, Stage, StagePlace, library_versions
 
 Units = Callable[[list[ShardRef]], dict[str, str]]

@@ -8,7 +8,7 @@ atomically, so a unit whose record stands is done. Who restarts a killed stage f
       stage.json        the fingerprint
       records/          one JSON per unit
       failures/         one JSON per unit that failed when it was last tried
-      poison.json       records that ended their workers; they are set aside
+      poison.json       quarantined records, which ended their workers; they are set aside
       shards/           the stage's output (the last stage of a run writes to the run's output folder instead)
       scratch/          what only the stage itself needs; removed when it is complete
 """
@@ -19,14 +19,14 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from corpusmith.errors import BalanceError, RunFailed
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef
 from corpusmith.redact import redact, redact_tree
 from corpusmith.run.ledger import Counts, total
-from corpusmith.run.ray.attempts import Poison
+from corpusmith.run.ray.execution import Quarantine, TaskSpec
 from corpusmith.run.ray.runner import Outcome, Runner
 from corpusmith.run.verify import FileCheck, check_files
 
@@ -252,43 +252,37 @@ class Stage:
         self,
         runner: Runner,
         function: Callable[[T], object],
-        tasks: dict[str, T],
+        tasks: Mapping[str, T],
         *,
         label: str,
         unit: str = "shards",
-        set_up: str | None = None,
-        sizes: Mapping[str, int] | None = None,
-        nodes: Mapping[str, str] | None = None,
+        spec: TaskSpec[str] | None = None,
         on_value: Callable[[str, Any], None] | None = None,
-        record_seconds: float | None = None,
-        actors: Literal["cpu", "gpu"] | None = None,
     ) -> list[str]:
         """Run `function(task)` for each unit; returns a line for each unit that failed, sorted by unit.
 
-        `sizes` (default: those of the input shards) and `nodes` as in `Runner.map`, by unit, and so is `actors`;
-        `on_value(unit, value)` gets what the function returned. `record_seconds`: CPU time that a record may take
-        before it is set aside. Records found poison are remembered in the stage's folder (`poison.json`), and avoided
-        when the run is continued.
+        Records that are quarantined are remembered in the stage's folder (`poison.json`), and avoided when the run is
+        continued.
+
+        Args:
+            runner: what runs them.
+            function: as in `Runner.map`.
+            tasks: the task of each unit.
+            label: what the progress display calls the work.
+            unit: what it calls the units.
+            spec: how the tasks are run, by unit; the sizes are those of the input shards unless it tells some.
+            on_value: gets each unit that succeeded and what the function returned.
         """
         names = sorted(tasks)
-        poison = self.poison()
-        if sizes is None:
-            sizes = {shard.name: shard.bytes for shard in self.inputs}
         self._read = None
         self._forget_failures(names)
         outcomes = runner.map(
             function,
             [tasks[name] for name in names],
-            name=lambda _: "",
             label=label,
             unit=unit,
-            set_up=set_up,
-            sizes=[sizes.get(name) for name in names],
-            nodes=None if nodes is None else [nodes.get(name) for name in names],
-            record_seconds=record_seconds,
-            avoid=poison,
-            on_poison=lambda found: self._write_poison(poison, found),
-            actors=actors,
+            spec=self._spec_by_index(names, spec or TaskSpec()),
+            quarantine=Quarantine(records=self.quarantined(), on_add=self._write_quarantined),
         )
         failures: list[tuple[str, str]] = []
         try:
@@ -303,15 +297,25 @@ class Stage:
             self._remove_leftovers()
         return [f"{name}: {error}" for name, error in sorted(failures)]
 
-    def poison(self) -> dict[str, dict[int, str]]:
+    def _spec_by_index(self, names: list[str], spec: TaskSpec[str]) -> TaskSpec[int]:
+        sizes = {shard.name: shard.bytes for shard in self.inputs} if spec.sizes is None else spec.sizes
+        nodes = spec.nodes or {}
+        return TaskSpec(
+            set_up=spec.set_up,
+            sizes={index: sizes[name] for index, name in enumerate(names) if name in sizes},
+            nodes={index: nodes[name] for index, name in enumerate(names) if name in nodes},
+            record_seconds=spec.record_seconds,
+            actors=spec.actors,
+        )
+
+    def quarantined(self) -> dict[str, dict[int, str]]:
         """The records that ended their workers, by shard and index, and how."""
         url = storage.join(self.place.folder, "poison.json")
         found = storage.read_json(url) if storage.exists(url) else {}
         return {shard: {int(index): reason for index, reason in records.items()} for shard, records in found.items()}
 
-    def _write_poison(self, known: dict[str, dict[int, str]], found: Poison) -> None:
-        known.setdefault(found.url, {})[found.record] = found.reason
-        document = {redact(shard): {str(index): why for index, why in rows.items()} for shard, rows in known.items()}
+    def _write_quarantined(self, records: Mapping[str, Mapping[int, str]]) -> None:
+        document = {redact(shard): {str(index): why for index, why in rows.items()} for shard, rows in records.items()}
         storage.write_json(storage.join(self.place.folder, "poison.json"), document, indent=2)
 
     def _failure_url(self, unit: str) -> str:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from corpusmith.io.pages.shards import Page, Record, ShardRef, read_records
 from corpusmith.run.errors_file import READ_STEP, SetAside
 from corpusmith.run.ledger import Counts
+from corpusmith.run.ray.execution import TaskSpec
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.stage import ShardRecord, Stage, StagePlace
 from corpusmith.seeds import uniform
@@ -73,8 +74,8 @@ def tokenize_work(
         for shard in stage.inputs
         if shard.name in pending
     }
-    set_up = "ray_processing.tokens.tokenize:set_up_worker"
-    return stage.run_units(runner, tokenize_shard, tasks, label="tokenize", set_up=set_up)
+    spec = TaskSpec[str](set_up="ray_processing.tokens.tokenize:set_up_worker")
+    return stage.run_units(runner, tokenize_shard, tasks, label="tokenize", spec=spec)
 
 
 def set_up_worker() -> None:

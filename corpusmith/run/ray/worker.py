@@ -15,7 +15,6 @@ import contextlib
 import errno
 import faulthandler
 import functools
-import importlib
 import mmap
 import os
 import pathlib
@@ -29,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from corpusmith.errors import CorpusmithError, StorageError
+from corpusmith.imports import resolve
 from corpusmith.io import position
 
 T = TypeVar("T")
@@ -65,8 +65,7 @@ class Note:
 
 @functools.cache
 def _set_up(function: str) -> None:
-    module, _, name = function.partition(":")
-    getattr(importlib.import_module(module), name)()
+    resolve(function)()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

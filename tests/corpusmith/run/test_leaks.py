@@ -16,7 +16,8 @@ from corpusmith.errors import BalanceError, CorpusmithError, RunFailed
 from corpusmith.io.pages.shards import Page, Record, ShardRef, list_shards, open_shard_writer, read_records
 from corpusmith.run.errors_file import SetAside
 from corpusmith.run.ledger import Counts
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, StagePlan, Units, unit_per_shard
 from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
 

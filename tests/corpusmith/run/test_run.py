@@ -12,7 +12,8 @@ import pytest
 from corpusmith.errors import ChangedError, InputError, RunFailed, ShardError
 from corpusmith.io.pages.shards import ShardRef, list_shards, open_shard_writer, read_shard
 from corpusmith.run.ledger import Counts
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import (
     Run,
     RunOptions,
