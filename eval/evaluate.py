@@ -27,7 +27,7 @@ from eval.results.aggregation import ADDITIONAL_AGGREGATION, META_DATA, Aggregat
 from eval.tasks.suites import Suite, find_suite, load_suite
 
 if TYPE_CHECKING:
-    from eval.models.openlm import LanguageModel
+    from eval.models.language_model import LanguageModel
     from eval.results.intervals import Estimate
     from eval.results.items import TaskResult
     from eval.scoring.perplexity import HeldOut
@@ -79,7 +79,7 @@ class EvaluationRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class EvaluationOutcome:
     """An evaluation JSON, its items by label, and by label why a task that has data could not be run."""
 
     document: dict[str, Any]
@@ -87,7 +87,7 @@ class Outcome:
     faults: dict[str, str]
 
 
-def evaluate_checkpoint(request: EvaluationRequest, ranks: Ranks | None = None) -> Outcome:
+def evaluate_checkpoint(request: EvaluationRequest, ranks: Ranks | None = None) -> EvaluationOutcome:
     """Run the suite; write the evaluation JSON to `output_file` and its items beside it, where one is given.
 
     Under torchrun every process calls this, and the first one writes. An output file that exists is updated: its uuid
@@ -124,7 +124,7 @@ def evaluate_checkpoint(request: EvaluationRequest, ranks: Ranks | None = None) 
     document = evaluation_document(metrics, suite.name, model, facts, previous, request.model_uuid)
     if request.output_file is not None and ranks.leads:
         expdb.write_reference(document, request.output_file, overwrite=True)
-    return Outcome(document=document, results=evaluation.results, faults=evaluation.faults)
+    return EvaluationOutcome(document=document, results=evaluation.results, faults=evaluation.faults)
 
 
 def data_folders(request: EvaluationRequest) -> list[str]:
@@ -256,7 +256,7 @@ def summary_lines(document: Mapping[str, Any], estimates: Mapping[str, Estimate]
     return lines
 
 
-def report_outcome(outcome: Outcome) -> int:
+def report_outcome(outcome: EvaluationOutcome) -> int:
     """Print an evaluation with 95 % intervals; returns the exit code: 1 where a task that has data could not be run."""
     from eval.results.intervals import intervals
 

@@ -52,14 +52,14 @@ class ItemResult:
 class TaskResult:
     """A task at one shot count: its items in order of category and row.
 
-    `cut` counts sequences (one per choice) whose context lost its beginning to the context window.
+    `truncated` counts sequences (one per choice) whose context lost its beginning to the context window.
     """
 
     label: str
     shots: int
     items: tuple[ItemResult, ...]
     seconds: float = 0.0
-    cut: int = 0
+    truncated: int = 0
 
     @property
     def accuracy(self) -> float:
@@ -109,7 +109,7 @@ class Records:
             "type": task.task_type,
             "accuracy": result.accuracy,
             "items": len(result.items),
-            "cut": result.cut,
+            "cut": result.truncated,
             "near_ties": sum(item.margin < NEAR_TIE for item in result.items),
             "seconds": result.seconds,
             "fingerprint": digest(self.fingerprint(task, result.shots)),
@@ -158,7 +158,7 @@ def read_result(url: str) -> tuple[dict[str, Any], TaskResult]:
         if len(items) != head["items"] or not items:
             raise ValueError(f"{len(items)} rows, expected {head['items']}")
         result = TaskResult(
-            label=head["label"], shots=head["shots"], items=items, seconds=head["seconds"], cut=head["cut"]
+            label=head["label"], shots=head["shots"], items=items, seconds=head["seconds"], truncated=head["cut"]
         )
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"{url}: not a file of items of an evaluation ({error})") from error
