@@ -21,7 +21,7 @@ from corpusmith.report.sections.profile import profile_section
 from corpusmith.report.sections.results import results_section
 from corpusmith.report.style import STYLE
 from corpusmith.report.values import as_dict
-from corpusmith.run.errors_file import READ_STEP
+from corpusmith.run.ledger import READ_STEP
 from corpusmith.units import UNKNOWN, byte_size, duration, number, rate, share, short_number
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -277,7 +277,7 @@ def _aside_section(run: RunFacts, rows: list[FunnelRow]) -> Html:
             el("div", page_text(example.reason), class_="wide"),
         )
         for _, step in steps
-        for example in step.set_aside
+        for example in step.quarantined
     ]
     hint = "Records that could not be read and pages that a step could not handle. They are kept as they were."
     return join(
