@@ -1,4 +1,4 @@
-"""What every entry point does: check the house, parse, call the library, turn errors into one line and an exit code."""
+"""What every entry point does: check our packages, parse, call the library, turn errors into one line and a code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from corpusmith import packages as house
+from corpusmith import packages
 from corpusmith.errors import CorpusmithError
 from corpusmith.redact import redact
 
@@ -68,7 +68,7 @@ def run_command(
     """Parse `argv`, call `function`, return the exit code: 0 done, 1 failed, 2 the user's mistake, 130 Ctrl-C."""
     arguments = parser.parse_args(argv)
     try:
-        house.check()
+        packages.check_origin()
         return function(arguments) or 0
     except CorpusmithError as error:
         sys.stderr.write(f"error: {redact(str(error))}\n")

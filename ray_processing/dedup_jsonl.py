@@ -112,7 +112,7 @@ def _decide(
     source: str, shard_files: Sequence[str] | None, scratch: str, config: ExactConfig, stats: str
 ) -> dict[str, Any]:
     """Write all shards anew into the scratch folder; what each lost, and how many rows its stats file has by now."""
-    from corpusmith.run.ray.runner import Execution
+    from corpusmith.run.ray.execution import Execution
     from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
     from dedup.exact.stage import plan_stage
 

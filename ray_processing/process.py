@@ -25,7 +25,7 @@ from corpusmith.io.pages.shards import ShardRef
 from corpusmith.report.command import write_report
 from corpusmith.run.ledger import Counts
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from ray_processing.pipeline.config import Pipeline, load_pipeline
 from ray_processing.pipeline.forecast import check_possible, free_bytes, machine_bytes, make_forecast, tell

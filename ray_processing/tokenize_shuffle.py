@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import SHARD_SUFFIXES
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 from ray_processing.utils import split_list
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from corpusmith.report.html import byte_size, number
 from corpusmith.steps.global_steps import Needs
+from corpusmith.units import byte_size, number
 
 # What a worker takes before it holds any data: Python, Ray's worker, numpy, pyarrow, numba. Measured (x86-64, Python
 # 3.11): 315 MB with the kernels from numba's cache, 390 MB in the first worker, which compiles them.

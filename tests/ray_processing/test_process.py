@@ -321,5 +321,5 @@ def test_an_output_folder_with_other_files_is_left_alone(
     mine.parent.mkdir(parents=True)
     mine.write_text("precious")
     assert main(command(tmp_path, pages, "out")) == 2
-    assert "holds files of something else" in capsys.readouterr().err
+    assert "holds 1 file of something else" in capsys.readouterr().err
     assert mine.read_text() == "precious"

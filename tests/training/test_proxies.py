@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from corpusmith.errors import ChangedError, InputError
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from training.loop.checkpoint import load_weights
 from training.proxies import ProxySpec, ProxyWorker, fingerprint, run_proxies, run_proxy
 

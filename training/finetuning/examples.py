@@ -29,7 +29,8 @@ from corpusmith.io.tokens import wds
 from corpusmith.redact import redact
 from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.seeds import stable_hash
 from corpusmith.text.tokenizers.load import GPT_NEOX, Tokenizer, cached_tokenizer, load_tokenizer
 
@@ -272,9 +273,9 @@ def _run(tasks: list[FolderTask], execution: Execution) -> list[dict[str, int]]:
         return [write_folder(tasks[0])]
     counts = []
     with Runner(execution) as runner:
-        for outcome in runner.map(write_folder, tasks, name=lambda t: t.folder, label="tokenizing", unit="folders"):
+        for outcome in runner.map(write_folder, tasks, label="tokenizing", unit="folders"):
             if outcome.value is None:
-                raise RunFailed(f"{outcome.name}: {outcome.error}")
+                raise RunFailed(f"{tasks[outcome.index].folder}: {outcome.error}")
             counts.append(outcome.value)
     return counts
 

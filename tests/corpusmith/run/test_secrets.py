@@ -19,7 +19,8 @@ from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef, list_shards, open_shard_writer
 from corpusmith.redact import holds_secret, redact, redact_tree
 from corpusmith.run.ledger import Counts
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, StagePlan
 from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
 from ray_processing.process import main

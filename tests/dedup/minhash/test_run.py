@@ -16,7 +16,8 @@ import pytest
 
 from corpusmith.cli import main
 from corpusmith.io.pages.shards import list_shards, read_shard
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
 from dedup.minhash.config import MinhashConfig, Preset, collision_probability
 from dedup.minhash.sign import sign_text

@@ -11,7 +11,7 @@ import pytest
 
 from corpusmith.errors import ChangedError, InputError
 from corpusmith.io.pages.shards import read_shard
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.run import RunOptions
 from raw_sources.archives.open_archive import Found
 from raw_sources.archives.warc import WarcRecord

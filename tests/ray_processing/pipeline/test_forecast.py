@@ -15,7 +15,7 @@ from baselines.core.compiled import BuiltStep, build_steps
 from corpusmith.cli import main
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import Record, ShardRef, list_shards, open_shard_writer, read_records
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.seeds import seed_python
 from ray_processing.pipeline.config import Pipeline, load_pipeline
 from ray_processing.pipeline.forecast import Forecast, check_possible, interval, make_forecast, tell

@@ -16,7 +16,7 @@ from corpusmith.errors import ChangedError, InputError
 from corpusmith.expdb.references import load_dataset
 from corpusmith.io.pages.shards import SHARD_SUFFIXES, open_shard_writer
 from corpusmith.io.tokens import wds
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.run import RunOptions, RunResult
 from corpusmith.text.packing import pack
 from corpusmith.text.tokenizers.load import load_tokenizer
