@@ -13,8 +13,8 @@ import statistics
 import sys
 import tempfile
 
-from baselines.core.compiled import LocalStep
 from baselines.core.shard_processor import LocalTask, process_shard
+from baselines.core.steps import LocalStep
 from benchmarks._bench import Row, interleaved, make_parser, page_shards, report, spread
 from corpusmith.errors import CorpusmithError
 from corpusmith.io.pages.shards import ShardRef, open_shard_writer, read_shard
