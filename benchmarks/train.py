@@ -33,11 +33,11 @@ from torch import Tensor, nn
 
 from benchmarks._bench import Row, interleaved, make_parser, report, spread
 from training.data.batch import Batch
-from training.loop.ranks import Ranks
 from training.models.config import ModelConfig, load_model_config
 from training.observers.throughput import flops_per_token, peak_flops
 from training.optimization.recipe import PRECISIONS, Recipe, tf32_matmul
 from training.optimization.step import StepConfig, make_trainer, train_step
+from training.state.ranks import Ranks
 
 GOAL_PEAK, GOAL_NANOGPT, GOAL_LOADER = 0.6, 1.0, 20.0
 SHAPES = {"62m": "proxy_62m", "400m": "d=1024_l=24_h=8", "1b": "open_lm_1b_swiglutorch"}

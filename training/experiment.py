@@ -30,12 +30,12 @@ from training.arguments.options import ExperimentOptions
 from training.arguments.to_config import make_config, run
 from training.arguments.translate import trainer_arguments
 from training.hyperparameters import Hyperparameters, apply_overrides, friendly_name, get_scale, hyperparameters_from
-from training.loop.checkpoint import CHECKPOINTS, PARAMS_NAME, TrainState, final_state
-from training.loop.ranks import Ranks, process_group, read_ranks, wait_for_all
 from training.loop.train_loop import total_steps
 from training.loop.validator import validation_sets
 from training.models.config import load_model_config
 from training.observers.observer import Observer
+from training.state.checkpoint import CHECKPOINTS, PARAMS_NAME, TrainState, final_state
+from training.state.ranks import Ranks, process_group, read_ranks, wait_for_all
 
 FAILED_FOLDER = "failed_models"
 

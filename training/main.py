@@ -17,7 +17,7 @@ from corpusmith.errors import missing_package
 from training.arguments.openlm import build_parser, parse_arguments
 
 if TYPE_CHECKING:
-    from training.loop.checkpoint import TrainState
+    from training.state.checkpoint import TrainState
 
 __all__ = ["build_parser", "main", "run_trainer"]
 

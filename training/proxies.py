@@ -30,13 +30,13 @@ from corpusmith.run.progress import track
 from corpusmith.run.ray.runner import Execution, Runner
 from corpusmith.seeds import stable_hash
 from training.data.token_shards import find_token_shards
-from training.loop.checkpoint import CHECKPOINTS, TrainState
-from training.loop.ranks import Ranks
 from training.loop.train_loop import train
 from training.loop.validation import validation_loss
 from training.observers.observer import TRAIN_LOG, TrainLog
 from training.optimization.recipe import tf32_matmul
 from training.plan.config import TrainConfig
+from training.state.checkpoint import CHECKPOINTS, TrainState
+from training.state.ranks import Ranks
 
 RESULT_NAME = "proxy_result.json"
 SPEC_NAME = "proxy.json"

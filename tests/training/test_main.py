@@ -18,12 +18,12 @@ from corpusmith.errors import ConfigError, InputError
 from corpusmith.io.tokens import mds, wds
 from corpusmith.io.tokens.rows import TokenRows
 from corpusmith.io.tokens.shards import write_token_shard
-from training.arguments.dclm import read_params_text
 from training.arguments.openlm import build_parser, parse_arguments
 from training.arguments.to_config import make_config
-from training.loop.checkpoint import load_file, load_weights
-from training.loop.ranks import Ranks
 from training.main import main
+from training.state.checkpoint import load_file, load_weights
+from training.state.params_txt import read_params_text
+from training.state.ranks import Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,8 +13,8 @@ import torch
 
 from corpusmith.errors import ChangedError, InputError
 from corpusmith.run.ray.runner import Execution, Runner
-from training.loop.checkpoint import load_weights
 from training.proxies import ProxySpec, ProxyWorker, fingerprint, run_proxies, run_proxy
+from training.state.checkpoint import load_weights
 
 
 @pytest.fixture

@@ -14,9 +14,6 @@ from corpusmith.errors import InputError
 from corpusmith.io import storage
 from training.arguments.openlm import FSDP_FLAGS
 from training.data.masking import TargetMask
-from training.loop.checkpoint import TrainState
-from training.loop.ranks import Ranks, process_group, read_ranks
-from training.loop.sharding import AMP, PURE_BF16, Sharding
 from training.loop.train_loop import total_steps, train
 from training.loop.validator import evaluate_only, make_validation
 from training.models.config import ModelConfig, load_model_config, model_stem
@@ -31,6 +28,9 @@ from training.optimization.step import StepConfig
 from training.plan.config import TrainConfig
 from training.plan.phase_plan import DataSource, Phase, PhasePlan
 from training.plan.phase_plan_yaml import load_phase_plan
+from training.state.checkpoint import TrainState
+from training.state.ranks import Ranks, process_group, read_ranks
+from training.state.sharding import AMP, PURE_BF16, Sharding
 
 #: The part of the steps that `wsd` decays over by default.
 DECAY_SHARE = 10

@@ -17,8 +17,8 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError, missing_package
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from training.arguments.dclm import params_text
 from training.models.config import ModelConfig, model_config_from
+from training.state.params_txt import params_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,8 +117,8 @@ def _write_experiment(output: str, name: str, config: ModelConfig, weights: dict
     """`params.txt`, `model_config.json` and the checkpoint, which is checked against the config first."""
     import torch
 
-    from training.loop.checkpoint import CHECKPOINTS, PARAMS_NAME, load_into, write_model_config
     from training.models.openlm import Transformer
+    from training.state.checkpoint import CHECKPOINTS, PARAMS_NAME, load_into, write_model_config
 
     with torch.device("meta"):
         model = Transformer(config)

@@ -15,8 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from training.data.batch import Batch
-from training.loop.ranks import Ranks, gather_json, sum_over_ranks
 from training.optimization.step import StepLoss
+from training.state.ranks import Ranks, gather_json, sum_over_ranks
 
 GUARD_WINDOW = 64
 GUARD_LEAST = 16

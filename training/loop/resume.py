@@ -19,9 +19,11 @@ from corpusmith.errors import ChangedError, InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
 from corpusmith.seeds import stable_hash
-from training.arguments.dclm import params_text
-from training.data.loader import Loader
-from training.loop.checkpoint import (
+from training.loop.loader import Loader
+from training.optimization.averagers import Averager, make_averagers
+from training.optimization.step import Trainer, make_trainer
+from training.plan.config import TrainConfig
+from training.state.checkpoint import (
     CHECKPOINTS,
     PARAMS_NAME,
     ROLLING_CHECKPOINTS,
@@ -35,11 +37,9 @@ from training.loop.checkpoint import (
     sibling,
     write_model_config,
 )
-from training.loop.ranks import Ranks, check_equal, wait_for_all
-from training.loop.sharding import load_whole_optimizer_state
-from training.optimization.averagers import Averager, make_averagers
-from training.optimization.step import Trainer, make_trainer
-from training.plan.config import TrainConfig
+from training.state.params_txt import params_text
+from training.state.ranks import Ranks, check_equal, wait_for_all
+from training.state.sharding import load_whole_optimizer_state
 
 DATA_ORDER_NAME = "data_order.json"
 LATEST = "latest"

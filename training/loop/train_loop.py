@@ -20,8 +20,16 @@ from torch import nn
 from corpusmith.errors import InputError, RunFailed
 from corpusmith.io import storage
 from training.data.batch import Batch
-from training.data.loader import Epoch, Loader, ReadAhead, make_loader
-from training.loop.checkpoint import (
+from training.loop.loader import Epoch, Loader, ReadAhead, make_loader
+from training.loop.metrics import LossGuard, Meter, mean_over_ranks
+from training.loop.resume import begin
+from training.observers.observer import Observer, ProgressBar, TrainLog
+from training.observers.sequence_log import SequenceLog
+from training.optimization.averagers import Averager
+from training.optimization.step import StepLoss, Trainer, apply_gradients, compute_gradients, evaluate_loss
+from training.plan.config import TrainConfig
+from training.plan.phase_plan import Phase
+from training.state.checkpoint import (
     CHECKPOINTS,
     DIVERGED_CHECKPOINTS,
     FAILED_CHECKPOINTS,
@@ -31,16 +39,8 @@ from training.loop.checkpoint import (
     keep_only,
     save_checkpoint,
 )
-from training.loop.metrics import LossGuard, Meter, mean_over_ranks
-from training.loop.ranks import Ranks, check_equal, gather_json, true_everywhere, wait_for_all
-from training.loop.resume import begin
-from training.loop.sharding import whole_optimizer_state, whole_state
-from training.observers.observer import Observer, ProgressBar, TrainLog
-from training.observers.sequence_log import SequenceLog
-from training.optimization.averagers import Averager
-from training.optimization.step import StepLoss, Trainer, apply_gradients, compute_gradients, evaluate_loss
-from training.plan.config import TrainConfig
-from training.plan.phase_plan import Phase
+from training.state.ranks import Ranks, check_equal, gather_json, true_everywhere, wait_for_all
+from training.state.sharding import whole_optimizer_state, whole_state
 
 #: Called after the last step of each epoch with the model and the state; gives the evaluation's objects.
 OnCheckpoint = Callable[[nn.Module, TrainState], list[dict[str, Any]]]

@@ -26,9 +26,9 @@ from training.data.batch import Batch, BatchSpec, Ids, make_batch
 from training.data.masking import IGNORED
 from training.data.openlm_order import read_sequences
 from training.data.token_shards import TokenShards
-from training.loop.ranks import Ranks, gather_json, sum_over_ranks
 from training.optimization.losses import token_losses
 from training.optimization.recipe import autocast
+from training.state.ranks import Ranks, gather_json, sum_over_ranks
 
 #: Training tokens that the unigram distribution is counted on, at most.
 UNIGRAM_TOKENS = 1 << 24

@@ -14,12 +14,10 @@ from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
 from training.data.batch import BatchSpec
-from training.data.loader import find_sources
 from training.data.masking import TargetMask
 from training.data.openlm_order import read_sequences
 from training.data.token_shards import TokenShards, find_token_shards
-from training.loop.checkpoint import CHECKPOINTS, TrainState, load_average, load_into, load_weights
-from training.loop.ranks import Ranks
+from training.loop.loader import find_sources
 from training.loop.validation import (
     F64Array,
     Intervals,
@@ -31,6 +29,8 @@ from training.loop.validation import (
 from training.models.config import ModelConfig, model_stem
 from training.models.registry import build_model
 from training.plan.config import TrainConfig
+from training.state.checkpoint import CHECKPOINTS, TrainState, load_average, load_into, load_weights
+from training.state.ranks import Ranks
 
 RESULTS_NAME = "results.jsonl"
 

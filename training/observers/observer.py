@@ -17,10 +17,10 @@ import orjson
 from corpusmith.io import storage
 from corpusmith.redact import redact
 from corpusmith.run.progress import Tracker, track
-from training.loop.checkpoint import TrainState
-from training.loop.ranks import Ranks
 from training.observers.log_file import LogFile
 from training.plan.config import TrainConfig
+from training.state.checkpoint import TrainState
+from training.state.ranks import Ranks
 
 TRAIN_LOG = "train_log.jsonl"
 OUT_LOG = "out.log"

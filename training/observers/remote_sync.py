@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from corpusmith.errors import CorpusmithError, InputError, RunFailed
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from training.loop.checkpoint import CHECKPOINTS, ROLLING_CHECKPOINTS, TrainState, latest_checkpoint
-from training.loop.ranks import Ranks, wait_for_all
 from training.observers.observer import Observer
+from training.state.checkpoint import CHECKPOINTS, ROLLING_CHECKPOINTS, TrainState, latest_checkpoint
+from training.state.ranks import Ranks, wait_for_all
 
 DEFAULT_SECONDS = 300.0
 _COPY_BYTES = 8 << 20

@@ -19,13 +19,13 @@ from typing import Any
 from corpusmith.errors import InputError, did_you_mean, missing_package
 from corpusmith.io import storage
 from corpusmith.seeds import stable_hash
-from training.loop.checkpoint import TrainState
-from training.loop.ranks import Ranks
 from training.observers.loss_plot import plot_run, short_name
 from training.observers.observer import Observer
 from training.observers.remote_sync import sync_tree
 from training.observers.throughput import RunThroughput
 from training.plan.config import TrainConfig
+from training.state.checkpoint import TrainState
+from training.state.ranks import Ranks
 
 TENSORBOARD, WANDB, ALL = "tensorboard", "wandb", "all"
 TENSORBOARD_FOLDER = "tensorboard"

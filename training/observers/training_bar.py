@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from training.loop.checkpoint import TrainState
-from training.loop.ranks import Ranks
 from training.observers.observer import ProgressBar
 from training.observers.throughput import RunThroughput
 from training.plan.config import TrainConfig
+from training.state.checkpoint import TrainState
+from training.state.ranks import Ranks
 
 
 class TrainingBar(ProgressBar):

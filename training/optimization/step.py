@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from training.data.batch import Batch
-from training.loop.ranks import Ranks
-from training.loop.sharding import Sharding, gradient_sync, spread_model
 from training.models.attention import document_numbers
 from training.models.config import ModelConfig
 from training.models.registry import blocks_of, build_model
 from training.optimization.losses import LossTerms, NextTokenHead
 from training.optimization.recipe import Recipe, autocast, clip_gradients, make_optimizer, set_learning_rate
+from training.state.ranks import Ranks
+from training.state.sharding import Sharding, gradient_sync, spread_model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,13 +11,13 @@ import torch
 from corpusmith.errors import ChangedError, InputError, RunFailed
 from corpusmith.io.tokens import wds
 from training.data.batch import Batch
-from training.loop.checkpoint import load_file, load_model, load_weights
-from training.loop.ranks import Ranks
 from training.loop.resume import seed_all
 from training.loop.train_loop import total_steps, train
 from training.optimization.schedule import constant_schedule
 from training.optimization.step import Trainer, make_trainer, train_step
 from training.plan.config import TrainConfig
+from training.state.checkpoint import load_file, load_model, load_weights
+from training.state.ranks import Ranks
 
 ALONE = Ranks()
 

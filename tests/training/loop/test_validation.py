@@ -14,10 +14,10 @@ from corpusmith.io.tokens import wds
 from corpusmith.io.tokens.rows import TokenRows
 from training.data.batch import BatchSpec
 from training.data.token_shards import find_token_shards
-from training.loop.checkpoint import TrainState
-from training.loop.ranks import Ranks
 from training.loop.validation import Intervals, bootstrap_interval, result_object, validation_loss
 from training.loop.validator import Validation
+from training.state.checkpoint import TrainState
+from training.state.ranks import Ranks
 
 ALONE = Ranks()
 

@@ -48,9 +48,9 @@ def test_flex_attention_gives_the_same():
 
 def test_training_masks_documents_where_it_is_told_their_separator(make_config):
     from training.data.batch import Batch
-    from training.loop.ranks import Ranks
     from training.loop.resume import seed_all
     from training.optimization.step import compute_gradients, make_trainer
+    from training.state.ranks import Ranks
 
     ids = IDS.repeat(1, 2).numpy()
     batch = Batch(x_BT=ids[:, :-1], y_BT=ids[:, 1:])

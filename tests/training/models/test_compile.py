@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from training.data.batch import Batch
-from training.loop.ranks import Ranks
 from training.loop.resume import seed_all
 from training.optimization.step import StepConfig, make_trainer, train_step
+from training.state.ranks import Ranks
 
 
 @pytest.mark.all

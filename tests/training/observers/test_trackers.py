@@ -13,7 +13,6 @@ import pytest
 
 from corpusmith.errors import InputError, UserError
 from corpusmith.run.progress import track
-from training.loop.ranks import Ranks
 from training.loop.train_loop import train
 from training.main import main
 from training.observers import loss_plot
@@ -28,6 +27,7 @@ from training.observers.trackers import (
     scalars,
 )
 from training.observers.training_bar import TrainingBar, short_number
+from training.state.ranks import Ranks
 
 ALONE = Ranks()
 
