@@ -17,17 +17,15 @@ from training.data.masking import TargetMask
 from training.loop.train_loop import total_steps, train
 from training.loop.validator import evaluate_only, make_validation
 from training.models.config import ModelConfig, load_model_config, model_stem
-from training.observers.observer import OUT_LOG, Observer, OutLog, TrainLog
+from training.observers.observer import OUT_LOG, Observer, OutLog, TrainingBar, TrainLog
 from training.observers.remote_sync import remote_copy
 from training.observers.trackers import LossPlot, make_trackers, tracker_names
-from training.observers.training_bar import TrainingBar
 from training.optimization.averagers import parse_averagers
 from training.optimization.recipe import Recipe, tf32_matmul
 from training.optimization.schedule import Schedule, constant_schedule, cosine_schedule, wsd_schedule
 from training.optimization.step import StepConfig
 from training.plan.config import TrainConfig
-from training.plan.phase_plan import DataSource, Phase, PhasePlan
-from training.plan.phase_plan_yaml import load_phase_plan
+from training.plan.phase_plan import DataSource, Phase, PhasePlan, load_phase_plan
 from training.state.checkpoint import TrainState
 from training.state.ranks import Ranks, process_group, read_ranks
 from training.state.sharding import AMP, PURE_BF16, Sharding

@@ -8,6 +8,7 @@ An observer changes nothing about a run. The loop calls its methods on rank 0 on
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -17,13 +18,15 @@ import orjson
 from corpusmith.io import storage
 from corpusmith.redact import redact
 from corpusmith.run.progress import Tracker, track
-from training.observers.log_file import LogFile
+from training.observers.throughput import RunThroughput
 from training.plan.config import TrainConfig
 from training.state.checkpoint import TrainState
 from training.state.ranks import Ranks
 
 TRAIN_LOG = "train_log.jsonl"
 OUT_LOG = "out.log"
+#: How long lines for an object store are held.
+REMOTE_SECONDS = 20.0
 
 
 class Observer:
@@ -49,6 +52,32 @@ class Observer:
 
     def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
         """The run is over: complete at `state`, or failed with `error`."""
+
+
+class LogFile:
+    """A log that grows line by line, on disk or on an object store; what was not flushed is lost with the process.
+
+    A local file grows in place. An object can only be written anew as a whole, so its lines are held and written
+    together every `remote_seconds`, and whenever `flush` is called.
+    """
+
+    def __init__(self, url: str, remote_seconds: float = REMOTE_SECONDS) -> None:
+        self._url = url
+        self._seconds = remote_seconds if "://" in url else 0.0
+        self._held: list[bytes] = []
+        self._written = time.monotonic()
+
+    def append(self, line: bytes) -> None:
+        """Add a line, which ends in a line end."""
+        self._held.append(line)
+        if time.monotonic() - self._written >= self._seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if self._held:
+            storage.append_bytes(self._url, b"".join(self._held))
+        self._held, self._written = [], time.monotonic()
 
 
 class TrainLog(Observer):
@@ -120,6 +149,24 @@ class ProgressBar(Observer):
         self._stack.close()
 
 
+class TrainingBar(ProgressBar):
+    """`ProgressBar` with `loss 3.21, 41.2k tokens/s, MFU 38.0 %` beside it.
+
+    MFU is the share of the devices' peak that goes into the model's own FLOPs (`training.observers.throughput`).
+    """
+
+    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
+        super().on_start(config, ranks, state)
+        self._utilisation = RunThroughput(config, ranks)
+
+    def on_log(self, metrics: Mapping[str, Any]) -> None:
+        if self._tracker is not None:
+            share = self._utilisation(metrics["tokens_per_second"])
+            self._tracker.note(
+                f"loss {metrics['loss']:.3f}, {short_number(metrics['tokens_per_second'])} tokens/s, MFU {share:.1%}"
+            )
+
+
 def cut_log(url: str, step: int) -> None:
     """Keep the lines of a log of JSON objects whose `step` is below `step`; a line that a kill cut short goes too."""
     kept = []
@@ -130,3 +177,12 @@ def cut_log(url: str, step: int) -> None:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             continue
     storage.write_bytes(url, b"".join(kept))
+
+
+def short_number(value: float) -> str:
+    """`1234` as `1.23k`; three digits and k, M or G."""
+    for suffix in ("", "k", "M"):
+        if abs(value) < 999.5:
+            return f"{value:.3g}{suffix}"
+        value /= 1000
+    return f"{value:.3g}G"

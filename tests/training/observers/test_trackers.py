@@ -17,7 +17,7 @@ from training.loop.train_loop import train
 from training.main import main
 from training.observers import loss_plot
 from training.observers import observer as observers
-from training.observers.observer import TrainLog
+from training.observers.observer import TrainingBar, TrainLog, short_number
 from training.observers.trackers import (
     LossPlot,
     TensorBoardTracker,
@@ -26,7 +26,6 @@ from training.observers.trackers import (
     make_trackers,
     scalars,
 )
-from training.observers.training_bar import TrainingBar, short_number
 from training.state.ranks import Ranks
 
 ALONE = Ranks()
