@@ -19,6 +19,7 @@ from corpusmith.io import storage
 from corpusmith.run.progress import say
 from training.models.config import ModelConfig, model_config_from
 from training.state.params_txt import params_text
+from training.state.run_folder import CHECKPOINTS, PARAMS_NAME
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +119,7 @@ def _write_experiment(output: str, name: str, config: ModelConfig, weights: dict
     import torch
 
     from training.models.openlm import Transformer
-    from training.state.checkpoint import CHECKPOINTS, PARAMS_NAME, load_into, write_model_config
+    from training.state.checkpoint import load_into, save_file, write_model_config
 
     with torch.device("meta"):
         model = Transformer(config)
@@ -138,8 +139,7 @@ def _write_experiment(output: str, name: str, config: ModelConfig, weights: dict
     write_model_config(output, config)
     url = storage.join(output, CHECKPOINTS, "epoch_0.pt")
     content = {"epoch": 0, "name": name, "evaluation_metrics": [], "state_dict": model.state_dict()}
-    with storage.atomic_write(url) as file:
-        torch.save(content, file)
+    save_file(url, content)
     return url
 
 

@@ -20,11 +20,10 @@ from corpusmith.redact import redact
 from corpusmith.run.progress import Tracker, track
 from training.observers.throughput import RunThroughput
 from training.plan.config import TrainConfig
-from training.state.checkpoint import TrainState
+from training.state.checkpoint import RunProgress
 from training.state.ranks import Ranks
+from training.state.run_folder import OUT_LOG, TRAIN_LOG
 
-TRAIN_LOG = "train_log.jsonl"
-OUT_LOG = "out.log"
 #: How long lines for an object store are held.
 REMOTE_SECONDS = 20.0
 
@@ -32,8 +31,8 @@ REMOTE_SECONDS = 20.0
 class Observer:
     """Does nothing; an observer overrides what it cares for."""
 
-    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
-        """The run begins, or goes on, at `state`."""
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
+        """The run begins, or goes on, where `progress` says."""
 
     def on_step(self, step: int) -> None:
         """Optimizer step `step` (from 0) was done."""
@@ -44,14 +43,14 @@ class Observer:
     def on_epoch(self, metrics: Mapping[str, Any]) -> None:
         """Metrics of the data between two checkpoints."""
 
-    def on_evaluation(self, state: TrainState, results: Sequence[Mapping[str, Any]]) -> None:
+    def on_evaluation(self, progress: RunProgress, results: Sequence[Mapping[str, Any]]) -> None:
         """What the on-checkpoint callable gave; `results` is what `results.jsonl` gets."""
 
-    def on_checkpoint(self, url: str, state: TrainState) -> None:
+    def on_checkpoint(self, url: str, progress: RunProgress) -> None:
         """A checkpoint was written; `url` is that of its weights."""
 
-    def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
-        """The run is over: complete at `state`, or failed with `error`."""
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
+        """The run is over: complete, as `progress` says, or failed with `error`."""
 
 
 class LogFile:
@@ -83,9 +82,9 @@ class LogFile:
 class TrainLog(Observer):
     """`train_log.jsonl`: a line per logged step. A run that goes on drops the lines of steps that it does again."""
 
-    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
         url = storage.join(config.folder, TRAIN_LOG)
-        cut_log(url, state.step)
+        truncate_log(url, progress.step)
         self._file = LogFile(url)
 
     def on_log(self, metrics: Mapping[str, Any]) -> None:
@@ -94,17 +93,17 @@ class TrainLog(Observer):
     def on_epoch(self, metrics: Mapping[str, Any]) -> None:
         self._file.flush()  # before the checkpoint, from which a run would go on behind these lines
 
-    def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
         self._file.flush()
 
 
 class OutLog(Observer):
     """`out.log`: the run's story in lines for people, each with the time in UTC; one that goes on adds to it."""
 
-    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
         self._file = LogFile(storage.join(config.folder, OUT_LOG))
         self._write(
-            f"start at step {state.step} of {config.plan.total_steps}: {config.name}, {ranks.world_size} processes "
+            f"start at step {progress.step} of {config.plan.total_steps}: {config.name}, {ranks.world_size} processes "
             f"on {ranks.device.type}, precision {config.step.precision}, order {config.order}, seed {config.seed}"
         )
 
@@ -114,14 +113,14 @@ class OutLog(Observer):
             f"{metrics['tokens_per_second']:.0f} tokens/s, gradient norm {metrics['gradient_norm']:.3f}"
         )
 
-    def on_evaluation(self, state: TrainState, results: Sequence[Mapping[str, Any]]) -> None:
+    def on_evaluation(self, progress: RunProgress, results: Sequence[Mapping[str, Any]]) -> None:
         for result in results:
-            self._write(f"epoch {state.epoch}: validation loss {result.get('loss')} on {result.get('val_data')}")
+            self._write(f"epoch {progress.epoch}: validation loss {result.get('loss')} on {result.get('val_data')}")
 
-    def on_checkpoint(self, url: str, state: TrainState) -> None:
-        self._write(f"epoch {state.epoch}: wrote {url}")
+    def on_checkpoint(self, url: str, progress: RunProgress) -> None:
+        self._write(f"epoch {progress.epoch}: wrote {url}")
 
-    def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
         self._write("complete" if error is None else f"stopped: {type(error).__name__}: {error}")
         self._file.flush()
 
@@ -137,15 +136,15 @@ class ProgressBar(Observer):
         self._stack = contextlib.ExitStack()
         self._tracker: Tracker | None = None
 
-    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
-        left = config.plan.total_steps - state.step
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
+        left = config.plan.total_steps - progress.step
         self._tracker = self._stack.enter_context(track(left, "training", "steps"))
 
     def on_step(self, step: int) -> None:
         if self._tracker is not None:
             self._tracker.advance(1)
 
-    def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
         self._stack.close()
 
 
@@ -155,8 +154,8 @@ class TrainingBar(ProgressBar):
     MFU is the share of the devices' peak that goes into the model's own FLOPs (`training.observers.throughput`).
     """
 
-    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
-        super().on_start(config, ranks, state)
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
+        super().on_start(config, ranks, progress)
         self._utilisation = RunThroughput(config, ranks)
 
     def on_log(self, metrics: Mapping[str, Any]) -> None:
@@ -167,7 +166,7 @@ class TrainingBar(ProgressBar):
             )
 
 
-def cut_log(url: str, step: int) -> None:
+def truncate_log(url: str, step: int) -> None:
     """Keep the lines of a log of JSON objects whose `step` is below `step`; a line that a kill cut short goes too."""
     kept = []
     for line in storage.read_bytes(url).splitlines() if storage.exists(url) else []:

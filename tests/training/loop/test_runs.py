@@ -127,9 +127,9 @@ def test_a_loss_that_is_no_number_stops_before_it_touches_the_weights(make_confi
     plain = loop.compute_gradients
     calls = []
 
-    def poisoned(trainer, batch, *arguments, **keywords):
+    def poisoned(state, batch, *arguments, **keywords):
         calls.append(batch.origins)
-        loss = plain(trainer, batch, *arguments, **keywords)
+        loss = plain(state, batch, *arguments, **keywords)
         if len(calls) == 7:
             loss.entropy.fill_(value)
             loss.row_losses_B[3] = math.nan
