@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpusmith.assets import cache_folder
 from corpusmith.errors import InputError, missing_package
 from corpusmith.expdb import references as expdb
 from corpusmith.io import storage
+from corpusmith.io.cache import cache_folder
 from corpusmith.run.fingerprint import Tree
 from corpusmith.run.progress import say
 from corpusmith.text.tokenizers.load import GPT_NEOX
@@ -27,7 +27,8 @@ from eval.results.aggregation import ADDITIONAL_AGGREGATION, META_DATA, Aggregat
 from eval.tasks.suites import Suite, find_suite, load_suite
 
 if TYPE_CHECKING:
-    from eval.models.openlm import LanguageModel
+    from corpusmith.run.deciding_code import Entry
+    from eval.models.language_model import LanguageModel
     from eval.results.intervals import Estimate
     from eval.results.items import TaskResult
     from eval.scoring.perplexity import HeldOut
@@ -79,7 +80,7 @@ class EvaluationRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class EvaluationOutcome:
     """An evaluation JSON, its items by label, and by label why a task that has data could not be run."""
 
     document: dict[str, Any]
@@ -87,7 +88,7 @@ class Outcome:
     faults: dict[str, str]
 
 
-def evaluate_checkpoint(request: EvaluationRequest, ranks: Ranks | None = None) -> Outcome:
+def evaluate_checkpoint(request: EvaluationRequest, ranks: Ranks | None = None) -> EvaluationOutcome:
     """Run the suite; write the evaluation JSON to `output_file` and its items beside it, where one is given.
 
     Under torchrun every process calls this, and the first one writes. An output file that exists is updated: its uuid
@@ -124,7 +125,7 @@ def evaluate_checkpoint(request: EvaluationRequest, ranks: Ranks | None = None) 
     document = evaluation_document(metrics, suite.name, model, facts, previous, request.model_uuid)
     if request.output_file is not None and ranks.leads:
         expdb.write_reference(document, request.output_file, overwrite=True)
-    return Outcome(document=document, results=evaluation.results, faults=evaluation.faults)
+    return EvaluationOutcome(document=document, results=evaluation.results, faults=evaluation.faults)
 
 
 def data_folders(request: EvaluationRequest) -> list[str]:
@@ -138,10 +139,11 @@ def data_folders(request: EvaluationRequest) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Loaded:
-    """A model with its tokenizer; `module` where it is one of `training`."""
+    """A model with its tokenizer, and what made them; `module` where it is one of `training`."""
 
     model: LanguageModel
     tokenizer: PromptTokenizer
+    loaders: tuple[Entry, ...]
     module: Transformer | None = None
 
 
@@ -158,13 +160,20 @@ def _load(request: EvaluationRequest, ranks: Ranks) -> _Loaded:
         name = request.tokenizer or request.hf_model
         tokenizer = load_hugging_face_tokenizer(name, request.hf_cache_dir)
         return _Loaded(
-            model=load_hugging_face_model(request.hf_model, device, request.hf_cache_dir), tokenizer=tokenizer
+            model=load_hugging_face_model(request.hf_model, device, request.hf_cache_dir),
+            tokenizer=tokenizer,
+            loaders=(load_hugging_face_model, load_hugging_face_tokenizer),
         )
     tokenizer = load_prompt_tokenizer(request.tokenizer or GPT_NEOX)
     module = load_model(
         str(request.checkpoint), params_url=request.params_url, model_config=request.model_config, device=device
     )
-    return _Loaded(model=OpenLMModel(module, device), tokenizer=tokenizer, module=module)
+    return _Loaded(
+        model=OpenLMModel(module, device),
+        tokenizer=tokenizer,
+        loaders=(OpenLMModel, load_model, load_prompt_tokenizer),
+        module=module,
+    )
 
 
 def _evaluate(request: EvaluationRequest, loaded: _Loaded, suite: Suite, ranks: Ranks) -> Evaluation:
@@ -178,6 +187,7 @@ def _evaluate(request: EvaluationRequest, loaded: _Loaded, suite: Suite, ranks: 
             folder=items_folder(request.output_file),
             model=_identity(request),
             tokenizer=loaded.tokenizer.content_hash,
+            loaders=loaded.loaders,
         )
     return evaluate(
         loaded.model,
@@ -256,7 +266,7 @@ def summary_lines(document: Mapping[str, Any], estimates: Mapping[str, Estimate]
     return lines
 
 
-def report_outcome(outcome: Outcome) -> int:
+def report_outcome(outcome: EvaluationOutcome) -> int:
     """Print an evaluation with 95 % intervals; returns the exit code: 1 where a task that has data could not be run."""
     from eval.results.intervals import intervals
 

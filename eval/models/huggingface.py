@@ -1,4 +1,4 @@
-"""Any causal language model of the transformers library behind the protocol of `eval.models.openlm`.
+"""Any causal language model of the transformers library behind the protocol of `eval.models.language_model`.
 
 Weights are read from safetensors only, no code from the Hub is run, and everything is computed in single precision, as
 DCLM evaluates. Attention caches are shared by the choices of a row; models with other memories (state space, linear
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from corpusmith.errors import InputError, missing_package
-from eval.models.openlm import Cache, estimate_bytes_per_token
+from eval.models.language_model import Cache, estimate_bytes_per_token
 
 
 class HuggingFaceModel:

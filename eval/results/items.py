@@ -16,13 +16,14 @@ import orjson
 
 from corpusmith.errors import InputError
 from corpusmith.io import storage
-from corpusmith.run.fingerprint import Tree, code_versions, digest
+from corpusmith.run.deciding_code import Entry, code_versions
+from corpusmith.run.fingerprint import Tree, digest
 from eval.tasks.suites import Task
 
 SUFFIX = ".jsonl"
 #: nats between the two best choices below which rounding (batches, kernels, machines) may turn a decision
 NEAR_TIE = 1e-4
-_CODE = ("eval.scoring.inference", "eval.tasks.prompts", "eval.scoring.judge", "eval.tasks.suites")
+_SCORING = "eval.scoring.task_run:run_part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +53,14 @@ class ItemResult:
 class TaskResult:
     """A task at one shot count: its items in order of category and row.
 
-    `cut` counts sequences (one per choice) whose context lost its beginning to the context window.
+    `truncated` counts sequences (one per choice) whose context lost its beginning to the context window.
     """
 
     label: str
     shots: int
     items: tuple[ItemResult, ...]
     seconds: float = 0.0
-    cut: int = 0
+    truncated: int = 0
 
     @property
     def accuracy(self) -> float:
@@ -73,11 +74,16 @@ class TaskResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Records:
-    """The folder of items of one evaluation; `model` and `tokenizer` say what is evaluated, in any JSON form."""
+    """The folder of items of one evaluation.
+
+    `model` and `tokenizer` say what is evaluated, in any JSON form; `loaders` are the functions and classes of ours
+    that made both, whose code decides the losses too.
+    """
 
     folder: str
     model: Tree = field(default_factory=dict)
     tokenizer: str = ""
+    loaders: tuple[Entry, ...] = ()
 
     def fingerprint(self, task: Task, shots: int) -> Tree:
         """What decides the result of a task."""
@@ -87,7 +93,7 @@ class Records:
             "tokenizer": self.tokenizer,
             "task": entry | {"shots": shots},
             "data": digest(storage.read_bytes(task.data_url).decode("utf-8", "replace")),
-            "code": code_versions(_CODE),
+            "code": code_versions(_SCORING, *self.loaders),
         }
 
     def load(self, task: Task, shots: int) -> TaskResult | None:
@@ -109,7 +115,7 @@ class Records:
             "type": task.task_type,
             "accuracy": result.accuracy,
             "items": len(result.items),
-            "cut": result.cut,
+            "cut": result.truncated,
             "near_ties": sum(item.margin < NEAR_TIE for item in result.items),
             "seconds": result.seconds,
             "fingerprint": digest(self.fingerprint(task, result.shots)),
@@ -158,7 +164,7 @@ def read_result(url: str) -> tuple[dict[str, Any], TaskResult]:
         if len(items) != head["items"] or not items:
             raise ValueError(f"{len(items)} rows, expected {head['items']}")
         result = TaskResult(
-            label=head["label"], shots=head["shots"], items=items, seconds=head["seconds"], cut=head["cut"]
+            label=head["label"], shots=head["shots"], items=items, seconds=head["seconds"], truncated=head["cut"]
         )
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"{url}: not a file of items of an evaluation ({error})") from error

@@ -18,7 +18,7 @@ from typing import TypeVar
 import torch
 
 from corpusmith.errors import CorpusmithError
-from eval.models.openlm import LanguageModel
+from eval.models.language_model import LanguageModel
 from eval.tasks.prompts import ScoredInput
 
 Item = TypeVar("Item")
@@ -54,7 +54,7 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class PrefixGroup:
     """Sequences of one row that begin alike."""
 
     row: int
@@ -67,11 +67,11 @@ class Unit:
         return max(1, *(ending.scored_in_prefix for ending in self.endings))
 
 
-def units_of_row(inputs: Sequence[ScoredInput], share: bool = True) -> list[Unit]:
-    """The sequences of one row as one unit where they have enough in common, else as one unit each.
+def prefix_groups(inputs: Sequence[ScoredInput], share: bool = True) -> list[PrefixGroup]:
+    """The sequences of one row as one group where they have enough in common, else as one group each.
 
     They have little in common where an answer's length moves the window of a context that is too long. `share` False
-    gives one unit with endings of more than one token to no row.
+    gives one group with endings of more than one token to no row.
     """
     common = _common_length([item.tokens for item in inputs])
     common = min(common, *(item.span_start for item in inputs))
@@ -79,16 +79,16 @@ def units_of_row(inputs: Sequence[ScoredInput], share: bool = True) -> list[Unit
     saved = common * (len(inputs) - 1)
     one_token_each = all(len(item.tokens) == common + 1 for item in inputs)
     if common and saved >= _WORTH_SHARING * whole and (share or one_token_each):
-        return [_unit(inputs, common)]
-    return [_unit([item], len(item.tokens) - 1) for item in inputs]
+        return [_group(inputs, common)]
+    return [_group([item], len(item.tokens) - 1) for item in inputs]
 
 
-def _unit(inputs: Sequence[ScoredInput], common: int) -> Unit:
+def _group(inputs: Sequence[ScoredInput], common: int) -> PrefixGroup:
     endings = tuple(
         Ending(choice=item.choice, tokens=item.tokens[common:], scored=len(item.tokens) - item.span_start)
         for item in inputs
     )
-    return Unit(row=inputs[0].row, prefix=inputs[0].tokens[:common], endings=endings)
+    return PrefixGroup(row=inputs[0].row, prefix=inputs[0].tokens[:common], endings=endings)
 
 
 def _common_length(sequences: Sequence[list[int]]) -> int:

@@ -1,6 +1,6 @@
 """Run a model over batches: cross entropies of answers, and greedy generation.
 
-Scores are those of teacher forcing in single precision: logits at position p are compared with token p + 1. A unit's
+Scores are those of teacher forcing in single precision: logits at position p are compared with token p + 1. A group's
 common beginning is run once; answers of one token need nothing more, longer ones continue its cache.
 
 Shapes: B sequences of a batch, T positions, K cached and new positions, N scored tokens or selected rows, V vocabulary.
@@ -16,11 +16,9 @@ import torch
 from torch import Tensor
 
 from corpusmith.errors import CorpusmithError
-from eval.models.openlm import Cache, LanguageModel
-from eval.scoring.batching import Ending, TokenBudget, Unit, run_in_batches
+from eval.models.language_model import Cache, LanguageModel
+from eval.scoring.batching import Ending, PrefixGroup, TokenBudget, run_in_batches
 from eval.tasks.prompts import GenerationInput, PromptTokenizer
-
-VERSION = 1
 
 #: share of open sequences below which finished ones leave a batch that generates
 _DROP_BELOW = 0.75
@@ -53,22 +51,22 @@ class _Parts:
 
 
 @torch.inference_mode()
-def score_units(model: LanguageModel, units: Iterable[Unit], budget: TokenBudget) -> Iterator[SpanScore]:
-    """Scores of all endings, in the order of the batches (by length), not of the units."""
+def score_groups(model: LanguageModel, groups: Iterable[PrefixGroup], budget: TokenBudget) -> Iterator[SpanScore]:
+    """Scores of all endings, in the order of the batches (by length), not of the groups."""
     yield from run_in_batches(
-        units,
-        length=lambda unit: len(unit.prefix),
-        positions=lambda unit: unit.keep,
+        groups,
+        length=lambda group: len(group.prefix),
+        positions=lambda group: group.keep,
         budget=budget,
         run=lambda batch: _score_batch(model, batch, budget),
     )
 
 
-def _score_batch(model: LanguageModel, batch: Sequence[Unit], budget: TokenBudget) -> list[SpanScore]:
+def _score_batch(model: LanguageModel, batch: Sequence[PrefixGroup], budget: TokenBudget) -> list[SpanScore]:
     """Scores of one batch: the beginnings in one pass, then what endings of more than one token still need."""
-    ids_BT, mask_BT = left_padded([unit.prefix for unit in batch], model.device)
-    keep = max(unit.keep for unit in batch)
-    pairs = [(b, ending) for b, unit in enumerate(batch) for ending in unit.endings]
+    ids_BT, mask_BT = left_padded([group.prefix for group in batch], model.device)
+    keep = max(group.keep for group in batch)
+    pairs = [(b, ending) for b, group in enumerate(batch) for ending in group.endings]
     longer = [place for place, (_, ending) in enumerate(pairs) if len(ending.tokens) > 1]
     logits_BkV, cache = model.forward(ids_BT, mask_BT, keep=keep, want_cache=bool(longer))
     parts = [_Parts([], []) for _ in pairs]

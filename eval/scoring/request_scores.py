@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from corpusmith.errors import InputError
-from eval.models.openlm import LanguageModel
-from eval.scoring.batching import TokenBudget, Unit, units_of_row
-from eval.scoring.inference import score_units
+from eval.models.language_model import LanguageModel
+from eval.scoring.batching import PrefixGroup, TokenBudget, prefix_groups
+from eval.scoring.inference import score_groups
 from eval.tasks.prompts import ScoredInput
 
 
 @dataclass(frozen=True, slots=True)
-class TokenRequest:
+class ContinuationRequest:
     """A continuation to be scored after a context, both as token ids and neither empty."""
 
     context: list[int]
@@ -33,7 +33,7 @@ class RequestScore:
 
 
 def score_requests(
-    model: LanguageModel, requests: Sequence[TokenRequest], max_length: int, budget: TokenBudget | None = None
+    model: LanguageModel, requests: Sequence[ContinuationRequest], max_length: int, budget: TokenBudget | None = None
 ) -> list[RequestScore]:
     """Scores in the order of the requests; contexts are cut from the left to `max_length` tokens in all.
 
@@ -41,23 +41,23 @@ def score_requests(
         InputError: an empty context or continuation, or a continuation that leaves no room for a context.
     """
     scores: list[RequestScore | None] = [None] * len(requests)
-    units = _units(requests, max_length, model.reuses_cache)
-    for score in score_units(model, units, budget or TokenBudget(model)):
+    groups = _groups(requests, max_length, model.reuses_cache)
+    for score in score_groups(model, groups, budget or TokenBudget(model)):
         tokens = len(requests[score.choice].continuation)
         scores[score.choice] = RequestScore(-score.mean_cross_entropy * tokens, score.exact)
     return [score for score in scores if score is not None]
 
 
-def _units(requests: Sequence[TokenRequest], max_length: int, share: bool) -> Iterator[Unit]:
+def _groups(requests: Sequence[ContinuationRequest], max_length: int, share: bool) -> Iterator[PrefixGroup]:
     """Requests with the same context together; `choice` is the index of the request."""
     by_context: dict[tuple[int, ...], list[int]] = {}
     for index, request in enumerate(requests):
         by_context.setdefault(tuple(request.context), []).append(index)
     for number, indices in enumerate(by_context.values()):
-        yield from units_of_row([_scored(requests[i], number, i, max_length) for i in indices], share)
+        yield from prefix_groups([_scored(requests[i], number, i, max_length) for i in indices], share)
 
 
-def _scored(request: TokenRequest, row: int, index: int, max_length: int) -> ScoredInput:
+def _scored(request: ContinuationRequest, row: int, index: int, max_length: int) -> ScoredInput:
     room = max_length - len(request.continuation)
     if not request.context or not request.continuation or room < 1:
         raise InputError(

@@ -17,10 +17,10 @@ import torch
 
 from corpusmith.errors import CorpusmithError, InputError
 from corpusmith.run.progress import Tracker, say, track
-from eval.models.openlm import LanguageModel
+from eval.models.language_model import LanguageModel
 from eval.results.items import Records, TaskResult
 from eval.scoring.batching import TokenBudget
-from eval.scoring.task_run import Part, Run, merged_items, run_part
+from eval.scoring.task_run import EvalContext, TaskResultShard, merged_items, run_shard
 from eval.tasks.prompts import PromptTokenizer
 from eval.tasks.suites import Suite, Task, count_rows, read_rows, split_categories
 from training.state.ranks import Ranks, sum_over_ranks, true_everywhere
@@ -74,13 +74,13 @@ def evaluate(
     ranks = ranks or Ranks(device=model.device)
     missing = {task.label: task.data_url for task in suite.missing}
     for label, data_url in missing.items():
-        _tell(ranks, f"{suite.name}: task {label} is left out: no data file {data_url}")
+        _report(ranks, f"{suite.name}: task {label} is left out: no data file {data_url}")
     if not suite.tasks:
         raise InputError(
             f"{suite.name}: none of its {len(suite.missing)} tasks has its data file; fetch them with `corpusmith "
             "assets fetch`, give their folder with --eval_data, or evaluate on eval/sample.yaml"
         )
-    run = Run(
+    context = EvalContext(
         model=model,
         tokenizer=tokenizer,
         ranks=ranks,
@@ -89,69 +89,70 @@ def evaluate(
     )
     results: dict[str, TaskResult] = {}
     faults: dict[str, str] = {}
-    jobs = [(_fitted(task, run), shots) for task in suite.tasks for shots in task.num_fewshot]
+    jobs = [(_fitted(task, context), shots) for task in suite.tasks for shots in task.num_fewshot]
     total = sum(count_rows(task) for task, _ in jobs)
     with track(total, suite.name, "rows") as tracker:
         for task, shots in jobs:
             try:
-                results[task.label] = _result_of(run, task, shots, records, tracker)
+                results[task.label] = _result_of(context, task, shots, records, tracker)
                 faults.pop(task.label, None)
             except CorpusmithError as error:
                 faults[task.label] = str(error)
                 results.pop(task.label, None)
-                _tell(ranks, f"{suite.name}: task {task.label} has no accuracy: {error}")
+                _report(ranks, f"{suite.name}: task {task.label} has no accuracy: {error}")
     if not results:
         raise CorpusmithError(f"{suite.name}: no task could be run; the first fault: {next(iter(faults.values()))}")
     icl = {label: result.accuracy for label, result in results.items()}
     return Evaluation(icl=icl, results=results, faults=faults, missing=missing)
 
 
-def _tell(ranks: Ranks, line: str) -> None:
+def _report(ranks: Ranks, line: str) -> None:
     """Say something once, not once per process."""
     if ranks.leads:
         say(line)
 
 
-def _fitted(task: Task, run: Run) -> Task:
+def _fitted(task: Task, context: EvalContext) -> Task:
     """The task with a context window that the model has."""
-    limit = run.model.max_positions
+    limit = context.model.max_positions
     if limit is None or limit >= task.max_seq_len:
         return task
-    _tell(run.ranks, f"task {task.label}: the model takes {limit} tokens only, not {task.max_seq_len}")
+    _report(context.ranks, f"task {task.label}: the model takes {limit} tokens only, not {task.max_seq_len}")
     return replace(task, max_seq_len=limit)
 
 
-def _result_of(run: Run, task: Task, shots: int, records: Records | None, within: Tracker) -> TaskResult:
+def _result_of(context: EvalContext, task: Task, shots: int, records: Records | None, within: Tracker) -> TaskResult:
     """The result of a task: as recorded, or run now and recorded.
 
     Of a recorded one, processes other than the first hold no items.
     """
-    stored = records.load(task, shots) if records is not None and run.ranks.leads else None
-    if sum_over_ranks(torch.tensor(int(stored is not None)), run.ranks).item():
+    stored = records.load(task, shots) if records is not None and context.ranks.leads else None
+    if sum_over_ranks(torch.tensor(int(stored is not None)), context.ranks).item():
         within.advance(len(stored.items) if stored is not None else 0)
-        _tell(run.ranks, f"{task.label} {shots}-shot: done before, taken from its record")
+        _report(context.ranks, f"{task.label} {shots}-shot: done before, taken from its record")
         return stored or TaskResult(label=task.label, shots=shots, items=())
     started = time.monotonic()
     fault: CorpusmithError | None = None
-    parts: list[Part] = []
+    shards: list[TaskResultShard] = []
     try:
         datasets = split_categories(task, read_rows(task))
         total = sum(len(rows) for _, rows in datasets)
         with track(total, f"{task.label} {shots}-shot", "rows", within=within) as tracker:
             for category, rows in datasets:
-                parts.append(run_part(run, task, category, rows, shots, tracker))
+                shards.append(run_shard(context, task, category, rows, shots, tracker))
     except CorpusmithError as error:
         fault = error
-    if not true_everywhere(fault is None, run.ranks):
+    if not true_everywhere(fault is None, context.ranks):
         raise fault or CorpusmithError("it failed in another process")
-    items = tuple(item for part in parts for item in merged_items(run, task, part))
-    cut = int(sum_over_ranks(torch.tensor(sum(part.cut for part in parts)), run.ranks).item())
+    items = tuple(item for shard in shards for item in merged_items(context, task, shard))
+    truncated = int(sum_over_ranks(torch.tensor(sum(shard.truncated for shard in shards)), context.ranks).item())
     seconds = round(time.monotonic() - started, 3)
-    result = TaskResult(label=task.label, shots=shots, items=items, seconds=seconds, cut=cut)
-    if cut:
-        _tell(
-            run.ranks, f"{task.label} {shots}-shot: {cut} contexts lost their beginning, {task.max_seq_len} tokens fit"
+    result = TaskResult(label=task.label, shots=shots, items=items, seconds=seconds, truncated=truncated)
+    if truncated:
+        _report(
+            context.ranks,
+            f"{task.label} {shots}-shot: {truncated} contexts lost their beginning, {task.max_seq_len} tokens fit",
         )
-    if records is not None and run.ranks.leads:
+    if records is not None and context.ranks.leads:
         records.save(task, result)
     return result

@@ -21,8 +21,6 @@ _COT_EXTRA_TOKENS = 10
 #: rows whose texts are encoded together
 _WINDOW = 256
 
-VERSION = 1
-
 
 class PromptTokenizer(Protocol):
     """What evaluation asks of a tokenizer; see `eval.models.prompt_tokenizers`."""
@@ -53,25 +51,25 @@ class PromptTokenizer(Protocol):
 class ScoredInput:
     """One sequence to be scored: the tokens from `span_start` to the end are the answer.
 
-    `row` is the row's index in its data set, `choice` the index of the choice (0 for language modeling), `cut` whether
-    the context lost its beginning.
+    `row` is the row's index in its data set, `choice` the index of the choice (0 for language modeling), `truncated`
+    whether the context lost its beginning.
     """
 
     row: int
     choice: int
     tokens: list[int]
     span_start: int
-    cut: bool = False
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationInput:
-    """One prompt to be continued by at most `max_new_tokens` tokens; `cut` where it lost its beginning."""
+    """One prompt to be continued by at most `max_new_tokens` tokens; `truncated` where it lost its beginning."""
 
     row: int
     tokens: list[int]
     max_new_tokens: int
-    cut: bool = False
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +143,8 @@ def _scored_input(task: Task, index: int, choice: int, context_ids: list[int], a
             f"{task.data_url}: row {index + 1}: nothing to score: {len(kept)} tokens of context, "
             f"{len(answer_ids)} of answer"
         )
-    cut = len(kept) < len(context_ids)
-    return ScoredInput(row=index, choice=choice, tokens=kept + answer_ids, span_start=len(kept), cut=cut)
+    truncated = len(kept) < len(context_ids)
+    return ScoredInput(row=index, choice=choice, tokens=kept + answer_ids, span_start=len(kept), truncated=truncated)
 
 
 def generation_inputs(
@@ -179,7 +177,10 @@ def generation_inputs(
             if not tokens:
                 raise InputError(f"{task.data_url}: row {index + 1}: the prompt is empty")
             yield GenerationInput(
-                row=index, tokens=_last(tokens, room), max_new_tokens=max(answer_tokens, 1), cut=len(tokens) > room
+                row=index,
+                tokens=_last(tokens, room),
+                max_new_tokens=max(answer_tokens, 1),
+                truncated=len(tokens) > room,
             )
 
 

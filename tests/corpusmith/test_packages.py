@@ -12,7 +12,7 @@ import pytest
 from corpusmith import packages as house
 from corpusmith.errors import UserError
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT_FOLDERS = (
     *("raw_sources", "baselines", "dedup", "ray_processing", "training", "finetuning", "eval", "tools", "benchmarks"),
 )

@@ -12,7 +12,7 @@ import pytest
 from corpusmith.errors import InputError
 from corpusmith.expdb import references as expdb
 from eval import eval_expdb, eval_openlm_ckpt
-from eval.database import Selection, Settings, output_url, select_models
+from eval.database import ModelSelection, Settings, output_url, select_models
 from eval.evaluate import evaluation_document, summary_lines
 from tests.eval.making import SAMPLE, write_checkpoint, write_short_sample, write_tokenizer
 
@@ -79,14 +79,14 @@ def test_models_are_selected_by_filters_in_order_of_their_paths(tmp_path: Path) 
         add_model(tmp_path, name)
     add_model(tmp_path, "broken", failed=True, error="x")
     database = str(tmp_path)
-    assert names(select_models(Selection(database_path=database))) == ["a", "ab", "b"]
-    assert names(select_models(Selection(database_path=database, filters=("name==a",)))) == ["a"]
-    assert names(select_models(Selection(database_path=database, filters=("name=a",)))) == ["a", "ab"]
-    assert names(select_models(Selection(database_path=database, start_idx=1, end_idx=2))) == ["ab"]
+    assert names(select_models(ModelSelection(database_path=database))) == ["a", "ab", "b"]
+    assert names(select_models(ModelSelection(database_path=database, filters=("name==a",)))) == ["a"]
+    assert names(select_models(ModelSelection(database_path=database, filters=("name=a",)))) == ["a", "ab"]
+    assert names(select_models(ModelSelection(database_path=database, start_idx=1, end_idx=2))) == ["ab"]
     with pytest.raises(InputError, match="0 of 4 models match"):
-        select_models(Selection(database_path=database, filters=("hyperparameters.tokens>1K",)))
+        select_models(ModelSelection(database_path=database, filters=("hyperparameters.tokens>1K",)))
     with pytest.raises(InputError, match="no models"):
-        select_models(Selection(database_path=str(tmp_path / "none")))
+        select_models(ModelSelection(database_path=str(tmp_path / "none")))
 
 
 def test_outputs_are_named_after_model_and_suite() -> None:
@@ -212,17 +212,17 @@ def test_a_checkpoint_alone_gives_the_same_accuracies(experiment: Path) -> None:
 
 def test_a_checkpoints_scores_do_not_depend_on_what_shares_its_batch(experiment: Path) -> None:
     from eval.models.openlm import OpenLMModel
-    from eval.scoring.batching import TokenBudget, units_of_row
-    from eval.scoring.inference import score_units
+    from eval.scoring.batching import TokenBudget, prefix_groups
+    from eval.scoring.inference import score_groups
     from eval.tasks.prompts import ScoredInput
     from training.state.checkpoint import load_model
 
     model = OpenLMModel(load_model(str(experiment / "logs" / "m" / "checkpoints" / "epoch_1.pt")))
     assert model.vocab_size == 260
     items = [ScoredInput(row=n, choice=0, tokens=list(range(2, 7 * n + 5)), span_start=n + 1) for n in range(12)]
-    units = [unit for item in items for unit in units_of_row([item])]
+    groups = [group for item in items for group in prefix_groups([item])]
     alone, together = (
-        {score.row: score.mean_cross_entropy for score in score_units(model, units, TokenBudget(model, tokens))}
+        {score.row: score.mean_cross_entropy for score in score_groups(model, groups, TokenBudget(model, tokens))}
         for tokens in (1, 4096)
     )
     assert together == pytest.approx(alone, abs=1e-5)

@@ -13,12 +13,12 @@ import torch
 
 from corpusmith.errors import CorpusmithError, InputError
 from eval import eval_openlm_ckpt
-from eval.models.openlm import TableModel
 from eval.results.items import ItemResult, Records, TaskResult, items_folder, read_result, read_results
 from eval.scoring.suite_run import evaluate
 from eval.tasks.suites import Suite, Task
 from tests.eval.making import write_checkpoint, write_short_sample, write_tokenizer
 from tests.eval.scoring.test_suite_run import CharacterTokenizer, knows
+from tests.oracles.table_model import TableModel
 
 
 class Counting(TableModel):
@@ -95,7 +95,7 @@ def test_items_are_read_back_as_they_were(tmp_path: Path) -> None:
     )
     task = Task(label="t", data_url=str(tmp_path / "t"), task_type="multiple_choice", num_fewshot=(3,))
     (tmp_path / "t").write_text("")
-    result = TaskResult(label="t", shots=3, items=items, seconds=1.5, cut=2)
+    result = TaskResult(label="t", shots=3, items=items, seconds=1.5, truncated=2)
     assert result.accuracy == (1 / 2 + 1) / 2
     kept = records(tmp_path)
     kept.save(task, result)
@@ -161,14 +161,14 @@ def test_an_answer_longer_than_the_context_is_named(tmp_path: Path) -> None:
 def test_contexts_that_are_cut_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = replace(lines(tmp_path, "cut"), max_seq_len=4)  # "cut0" and an answer of one token are five
     evaluation = evaluate(knows(), CharacterTokenizer(), Suite(name="s", tasks=(task,)))
-    assert evaluation.results["cut"].cut == 3
+    assert evaluation.results["cut"].truncated == 3
     assert "3 contexts lost their beginning, 4 tokens fit" in capsys.readouterr().out
 
 
 def test_a_model_with_a_shorter_context_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = TableModel(128, {}, max_positions=3)
     evaluation = evaluate(model, CharacterTokenizer(), Suite(name="s", tasks=(lines(tmp_path, "one"),)))
-    assert evaluation.results["one"].cut == 3
+    assert evaluation.results["one"].truncated == 3
     assert "the model takes 3 tokens only, not 2048" in capsys.readouterr().out
 
 

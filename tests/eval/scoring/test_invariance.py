@@ -16,16 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval.models.huggingface import HuggingFaceModel
-from eval.models.openlm import LanguageModel, OpenLMModel, TableModel
+from eval.models.language_model import LanguageModel
+from eval.models.openlm import OpenLMModel
 from eval.models.prompt_tokenizers import load_prompt_tokenizer
 from eval.results.items import TaskResult
-from eval.scoring.batching import TokenBudget, units_of_row
-from eval.scoring.inference import generate, score_units
+from eval.scoring.batching import TokenBudget, prefix_groups
+from eval.scoring.inference import generate, score_groups
 from eval.scoring.suite_run import evaluate
 from eval.tasks.prompts import GenerationInput, PromptTokenizer, ScoredInput
 from eval.tasks.suites import Suite, load_suite
 from tests.eval.making import write_checkpoint, write_short_sample, write_tokenizer
 from tests.eval.plain import PlainItem, changed_decisions, continuation, plain_suite, span_losses
+from tests.oracles.table_model import TableModel
 from training.models.config import ModelConfig
 from training.models.openlm import Transformer
 
@@ -118,8 +120,8 @@ KINDS = [
 def test_scores_are_those_of_the_plain_path(kind: str, seed: int, tokens: int) -> None:
     model, draws = model_of(kind), random.Random(seed)
     rows = [random_row(draws, row, draws.choice([1, 2, 4])) for row in range(6)]
-    units = [unit for inputs in rows for unit in units_of_row(inputs, model.reuses_cache)]
-    found = {(s.row, s.choice): s for s in score_units(model, units, TokenBudget(model, tokens))}
+    groups = [group for inputs in rows for group in prefix_groups(inputs, model.reuses_cache)]
+    found = {(s.row, s.choice): s for s in score_groups(model, groups, TokenBudget(model, tokens))}
     assert len(found) == sum(map(len, rows))
     for inputs in rows:
         for item in inputs:
@@ -153,17 +155,17 @@ def test_units_hold_each_sequence_once_and_whole(data: st.DataObject) -> None:
     draws = random.Random(data.draw(st.integers(0, 2**32)))
     inputs = random_row(draws, 5, draws.choice([1, 2, 5]))
     for share in (True, False):
-        units = units_of_row(inputs, share)
-        pairs = {ending.choice: (unit, ending) for unit in units for ending in unit.endings}
-        assert len(pairs) == len(inputs) == sum(len(unit.endings) for unit in units)
+        groups = prefix_groups(inputs, share)
+        pairs = {ending.choice: (group, ending) for group in groups for ending in group.endings}
+        assert len(pairs) == len(inputs) == sum(len(group.endings) for group in groups)
         for item in inputs:
-            unit, ending = pairs[item.choice]
-            assert unit.row == 5
-            assert unit.prefix + ending.tokens == item.tokens
+            group, ending = pairs[item.choice]
+            assert group.row == 5
+            assert group.prefix + ending.tokens == item.tokens
             assert ending.scored == len(item.tokens) - item.span_start
-            assert 1 <= len(unit.prefix) <= len(item.tokens) - 1
+            assert 1 <= len(group.prefix) <= len(item.tokens) - 1
         if not share:
-            assert all(len(unit.endings) == 1 or all(len(e.tokens) == 1 for e in unit.endings) for unit in units)
+            assert all(len(group.endings) == 1 or all(len(e.tokens) == 1 for e in group.endings) for group in groups)
 
 
 def test_answers_of_one_token_and_language_modeling_need_one_pass() -> None:
@@ -177,14 +179,14 @@ def test_answers_of_one_token_and_language_modeling_need_one_pass() -> None:
     model = Counting(50, {})
     choices = [ScoredInput(row=0, choice=n, tokens=[1, 2, 3, 10 + n], span_start=3) for n in range(4)]
     line = [ScoredInput(row=1, choice=0, tokens=[1, 2, 3, 4, 5], span_start=2)]
-    units = [*units_of_row(choices), *units_of_row(line)]
-    assert len(list(score_units(model, units, TokenBudget(model, 100)))) == 5
+    groups = [*prefix_groups(choices), *prefix_groups(line)]
+    assert len(list(score_groups(model, groups, TokenBudget(model, 100)))) == 5
     assert model.passes == 1
 
 
 def tokens_run(inputs: list[ScoredInput]) -> int:
     """Tokens of all passes for one row."""
-    return sum(len(u.prefix) + sum(len(e.tokens) - 1 for e in u.endings) for u in units_of_row(inputs))
+    return sum(len(u.prefix) + sum(len(e.tokens) - 1 for e in u.endings) for u in prefix_groups(inputs))
 
 
 def test_a_shared_context_is_run_once_and_a_shifted_window_is_not_shared() -> None:
@@ -192,7 +194,7 @@ def test_a_shared_context_is_run_once_and_a_shifted_window_is_not_shared() -> No
     whole = [ScoredInput(row=0, choice=n, tokens=[*context, 40 + n, 50], span_start=30) for n in range(4)]
     assert tokens_run(whole) == 30 + 4
     shifted = [ScoredInput(row=0, choice=n, tokens=[*context[n:], 40 + n, 50], span_start=30 - n) for n in range(2)]
-    assert len(units_of_row(shifted)) == 2
+    assert len(prefix_groups(shifted)) == 2
 
 
 # --- whole suites --------------------------------------------------------------------------------------------------

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpusmith.errors import CorpusmithError, InputError
-from eval.models.openlm import OpenLMModel, TableModel
-from eval.scoring.batching import TokenBudget, run_in_batches, units_of_row
-from eval.scoring.inference import generate, score_units
+from eval.models.openlm import OpenLMModel
+from eval.scoring.batching import TokenBudget, prefix_groups, run_in_batches
+from eval.scoring.inference import generate, score_groups
 from eval.scoring.judge import choice_perplexity, predicted_choice
 from eval.scoring.suite_run import evaluate
 from eval.tasks.prompts import GenerationInput, ScoredInput
 from eval.tasks.suites import Suite, Task
+from tests.oracles.table_model import TableModel
 from training.models.config import ModelConfig
 
 END, PAD = 0, 1
@@ -156,8 +157,8 @@ def test_perplexities_are_those_of_the_worked_check() -> None:
     first = ScoredInput(row=0, choice=0, tokens=[4, 0, 0, 1, 2], span_start=3)
     second = ScoredInput(row=0, choice=1, tokens=[4, 0, 4, 3], span_start=3)
     model = TableModel(5, {(4, 0, 0): {1: 2.0}, (4, 0, 0, 1): {2: -1.0}, (4, 0, 4): {3: 1.0}})
-    units = units_of_row([first, second])
-    losses = {score.choice: score.mean_cross_entropy for score in score_units(model, units, TokenBudget(model))}
+    groups = prefix_groups([first, second])
+    losses = {score.choice: score.mean_cross_entropy for score in score_groups(model, groups, TokenBudget(model))}
     assert float(choice_perplexity(losses[0])) == pytest.approx(4.277913, abs=1e-6)
     assert float(choice_perplexity(losses[1])) == pytest.approx(2.471518, abs=1e-6)
     assert predicted_choice([losses[0], losses[1]]) == 1

@@ -233,7 +233,7 @@ def test_truncation_on_the_real_files_is_as_measured_upstream(
     for row in prompts.scored_rows(real, read_rows(real), neox, real.num_fewshot[-1]):
         count += len(row)
         full += sum(len(item.tokens) == 2048 for item in row)
-        cut += sum(item.cut for item in row)
+        cut += sum(item.truncated for item in row)
     assert (full, count) == (at_the_limit, inputs)
     assert cut <= full
 
