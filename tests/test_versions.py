@@ -41,8 +41,8 @@ DYNAMIC_IMPORTS = {
     "corpusmith.run.ray.worker": "what a task asks to be set up, named in strings of who asks",
     "corpusmith.steps.global_steps": "rows of its own table",
     "raw_sources.extractors.registry": "rows of its own table, which raw_sources.ingest.run gives as entries",
-    "training.models.registry": "architectures, named in its own strings",
     "training.observers.trackers": "wandb",
+    "training.models.registry": "architectures, named in its own strings",
     "training.open_lm_backend": "open_lm itself",
 }
 IMPORTERS = ("import_module", "resolve_name", "__import__")

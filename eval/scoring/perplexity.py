@@ -17,9 +17,9 @@ from eval.tasks.perplexity_sets import PALOMA_SHARDS, VALIDATION_SHARDS, downstr
 from training.data.batch import BatchSpec
 from training.data.masking import TargetMask
 from training.data.token_shards import TokenShards, find_token_shards
-from training.loop.ranks import Ranks
 from training.loop.validation import validation_loss
 from training.models.openlm import Transformer
+from training.state.ranks import Ranks
 
 VALIDATION = "perplexity"
 PALOMA = "paloma_perplexity"

@@ -15,9 +15,9 @@ from corpusmith.errors import InputError
 from corpusmith.expdb import references as expdb
 from corpusmith.expdb.references import DatasetReference
 from training.data.token_shards import find_token_shards
-from training.loop.checkpoint import load_model
-from training.loop.params_txt import read_params_text
 from training.loop.validation import count_training_tokens, unigram_loss
+from training.state.checkpoint import load_model
+from training.state.params_txt import read_params_text
 from training.train import main
 
 ROOT = Path(__file__).resolve().parents[2]

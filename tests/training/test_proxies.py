@@ -14,8 +14,8 @@ import torch
 from corpusmith.errors import ChangedError, InputError
 from corpusmith.run.ray.execution import Execution
 from corpusmith.run.ray.runner import Runner
-from training.loop.checkpoint import load_weights
 from training.proxies import ProxySpec, ProxyWorker, fingerprint, run_proxies, run_proxy
+from training.state.checkpoint import load_weights
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The flags of `training.train`.
 
-They follow DCLM. Loads no torch. Departs from DCLM in taking the data set's reference also as a bare positional, in
+Follows DCLM. Loads no torch. Departs from it in taking the data set's reference also as a bare positional, in
 `--val-data` beside fixed validation sets, in the default of `--precision`, which is fp32 where there is no CUDA device,
 and in the last group of flags, which are ours.
 """

@@ -11,7 +11,6 @@ from corpusmith.io import storage
 from training.arguments.options import ExperimentOptions
 from training.hyperparameters import Hyperparameters
 
-LOG_EVERY = 20
 WANDB_PROJECT = "dcnlp"
 #: DCLM's validation sets: files below `--val-sets-dir`, and the data key of each.
 VALIDATION_SETS: dict[str, tuple[tuple[str, ...], str]] = {

@@ -17,8 +17,9 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError, missing_package
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from training.loop.params_txt import params_text
 from training.models.config import ModelConfig, model_config_from
+from training.state.params_txt import params_text
+from training.state.run_folder import CHECKPOINTS, PARAMS_NAME
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,8 +118,8 @@ def _write_experiment(output: str, name: str, config: ModelConfig, weights: dict
     """`params.txt`, `model_config.json` and the checkpoint, which is checked against the config first."""
     import torch
 
-    from training.loop.checkpoint import CHECKPOINTS, PARAMS_NAME, load_into, write_model_config
     from training.models.openlm import Transformer
+    from training.state.checkpoint import load_into, save_file, write_model_config
 
     with torch.device("meta"):
         model = Transformer(config)
@@ -138,8 +139,7 @@ def _write_experiment(output: str, name: str, config: ModelConfig, weights: dict
     write_model_config(output, config)
     url = storage.join(output, CHECKPOINTS, "epoch_0.pt")
     content = {"epoch": 0, "name": name, "evaluation_metrics": [], "state_dict": model.state_dict()}
-    with storage.atomic_write(url) as file:
-        torch.save(content, file)
+    save_file(url, content)
     return url
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from corpusmith.errors import InputError
-from training.loop.ranks import Ranks
-from training.loop.sharding import like, whole
+from training.state.ranks import Ranks
+from training.state.sharding import like, whole
 
 METHODS = ("poly", "ema")
 DEFAULTS = {"poly": 0.0, "ema": 0.99}

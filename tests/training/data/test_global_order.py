@@ -11,9 +11,9 @@ from corpusmith.errors import InputError
 from corpusmith.io.tokens import wds
 from training.data.batch import BatchSpec
 from training.data.global_order import MIX_BLOCK, GlobalReader, Mixture, SourceOrder
-from training.data.loader import ReadAhead, make_loader
 from training.data.token_shards import TokenShard, find_token_shards
-from training.loop.ranks import Ranks
+from training.loop.loader import ReadAhead, make_loader
+from training.state.ranks import Ranks
 
 
 def shards(*counts: int) -> list[TokenShard]:

@@ -28,8 +28,8 @@ from training.finetuning.examples import (
     format_prompt,
     prepare_sft_data,
 )
-from training.loop.checkpoint import load_model
 from training.main import main
+from training.state.checkpoint import load_model
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLE = ROOT / "finetuning" / "sample_instructions.jsonl"

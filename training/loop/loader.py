@@ -19,10 +19,10 @@ from training.data.batch import Batch, BatchSpec
 from training.data.global_order import GlobalReader, Mixture, SourceOrder
 from training.data.openlm_order import epoch_batches, nominal_steps, possible_steps, select_shards, shard_expression
 from training.data.token_shards import TokenShards, find_token_shards
-from training.loop.ranks import Ranks
 from training.plan.choices import GLOBAL_ORDER
 from training.plan.config import TrainConfig
 from training.plan.phase_plan import Phase
+from training.state.ranks import Ranks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
