@@ -30,7 +30,7 @@ test-all: $(INSTALLED)  ## every test
 	$(BIN)/python -m pytest $(SPREAD)
 
 test-swift: $(INSTALLED)  ## S3 against OpenStack Swift too; needs Debian's swift packages (tests/corpusmith/io/swift_server.py)
-	$(BIN)/python -m pytest -m swift tests/io
+	$(BIN)/python -m pytest -m swift tests/corpusmith/io
 
 check: $(INSTALLED)  ## format, lint, types
 	$(BIN)/ruff format --check .

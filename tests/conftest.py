@@ -17,6 +17,8 @@ from corpusmith.run.ray.runner import Runner
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
+pytest_plugins = ["tests.s3_server"]
+
 # One for the test processes, Ray's workers and the commands that tests start; numba reads it when it is imported.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba"))
 # Rooms whose kernels take about as long to compile as those of all others.
