@@ -246,6 +246,7 @@ def test_intervals_hold_the_truth_for_every_shipped_config(name: str, shared_dat
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 def test_profile_shows_each_step_against_the_floor(few: Any, tmp_path: pathlib.Path) -> None:
     few()
     arguments = ["--raw_data_dirpath", str(tmp_path / "pages"), "--config_path", str(tmp_path / "few.yaml")]
