@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import os
 import pathlib
 import subprocess
@@ -70,6 +71,11 @@ def pytest_configure(config: pytest.Config) -> None:
         ]
         for process in compiling:
             process.wait()
+
+
+def pytest_collection_finish() -> None:
+    """What collecting has made stays to the end, so the garbage collector need not go through it again and again."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
