@@ -101,7 +101,8 @@ def write_repeating_pages(root: str) -> None:
 ON_ONE_RAY = """
 import json, sys
 from corpusmith.cli import main
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 
 with Runner(Execution(cpus=2)) as runner:
     runner.connect()
