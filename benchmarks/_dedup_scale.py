@@ -32,8 +32,10 @@ from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, StagePlan
 from corpusmith.steps.sizing import take_sample
 from dedup.bff import stage as bff_stage
 from dedup.bff.config import BffConfig
+from dedup.exact import needs as exact_needs
 from dedup.exact import stage as exact
 from dedup.exact.config import ExactConfig
+from dedup.minhash import needs as minhash_needs
 from dedup.minhash import stage as minhash
 from dedup.minhash.config import MinhashConfig
 
@@ -210,7 +212,10 @@ def _megabytes(shards: Sequence[ShardRef]) -> float:
 def scale_rows(source: str, quick: bool) -> list[Row]:
     """Seconds per MB and memory at each multiple of the data; a quick run goes to 4 times a quarter of the shards."""
     rows = list[Row]()
-    plans = {"exact": partial(exact.plan_size, ExactConfig()), "MinHash": partial(minhash.plan_size, MinhashConfig())}
+    plans = {
+        "exact": partial(exact_needs.plan_size, ExactConfig()),
+        "MinHash": partial(minhash_needs.plan_size, MinhashConfig()),
+    }
     bff_stage.warm_kernels()
     for factor in FACTORS[:2] if quick else FACTORS:
         with tempfile.TemporaryDirectory() as folder:

@@ -4,4 +4,6 @@ Doors: `corpusmith.io` (storage and shards), `corpusmith.run` (Ray, stages, ledg
 tokenizers), `corpusmith.config`, `corpusmith.expdb.references`, `corpusmith.report.command`, `corpusmith.cli`.
 """
 
+VERSION = 1
+
 __version__ = "0.1.0"

@@ -36,9 +36,9 @@ VERBS: dict[str, Verb] = {
         main="dedup.bff.command:main", about="remove text whose n-grams were seen before, by a Bloom filter"
     ),
     "dedup exact": Verb(
-        main="dedup.exact.stage:main", about="keep one of all pages, addresses or lines with equal content"
+        main="dedup.exact.command:main", about="keep one of all pages, addresses or lines with equal content"
     ),
-    "dedup minhash": Verb(main="dedup.minhash.stage:main", about="keep one of each cluster of nearly equal pages"),
+    "dedup minhash": Verb(main="dedup.minhash.command:main", about="keep one of each cluster of nearly equal pages"),
     "mappers": Verb(main="baselines.mapper_reference:main", about="list the mappers, or document one"),
     "explain": Verb(
         main="ray_processing.pipeline.explain:main", about="show what each mapper of a YAML does to some pages"

@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpusmith.assets import cache_folder
 from corpusmith.errors import InputError, missing_package
 from corpusmith.expdb import references as expdb
 from corpusmith.io import storage
+from corpusmith.io.cache import cache_folder
 from corpusmith.run.fingerprint import Tree
 from corpusmith.run.progress import say
 from corpusmith.text.tokenizers.load import GPT_NEOX
@@ -27,6 +27,7 @@ from eval.results.aggregation import ADDITIONAL_AGGREGATION, META_DATA, Aggregat
 from eval.tasks.suites import Suite, find_suite, load_suite
 
 if TYPE_CHECKING:
+    from corpusmith.run.deciding_code import Entry
     from eval.models.language_model import LanguageModel
     from eval.results.intervals import Estimate
     from eval.results.items import TaskResult
@@ -138,10 +139,11 @@ def data_folders(request: EvaluationRequest) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Loaded:
-    """A model with its tokenizer; `module` where it is one of `training`."""
+    """A model with its tokenizer, and what made them; `module` where it is one of `training`."""
 
     model: LanguageModel
     tokenizer: PromptTokenizer
+    loaders: tuple[Entry, ...]
     module: Transformer | None = None
 
 
@@ -158,13 +160,20 @@ def _load(request: EvaluationRequest, ranks: Ranks) -> _Loaded:
         name = request.tokenizer or request.hf_model
         tokenizer = load_hugging_face_tokenizer(name, request.hf_cache_dir)
         return _Loaded(
-            model=load_hugging_face_model(request.hf_model, device, request.hf_cache_dir), tokenizer=tokenizer
+            model=load_hugging_face_model(request.hf_model, device, request.hf_cache_dir),
+            tokenizer=tokenizer,
+            loaders=(load_hugging_face_model, load_hugging_face_tokenizer),
         )
     tokenizer = load_prompt_tokenizer(request.tokenizer or GPT_NEOX)
     module = load_model(
         str(request.checkpoint), params_url=request.params_url, model_config=request.model_config, device=device
     )
-    return _Loaded(model=OpenLMModel(module, device), tokenizer=tokenizer, module=module)
+    return _Loaded(
+        model=OpenLMModel(module, device),
+        tokenizer=tokenizer,
+        loaders=(OpenLMModel, load_model, load_prompt_tokenizer),
+        module=module,
+    )
 
 
 def _evaluate(request: EvaluationRequest, loaded: _Loaded, suite: Suite, ranks: Ranks) -> Evaluation:
@@ -178,6 +187,7 @@ def _evaluate(request: EvaluationRequest, loaded: _Loaded, suite: Suite, ranks: 
             folder=items_folder(request.output_file),
             model=_identity(request),
             tokenizer=loaded.tokenizer.content_hash,
+            loaders=loaded.loaders,
         )
     return evaluate(
         loaded.model,

@@ -29,7 +29,6 @@ from baselines.core.factories import (
 from corpusmith.errors import UserError
 from corpusmith.text.segmentation.view import view
 
-VERSION = 1
 # One page in so many is timed filter by filter.
 TIMED_EVERY = 64
 

@@ -22,7 +22,6 @@ from corpusmith.run.stage import OutputFile, ShardRecord, StagePlace
 from corpusmith.seeds import seed_python
 from corpusmith.text.segmentation.view import count_content_tokens
 
-VERSION = 1
 WRITE_STEP = "write"
 SAMPLES_PER_STEP = 3
 SAMPLE_CHARACTERS = 300

@@ -20,7 +20,6 @@ __all__ = [
     "arxiv_section_strip_modifier",
 ]
 
-VERSION = 1
 
 # macros that contain each other can double a text with each of them
 MAX_EXPANDED_CHARACTERS = 1 << 28

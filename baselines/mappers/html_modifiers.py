@@ -22,7 +22,6 @@ __all__ = [
     "stackexchange_qa_formatter",
 ]
 
-VERSION = 1
 
 QUESTION = "question"
 ANSWERS = "answers"

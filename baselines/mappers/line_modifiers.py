@@ -33,7 +33,6 @@ __all__ = [
     "word_length_modifier",
 ]
 
-VERSION = 1
 
 # `3 likes`, `1.2K views`, `~ 10 comments ~`: a number, then what it counts, and nothing else on the line
 COUNTER_RE = re.compile(

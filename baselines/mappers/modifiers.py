@@ -74,7 +74,6 @@ __all__ = [
     "word_length_modifier",
 ]
 
-VERSION = 1
 
 INFINITY = float("inf")
 FINAL_PUNCTUATION = (".", "!", "?", '"', "\u2026")

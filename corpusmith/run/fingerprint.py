@@ -1,13 +1,12 @@
 """What defines a result, recorded beside it so that a changed key can be named.
 
-A fingerprint is a plain JSON tree of what decides the result: config, seed, raw inputs, the VERSION of each deciding
-module of ours, the content of each module and asset of the user's. Never workers, hosts or output paths (marin's
-first executor hashed those, and any edit re-addressed everything).
+A fingerprint is a plain JSON tree of what decides the result: config, seed, raw inputs, the VERSION of each package of
+ours whose code decides (`corpusmith.run.deciding_code`), the content of each module and asset of the user's. Never
+workers, hosts or output paths (marin's first executor hashed those, and any edit re-addressed everything).
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -22,22 +21,11 @@ Tree = dict[str, Any]
 
 # A folder that holds this file is a saved model of Hugging Face.
 SAVED_MODEL = "config.json"
-SHARD_MODULES = (
-    "corpusmith.io.compression",
-    "corpusmith.io.pages.parquet",
-    "corpusmith.io.pages.parquet_writer",
-    "corpusmith.io.pages.shards",
-)
 
 
 def digest(tree: Any) -> str:
     """A stable hash of a JSON tree, 32 hex digits."""
     return xxhash.xxh3_128_hexdigest(orjson.dumps(tree, option=orjson.OPT_SORT_KEYS))
-
-
-def code_versions(modules: Iterable[str]) -> dict[str, int]:
-    """The integer VERSION of each deciding module of ours."""
-    return {name: int(importlib.import_module(name).VERSION) for name in sorted(set(modules))}
 
 
 def asset_hashes(arguments: Any) -> dict[str, str]:

@@ -49,13 +49,13 @@ GLOBAL_STEPS: dict[str, GlobalStep] = {
     "exact_dedup": GlobalStep(
         config="dedup.exact.config:ExactConfig",
         plan="dedup.exact.stage:plan_stage",
-        needs="dedup.exact.stage:plan_needs",
+        needs="dedup.exact.needs:plan_needs",
         function="ray_processing.dedup_jsonl:dedup_jsonl",
     ),
     "minhash_dedup": GlobalStep(
         config="dedup.minhash.config:MinhashConfig",
         plan="dedup.minhash.stage:plan_stage",
-        needs="dedup.minhash.stage:plan_needs",
+        needs="dedup.minhash.needs:plan_needs",
     ),
     "quantile_filter": GlobalStep(
         config="ray_processing.pipeline.quantile_filter:QuantileConfig",

@@ -17,7 +17,6 @@ from corpusmith.run.ledger import READ_STEP, Counts
 from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
 from corpusmith.text.segmentation.view import count_content_tokens
 
-VERSION = 2
 SAMPLES_PER_SHARD = 3
 SAMPLE_CHARACTERS = 300
 DOMAINS_PER_SHARD = 200

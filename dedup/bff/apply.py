@@ -16,8 +16,6 @@ from dedup.bff import config as bff_config
 from dedup.bff import kernels as bff_kernels
 from dedup.bff.config import BffConfig
 
-VERSION = 1
-
 Spans = list[tuple[int, int]]
 
 

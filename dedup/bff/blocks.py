@@ -20,7 +20,6 @@ from dedup.bff.bloom.filter import FilterShape
 from dedup.bff.config import BffConfig
 from dedup.bff.kernels import hash_page, settle_piece
 
-VERSION = 1
 PIECE_NGRAMS = 1 << 20
 
 Arrays = dict[str, np.ndarray]

@@ -9,10 +9,12 @@ from corpusmith.errors import did_you_mean
 from corpusmith.run.fingerprint import Tree
 from corpusmith.text.segmentation.view import UNICODE_VERSION
 from dedup.bff import kernels as bff_kernels
-from dedup.bff.bloom import kernels as bloom_kernels
 from dedup.bff.bloom.filter import RATE_BOUNDS
+from dedup.bff.bloom.kernels import MAX_HASHES
 
-VERSION = 1
+#: Stands in filter files: raised when the same text sets other bits, so that no older filter is read.
+HASH_FAMILY = "corpusmith-1.1"
+
 MODES = {
     "paragraph": bff_kernels.PARAGRAPH,
     "document": bff_kernels.DOCUMENT,
@@ -77,8 +79,8 @@ class BffConfig:
             raise ValueError(f"filtering_threshold must lie in [0, 1], got {self.filtering_threshold}")
         if not RATE_BOUNDS[0] <= self.fp_rate <= RATE_BOUNDS[1]:
             raise ValueError(f"fp_rate must lie in [{RATE_BOUNDS[0]:g}, {RATE_BOUNDS[1]:g}], got {self.fp_rate}")
-        if not 0 <= self.num_hashers <= bloom_kernels.MAX_HASHES:
-            raise ValueError(f"num_hashers must lie in [0, {bloom_kernels.MAX_HASHES}], got {self.num_hashers}")
+        if not 0 <= self.num_hashers <= MAX_HASHES:
+            raise ValueError(f"num_hashers must lie in [0, {MAX_HASHES}], got {self.num_hashers}")
         for key in ("expected_ngram_count", "substr_seqlen", "round_bytes", "filter_part_bytes"):
             value = getattr(self, key)
             if value is not None and value < 1:
@@ -109,6 +111,6 @@ class BffConfig:
     def hashing(self) -> dict[str, str]:
         """What turns a text into hashes; filters are shared only where it is equal."""
         return {
-            "family": f"corpusmith-{bloom_kernels.VERSION}.{bff_kernels.VERSION}",
+            "family": HASH_FAMILY,
             "unicode": UNICODE_VERSION,
         }

@@ -14,8 +14,6 @@ from dedup.bff.config import BffConfig
 from dedup.bff.kernels import unit_sizes
 from dedup.bff.layout import Layout
 
-VERSION = 1
-
 
 def text_problem(page: Page, key: str) -> str | None:
     """Why a page has no text to compare, or None."""

@@ -29,8 +29,6 @@ from corpusmith.text.kernels import (
 from corpusmith.text.segmentation.character_table import SPACE
 from dedup.bff.bloom.kernels import BLOCK_WORDS, U8, U64, block_of, is_contained, look_ahead, set_bits
 
-VERSION = 1
-
 # How a page's n-grams are laid out, and how it is decided.
 PARAGRAPH, DOCUMENT, BOTH, NAIVE_BOTH, OLD_BOTH, SUBSTRING, EXACT = range(7)
 

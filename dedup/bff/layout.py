@@ -22,8 +22,6 @@ from dedup.bff.bloom.filter import FilterShape
 from dedup.bff.bloom.kernels import BLOCK_WORDS
 from dedup.bff.config import BffConfig
 
-VERSION = 1
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:

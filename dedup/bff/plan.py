@@ -19,7 +19,6 @@ from dedup.bff.config import BffConfig
 from dedup.bff.hash import text_of
 from dedup.bff.layout import cut_rounds
 
-VERSION = 1
 SAMPLED_SHARDS = 32
 SAMPLED_BYTES = 1 << 20
 SAMPLE_MARGIN = 1.5

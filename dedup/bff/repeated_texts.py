@@ -11,7 +11,6 @@ from typing import Any
 from corpusmith.io.pages.shards import Page
 from corpusmith.steps.rewrite import SAMPLE_CHARACTERS, shown_address, shown_text
 
-VERSION = 1
 MOST_HELD = 20_000
 ROWS_PER_SHARD = 30
 

@@ -28,7 +28,6 @@ from dedup.bff.bloom.kernels import count_set_bits, insert_marked
 from dedup.bff.bloom.shared_memory import SharedFilter, open_shared, remove_shared
 from dedup.bff.layout import Layout, round_shards
 
-VERSION = 1
 DECISION_TYPES = {"removed": "u1", "documents": "u1", "counts": "i4", "intervals": "i4", "interval_counts": "i4"}
 
 

@@ -21,7 +21,6 @@ from dedup.bff.hash import split, write_inserts
 from dedup.bff.layout import Layout, round_shards
 from dedup.bff.settle import DECISION_TYPES, kernel_shape, open_part, write_decisions
 
-VERSION = 1
 FIRST_BATCHES = b"first_batches"
 _NO_HASHES = np.zeros(0, dtype=np.uint64)
 

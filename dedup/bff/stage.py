@@ -22,7 +22,8 @@ import numpy as np
 from corpusmith.errors import CorpusmithError, InputError
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef
-from corpusmith.run.fingerprint import SHARD_MODULES, code_versions, digest, inputs_identity
+from corpusmith.run.deciding_code import code_versions
+from corpusmith.run.fingerprint import digest, inputs_identity
 from corpusmith.run.progress import say
 from corpusmith.run.ray.cluster import ClusterNode
 from corpusmith.run.ray.execution import TaskSpec
@@ -42,19 +43,8 @@ from dedup.bff.settle import ForgetTask, PartTask, SaveTask, SettleTask
 from dedup.bff.settle_split import DecideTask, PassTask
 from dedup.bff.write import WriteTask
 
-VERSION = 1
 NODE_SHARE = 0.9
 ALONE_BYTES = 1 << 40  # a task of such a size shares no batch
-MODULES = (
-    *SHARD_MODULES,
-    "corpusmith.text.hashing",
-    "corpusmith.text.segmentation.view",
-    "corpusmith.text.segmentation.kernels",
-    *(f"dedup.bff.{name}" for name in ("apply", "blocks", "config", "hash", "kernels", "layout", "plan")),
-    *(f"dedup.bff.{name}" for name in ("settle", "settle_split", "stage", "write")),
-    *("dedup.bff.bloom.filter", "dedup.bff.bloom.kernels", "dedup.bff.repeated_texts", "corpusmith.steps.rewrite"),
-)
-
 OnValue = Callable[[str, Any], None]
 Task = HashTask | SettleTask | PassTask | DecideTask | PartTask | SaveTask | WriteTask | ForgetTask
 
@@ -77,7 +67,7 @@ def plan_stage(config: BffConfig, step: str) -> StagePlan:
 
     return StagePlan(
         name="bff",
-        fingerprint={"config": config.deciding(), "code": code_versions(MODULES)},
+        fingerprint={"config": config.deciding(), "code": code_versions(plan_stage)},
         work=work,
         units=units,
     )

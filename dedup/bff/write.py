@@ -20,8 +20,6 @@ from dedup.bff.hash import text_of, text_problem
 from dedup.bff.layout import Layout
 from dedup.bff.repeated_texts import RepeatedTexts
 
-VERSION = 2
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WriteTask:

@@ -8,7 +8,6 @@ from corpusmith.run.fingerprint import Tree
 from dedup.exact.units import UnitKind, UnitReader
 from dedup.groups.selection import CONTENT_NORMALIZERS, SELECTION_NORMALIZERS, Selection, check_normalizer
 
-VERSION = 2
 _WITHOUT_EFFECT = ("sync_to_input", "working_dir")
 
 

@@ -20,8 +20,6 @@ from dedup.groups.groups import I64Array
 from dedup.groups.layout import Layout, shard_names
 from dedup.groups.members import Members
 
-VERSION = 3
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DropTask:

@@ -13,8 +13,6 @@ from dedup.exact.config import ExactConfig
 from dedup.groups.groups import ShardUnits, spill_units
 from dedup.groups.layout import Layout
 
-VERSION = 1
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HashTask:

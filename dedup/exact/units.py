@@ -15,7 +15,6 @@ from typing import Literal
 from corpusmith.io.pages.shards import Page
 from dedup.groups.selection import POSITION_ALONE, Normalizer, Selection
 
-VERSION = 2
 UnitKind = Literal["content", "paragraph", "line"]
 SEPARATORS = {"paragraph": "\n\n", "line": "\n"}
 

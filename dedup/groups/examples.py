@@ -15,7 +15,6 @@ from dedup.groups.groups import BIGGEST, group_name
 from dedup.groups.layout import Layout, shard_names
 from dedup.groups.members import Members
 
-VERSION = 1
 SHOWN_OF_A_GROUP = 3
 
 

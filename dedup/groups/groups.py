@@ -24,7 +24,6 @@ from corpusmith.io.spill import group_by_cell, read_spill_cell, write_spill
 from dedup.groups.layout import Layout, shard_names
 from dedup.groups.selection import NUMBER_TAG
 
-VERSION = 1
 SHOWN_SHARDS_OF_A_GROUP = 10_000
 BIGGEST = 10
 SHARDS_OF_THE_BIGGEST = 4

@@ -10,7 +10,6 @@ from corpusmith.io import storage
 from corpusmith.run.fingerprint import inputs_identity
 from corpusmith.run.stage import Stage
 
-VERSION = 1
 Sizes = dict[str, int]
 
 

@@ -14,8 +14,6 @@ from corpusmith.io.spill import read_spill_cell
 from dedup.groups.groups import group_name
 from dedup.groups.layout import Layout, shard_names
 
-VERSION = 1
-
 U32Array = npt.NDArray[np.uint32]
 I64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

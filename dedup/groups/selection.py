@@ -16,7 +16,6 @@ from corpusmith.errors import did_you_mean
 from corpusmith.io.pages.shards import Page
 from corpusmith.text.normalize import DEDUP_NORMALIZERS
 
-VERSION = 1
 NUMBER_TAG = b"n"
 STRING_TAG = b"s"
 

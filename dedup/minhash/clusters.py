@@ -18,7 +18,6 @@ from dedup.minhash.connected_components import Edges, contract, join, large_star
 from dedup.minhash.layout import MinhashLayout
 from dedup.minhash.sign import read_pages
 
-VERSION = 1
 SHARD_BITS = np.uint64(32)
 LOW_32 = np.uint64(0xFFFFFFFF)
 EDGES_HELD = 4_000_000

@@ -14,7 +14,6 @@ from dedup.groups.selection import SELECTION_NORMALIZERS, Selection, check_norma
 from dedup.minhash.shingles import ShingleKind, Shingler
 from dedup.minhash.signatures import Family, Signer
 
-VERSION = 1
 MAX_HASHES = 1 << 16
 DEFAULT_HASHES = 128
 Preset = Literal["fineweb", "refinedweb", "dclm", "corpusmith"]

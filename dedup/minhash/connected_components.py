@@ -16,8 +16,6 @@ import numpy as np
 
 from corpusmith.text.kernels import I32_IN, I32Array, U64Array, kernel
 
-VERSION = 1
-
 
 class Edges(NamedTuple):
     """Pairs of pages of one cluster: U64 of shape (edges,), `larger` > `smaller` each."""

@@ -20,7 +20,6 @@ from dedup.minhash.layout import MinhashLayout
 from dedup.minhash.sign import PageReader, read_pages, sketches_of
 from dedup.minhash.signatures import similarities
 
-VERSION = 2
 ANNOTATION_KEY = "minhash"
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from corpusmith.io import storage
 from dedup.groups.layout import Layout
 
-VERSION = 1
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MinhashLayout:

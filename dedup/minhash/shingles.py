@@ -29,7 +29,6 @@ from corpusmith.text.kernels import I32_IN, U16_IN, U32_IN, I32Array, U16Array, 
 from corpusmith.text.segmentation.character_table import CODE_POINTS, SPACE, character_table
 from corpusmith.text.segmentation.view import TextView
 
-VERSION = 1
 ShingleKind = Literal["word", "character"]
 
 CURLY_APOSTROPHE, STRAIGHT_APOSTROPHE = 0x2019, 0x27

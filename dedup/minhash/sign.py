@@ -18,7 +18,6 @@ from dedup.minhash.config import MinhashConfig
 from dedup.minhash.layout import MinhashLayout
 from dedup.minhash.signatures import SKETCH_PLACES, band_keys, sketch
 
-VERSION = 1
 ROWS_HELD = 1_000_000
 
 BANDS_SCHEMA = pa.schema([("key", pa.uint64()), ("page", pa.uint32())])

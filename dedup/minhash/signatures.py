@@ -31,7 +31,6 @@ from corpusmith.text.kernels import (
     kernel,
 )
 
-VERSION = 1
 Family = Literal["affine32", "mersenne61"]
 SCHEMES: dict[str, Family] = {"affine32": "affine32", "legacy": "mersenne61"}
 MERSENNE_PRIME = np.uint64((1 << 61) - 1)

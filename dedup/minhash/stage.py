@@ -16,29 +16,21 @@ The result depends on neither the number of workers nor that of cells and parts.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-from collections.abc import Sequence
-from functools import partial
 
-from corpusmith.command import make_parser, run_command
 from corpusmith.io import storage
-from corpusmith.io.pages.shards import ShardRef
-from corpusmith.run.fingerprint import SHARD_MODULES, code_versions
+from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.ray.execution import TaskSpec
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import StagePlan, unit_per_shard_of_all
 from corpusmith.run.stage import Stage
-from corpusmith.steps.global_steps import Needs
 from corpusmith.steps.rewrite import rewrite_tasks
-from corpusmith.steps.sizing import WORKER_BYTES, DedupPlan, Phase, Sample, cells_for, read_sample, take_sample
-from corpusmith.steps.standalone import add_arguments, add_selection_arguments, config_from, run_dedup
+from corpusmith.steps.sizing import Sample, cells_for, take_sample
 from corpusmith.text.segmentation.view import UNICODE_VERSION
 from dedup.groups.examples import biggest_groups
 from dedup.groups.layout import Layout, Sizes, read_sizes, standing
 from dedup.groups.phases import cells_to_settle, has_units, settle_cells
 from dedup.minhash.clusters import (
-    EDGES_HELD,
     BandTask,
     LabelTask,
     StarTask,
@@ -48,66 +40,27 @@ from dedup.minhash.clusters import (
     spill_clustered_pages,
     star,
 )
-from dedup.minhash.config import PRESETS, MinhashConfig
+from dedup.minhash.config import MinhashConfig
 from dedup.minhash.drop import MinhashDropTask, drop_near_duplicates
 from dedup.minhash.layout import MinhashLayout
-from dedup.minhash.sign import ROWS_HELD, SignTask, sign_shard
-from dedup.minhash.signatures import SKETCH_PLACES
+from dedup.minhash.sign import SignTask, sign_shard
 
-VERSION = 1
 STAGE = "minhash_dedup"
 WARM = "dedup.minhash.sign:warm_kernels"
-MODULES = (
-    *SHARD_MODULES,
-    *("corpusmith.text.hashing", "corpusmith.text.segmentation.view"),
-    *(
-        "dedup.groups.groups",
-        "dedup.groups.layout",
-        "dedup.groups.members",
-        "dedup.minhash.stage",
-        "dedup.minhash.clusters",
-    ),
-    *(
-        "dedup.minhash.config",
-        "dedup.minhash.drop",
-        "dedup.minhash.layout",
-        "dedup.minhash.sign",
-        "corpusmith.steps.rewrite",
-    ),
-    *(
-        "dedup.groups.selection",
-        "dedup.minhash.shingles",
-        "dedup.groups.examples",
-        "dedup.minhash.signatures",
-        "corpusmith.steps.sizing",
-        "dedup.minhash.connected_components",
-    ),
-)
 BAND_ROWS_PER_CELL = 2_000_000
 PAGES_PER_PART = 8_000_000
 PAGES_PER_CELL = 500_000
-# What --plan reckons with, measured by benchmarks/dedup.py; one page in CLUSTERED is taken to have near duplicates.
-BYTES_PER_HELD_ROW = 60
-BYTES_PER_BAND_ROW = 70
-BYTES_PER_EDGE = 100
-BYTES_PER_PAGE_OF_A_SHARD = 100
-SKETCH_BYTES_PER_PLACE = 3
-BYTES_PER_CHARACTER = 60
-CLUSTERED = 2
 
 
 def plan_stage(config: MinhashConfig, step: str) -> StagePlan:
     """The stage of a MinHash dedup; `step` is the key under which the books name it, such as `04-minhash_dedup`."""
-    modules = [*MODULES]
-    if config.selection_normalize is not None:
-        modules.append("corpusmith.text.normalize")
 
     def work(stage: Stage, runner: Runner) -> list[str]:
         return _Work(stage, runner, config, step).run()
 
     return StagePlan(
         name=STAGE,
-        fingerprint={"config": config.deciding(), "code": {**code_versions(modules), "unicode": UNICODE_VERSION}},
+        fingerprint={"config": config.deciding(), "code": {**code_versions(plan_stage), "unicode": UNICODE_VERSION}},
         work=work,
         units=unit_per_shard_of_all,
     )
@@ -221,76 +174,3 @@ class _Work:
         }
         label = f"{self._stage.place.name}: drop"
         return self._stage.run_units(self._runner, drop_near_duplicates, tasks, label=label)
-
-
-# --- by itself --------------------------------------------------------------------------------------------------
-
-
-def plan_size(config: MinhashConfig, sample: Sample) -> DedupPlan:
-    """What the phases will need over an input."""
-    pages, of_shard = sample.scaled(len(sample.pages)), sample.in_largest_shard(len(sample.pages))
-    bands, rows = config.bands_and_rows
-    sizes = count_cells(config, sample)
-    of_page = SKETCH_BYTES_PER_PLACE * min(bands * rows, SKETCH_PLACES) + BYTES_PER_PAGE_OF_A_SHARD
-    text = BYTES_PER_CHARACTER * max((len(str(page.get(config.content_key))) for page in sample.pages), default=0)
-    signing = BYTES_PER_HELD_ROW * min(ROWS_HELD, of_shard * bands) + of_page * of_shard + text
-    linking = BYTES_PER_BAND_ROW * -(-pages * bands // sizes["band_cells"])
-    in_clusters = -(-pages // CLUSTERED)
-    clustering = BYTES_PER_EDGE * min(EDGES_HELD, in_clusters if sizes["parts"] == 1 else PAGES_PER_PART)
-    choosing = of_page * max(of_shard, -(-in_clusters // sizes["cells"]))
-    phases = [
-        ("sign", sample.shards, signing, pages * (12 * bands + min(bands * rows, SKETCH_PLACES) + 4)),
-        ("link", sizes["band_cells"], linking, 16 * in_clusters * sizes["band_cells"]),
-        ("cluster", sizes["parts"], clustering, 12 * in_clusters),
-        ("choose", sample.shards + sizes["cells"], choosing, in_clusters * (2 * min(bands * rows, SKETCH_PLACES) + 64)),
-        ("drop", sample.shards, of_page * of_shard + text, 0),
-    ]
-    return DedupPlan(
-        title=f"MinHash dedup of {config.content_key!r}: {bands} bands of {rows} rows, {config.hash_family}",
-        facts=[f"about {pages:,} pages with {pages * bands:,} bands in {sample.shards:,} shards"],
-        phases=[
-            Phase(name=name, tasks=tasks, memory=WORKER_BYTES + more, disk=disk) for name, tasks, more, disk in phases
-        ],
-        output=sample.total_bytes,
-    )
-
-
-def plan_needs(config: MinhashConfig, sampled: Sequence[ShardRef], shards: Sequence[ShardRef], workers: int) -> Needs:
-    """What the phases will need over shards, judged by the pages of sampled ones."""
-    return plan_size(config, read_sample(sampled).standing_for(shards)).needs(workers)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of `corpusmith dedup minhash`."""
-    parser = make_parser(
-        "corpusmith dedup minhash",
-        "Keep one of each cluster of pages that are nearly equal.",
-        "corpusmith dedup minhash --input pages --output_dir unique --readable_name unique_pages --preset fineweb",
-    )
-    parser.add_argument("--content_key", default="text", help="what is compared (default text)")
-    parser.add_argument("--ngram_size", type=int, default=5, help="words or characters of a shingle (default 5)")
-    parser.add_argument("--ngram", choices=("word", "character"), default="word", help="what shingles are made of")
-    shown = ", ".join(f"{name} {bands} x {rows}" for name, (bands, rows) in PRESETS.items())
-    parser.add_argument("--preset", choices=tuple(PRESETS), help=f"bands x rows: {shown} (default fineweb)")
-    parser.add_argument("--bands", type=int, help="number of bands, with --rows")
-    parser.add_argument("--rows", type=int, help="hash functions of a band")
-    parser.add_argument("--threshold", type=float, help="choose bands and rows for this Jaccard similarity")
-    parser.add_argument("--num_hashes", type=int, help="hash functions, with --threshold (default 128)")
-    parser.add_argument("--hash_family", choices=("affine32", "mersenne61"), default="affine32", help="as datasketch's")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the hash functions (default 1, as datasketch's)")
-    parser.add_argument("--annotate", action="store_true", help="keep all pages and tell their cluster under `minhash`")
-    parser.add_argument("--cluster_size_key", help="key under which kept pages get the size of their cluster")
-    add_selection_arguments(parser)
-    add_arguments(parser)
-    return parser
-
-
-def run(arguments: argparse.Namespace) -> None:
-    """Run a MinHash dedup as the flags say."""
-    config = config_from(arguments, MinhashConfig)
-    run_dedup(arguments, partial(plan_stage, config), partial(plan_needs, config), STAGE)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `corpusmith dedup minhash` and of the script."""
-    return run_command(build_parser(), run, argv)

@@ -16,13 +16,14 @@ import orjson
 
 from corpusmith.errors import InputError
 from corpusmith.io import storage
-from corpusmith.run.fingerprint import Tree, code_versions, digest
+from corpusmith.run.deciding_code import Entry, code_versions
+from corpusmith.run.fingerprint import Tree, digest
 from eval.tasks.suites import Task
 
 SUFFIX = ".jsonl"
 #: nats between the two best choices below which rounding (batches, kernels, machines) may turn a decision
 NEAR_TIE = 1e-4
-_CODE = ("eval.scoring.inference", "eval.tasks.prompts", "eval.scoring.judge", "eval.tasks.suites")
+_SCORING = "eval.scoring.task_run:run_part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,16 @@ class TaskResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Records:
-    """The folder of items of one evaluation; `model` and `tokenizer` say what is evaluated, in any JSON form."""
+    """The folder of items of one evaluation.
+
+    `model` and `tokenizer` say what is evaluated, in any JSON form; `loaders` are the functions and classes of ours
+    that made both, whose code decides the losses too.
+    """
 
     folder: str
     model: Tree = field(default_factory=dict)
     tokenizer: str = ""
+    loaders: tuple[Entry, ...] = ()
 
     def fingerprint(self, task: Task, shots: int) -> Tree:
         """What decides the result of a task."""
@@ -87,7 +93,7 @@ class Records:
             "tokenizer": self.tokenizer,
             "task": entry | {"shots": shots},
             "data": digest(storage.read_bytes(task.data_url).decode("utf-8", "replace")),
-            "code": code_versions(_CODE),
+            "code": code_versions(_SCORING, *self.loaders),
         }
 
     def load(self, task: Task, shots: int) -> TaskResult | None:

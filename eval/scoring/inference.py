@@ -20,8 +20,6 @@ from eval.models.language_model import Cache, LanguageModel
 from eval.scoring.batching import Ending, PrefixGroup, TokenBudget, run_in_batches
 from eval.tasks.prompts import GenerationInput, PromptTokenizer
 
-VERSION = 1
-
 #: share of open sequences below which finished ones leave a batch that generates
 _DROP_BELOW = 0.75
 

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-VERSION = 1
-
 _PUNCTUATION = re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~" + "‘’´`")
 _TO_SPACE = re.compile(f"[{_PUNCTUATION}]")
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")

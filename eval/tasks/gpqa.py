@@ -19,10 +19,10 @@ from typing import Any
 
 import orjson
 
-from corpusmith.assets import cache_folder
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io import storage
+from corpusmith.io.cache import cache_folder
 from corpusmith.run.progress import say
 
 FILES = ("gpqa_main.csv", "gpqa_diamond.csv", "gpqa_extended.csv")

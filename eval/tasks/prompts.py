@@ -21,8 +21,6 @@ _COT_EXTRA_TOKENS = 10
 #: rows whose texts are encoded together
 _WINDOW = 256
 
-VERSION = 1
-
 
 class PromptTokenizer(Protocol):
     """What evaluation asks of a tokenizer; see `eval.models.prompt_tokenizers`."""

@@ -23,7 +23,6 @@ SCHEMA: TaskType = "schema"
 GENERATION: TaskType = "generation_task_with_answers"
 TASK_TYPES: tuple[TaskType, ...] = (LANGUAGE_MODELING, MULTIPLE_CHOICE, SCHEMA, GENERATION)
 
-VERSION = 1
 
 #: llm-foundry's old names of task types
 _OLD_TYPES: dict[str, TaskType] = {"question_answering": GENERATION}

@@ -14,8 +14,6 @@ from typing import BinaryIO
 from raw_sources.archives.stream import ArchiveStream, DamagedError
 from raw_sources.archives.warc import Item, Progress, WarcRecord, read_block, read_stream
 
-VERSION = 1
-
 MAX_LINE_BYTES = 64 << 10
 
 #: a line that begins a record: URL, and a number at its end

@@ -17,8 +17,6 @@ import lz4.frame  # type: ignore[import-untyped]
 from backports import zstd
 from isal import igzip_lib
 
-VERSION = 1
-
 MAX_WINDOW_LOG = 31
 MAX_DICTIONARY_BYTES = 64 << 20
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from backports import zstd
 from fastwarc.stream_io import BrotliReader
 
-VERSION = 1
-
 MAX_BODY_BYTES = 16 << 20
 MAX_HTTP_HEADER_BYTES = 1 << 20
 

@@ -18,8 +18,6 @@ from raw_sources.archives import arc, warc
 from raw_sources.archives.stream import ArchiveStream, DamagedError
 from raw_sources.archives.warc import HEAD_BYTES, Item, LostPart, Progress, read_warc_file
 
-VERSION = 1
-
 ARCHIVE_SUFFIXES = (
     *(
         f"{kind}{packing}"

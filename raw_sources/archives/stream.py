@@ -14,8 +14,6 @@ from typing import BinaryIO
 
 from raw_sources.archives.compressions import DECODE_ERRORS, Decompressor, codec_of
 
-VERSION = 2
-
 PIECE_BYTES = 256 << 10
 MAX_TRIALS = 10_000
 #: the longest line that `record_start` of a stream may have to see

@@ -20,8 +20,6 @@ from typing import BinaryIO
 from corpusmith.io import position, storage
 from raw_sources.archives.stream import ArchiveStream, DamagedError
 
-VERSION = 2
-
 MAX_HEADER_BYTES = 1 << 20
 MAX_BLOCK_BYTES = 64 << 20
 MAX_WARCINFO_BYTES = 1 << 20

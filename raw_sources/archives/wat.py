@@ -12,8 +12,6 @@ import orjson
 
 from corpusmith.io.pages.shards import Page
 
-VERSION = 1
-
 MAX_LINKS = 5000
 
 

@@ -1,1 +1,3 @@
 """Common Crawl: path lists, pools, and its columnar index."""
+
+VERSION = 1

@@ -20,14 +20,12 @@ import pyarrow.parquet as pq
 from corpusmith.errors import InputError, ShardError
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef, open_shard_writer
-from corpusmith.run.fingerprint import SHARD_MODULES, code_versions
+from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.ledger import Counts
 from corpusmith.run.ray.execution import Execution
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult, StagePlan
 from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
-
-VERSION = 1
 
 RESULT_COLUMNS = (
     "url", "fetch_time", "fetch_status", "content_digest", "content_mime_detected", "content_languages",
@@ -138,6 +136,18 @@ def query_index(
         raise InputError("no files of the index to search")
     shards = [ShardRef(name=_name(url), url=url, identity="listed", bytes=0) for url in sorted(files)]
 
+    plan = RunPlan(inputs=shards, stages=[plan_stage(query)])
+    place = RunPlace(
+        root=storage.join(output_dir, "run"),
+        output=storage.join(output_dir, "records"),
+        errors=storage.join(output_dir, "errors"),
+    )
+    return Run(place, plan).execute(execution or Execution(), options or RunOptions())
+
+
+def plan_stage(query: IndexQuery) -> StagePlan:
+    """The one stage of a query: a unit for each file of the index."""
+
     def work(stage: Stage, runner: Runner) -> list[str]:
         refs = {shard.name: shard for shard in stage.inputs}
         tasks = {
@@ -146,16 +156,7 @@ def query_index(
         }
         return stage.run_units(runner, search_file, tasks, label="index", unit="files")
 
-    code = code_versions((*SHARD_MODULES, "raw_sources.common_crawl.columnar_index"))
-    plan = RunPlan(
-        inputs=shards, stages=[StagePlan(name="index", fingerprint={"query": asdict(query), "code": code}, work=work)]
-    )
-    place = RunPlace(
-        root=storage.join(output_dir, "run"),
-        output=storage.join(output_dir, "records"),
-        errors=storage.join(output_dir, "errors"),
-    )
-    return Run(place, plan).execute(execution or Execution(), options or RunOptions())
+    return StagePlan(name="index", fingerprint={"query": asdict(query), "code": code_versions(plan_stage)}, work=work)
 
 
 def _name(url: str) -> str:

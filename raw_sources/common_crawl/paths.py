@@ -22,8 +22,6 @@ from corpusmith.errors import InputError, StorageError, did_you_mean
 from corpusmith.expdb import references as expdb
 from corpusmith.io import storage
 
-VERSION = 1
-
 BASE = "s3://commoncrawl/"
 HTTPS_BASE = "https://data.commoncrawl.org/"
 COLLINFO = "https://index.commoncrawl.org/collinfo.json"

@@ -14,8 +14,6 @@ import re
 
 from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
 
-VERSION = 1
-
 META_BYTES = 4096
 DETECT_BYTES = 128 << 10
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-VERSION = 1
-
 MAX_NESTING = 1000
 
 # the elements in whose depth the extractor's time grows quadratically (tried with all of HTML's: 8 MB of any other

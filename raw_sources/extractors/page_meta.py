@@ -13,8 +13,6 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urljoin
 
-VERSION = 1
-
 HEAD_CHARACTERS = 256 << 10
 MAX_LINKS = 5000
 MAX_ANCHORS = 20_000

@@ -8,15 +8,14 @@ Each extractor's options are its keyword arguments; an unknown one is refused be
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from corpusmith.errors import InputError, did_you_mean, missing_package
 from raw_sources.extractors.charset import decode_html
 from raw_sources.extractors.nesting import check_nesting
-
-VERSION = 2
 
 #: preset -> extractor
 PRESETS = {"fast": "resiliparse", "best": "blocks"}
@@ -134,19 +133,12 @@ def justext_extractor(
     return extract
 
 
-def blocks_extractor(structure: bool = False, threshold: float | None = None) -> Extract:
-    """`raw_sources.extractors.blocks.extractor`: blocks scored by our model; `structure` writes Markdown, `threshold`
-    is a probability."""
-    from raw_sources.extractors.blocks.extractor import block_extractor
-
-    return block_extractor(structure=structure, threshold=threshold)
-
-
-EXTRACTORS: Mapping[str, Callable[..., Extract]] = {
-    "resiliparse": resiliparse_extractor,
-    "trafilatura": trafilatura_extractor,
-    "justext": justext_extractor,
-    "blocks": blocks_extractor,
+#: extractor -> `"module:function"`; its options are the function's parameters
+EXTRACTORS = {
+    "resiliparse": "raw_sources.extractors.registry:resiliparse_extractor",
+    "trafilatura": "raw_sources.extractors.registry:trafilatura_extractor",
+    "justext": "raw_sources.extractors.registry:justext_extractor",
+    "blocks": "raw_sources.extractors.blocks.extractor:blocks_extractor",
 }
 
 
@@ -168,7 +160,7 @@ class ExtractorChoice:
             raise ValueError(
                 f"the extractor {self.name!r} keeps no structure; take best or one of {', '.join(STRUCTURED)}"
             )
-        accepted = inspect.signature(EXTRACTORS[self.extractor]).parameters
+        accepted = inspect.signature(self._function).parameters
         for option, _ in self.options:
             if option not in accepted:
                 raise ValueError(
@@ -181,12 +173,17 @@ class ExtractorChoice:
         """The extractor that a preset stands for."""
         return PRESETS.get(self.name, self.name)
 
+    @property
+    def _function(self) -> Callable[..., Extract]:
+        function: Callable[..., Extract] = pkgutil.resolve_name(EXTRACTORS[self.extractor])
+        return function
+
     def open(self) -> Extract:
         """The extractor itself, its model loaded; InputError or UserError where it can't be had."""
         options = dict(self.options)
         if self.structure:
             options["structure"] = True
-        return EXTRACTORS[self.extractor](**options)
+        return self._function(**options)
 
 
 def extract_html(body: bytes, http_charset: str = "") -> str:

@@ -8,8 +8,6 @@ from typing import Any
 
 from resiliparse.parse.lang import detect_fast
 
-VERSION = 1
-
 FIELDS = ("record_type", "status", "media_type", "charset", "language", "robots", "failure")
 MAX_KEYS = 500
 MAX_KEY_LENGTH = 80

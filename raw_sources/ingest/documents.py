@@ -24,8 +24,6 @@ from raw_sources.ingest.inputs import Member
 from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, Outcome, Removed, SetAside
 from raw_sources.ingest.pages import PageMaker
 
-VERSION = 1
-
 MAX_DOCUMENT_BYTES = 64 << 20
 MAX_CELL_CHARACTERS = 64 << 20
 MAX_ROW_BYTES = 64 << 20

@@ -19,8 +19,6 @@ from corpusmith.io.storage import FileInfo
 from corpusmith.run.fingerprint import digest
 from raw_sources.archives.open_archive import ARCHIVE_SUFFIXES
 
-VERSION = 1
-
 Kind = Literal["archive", "table", "csv", "documents", "records"]
 KINDS: tuple[Kind, ...] = ("archive", "table", "csv", "documents")
 

@@ -38,8 +38,6 @@ from raw_sources.ingest.crawl_stats import CrawlStats
 from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, Outcome, Removed, SetAside
 from raw_sources.ingest.url_blocklist import load_block_list
 
-VERSION = 2
-
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 PAGE_RECORD_TYPES = ("response", "resource", "conversion", "metadata")
 

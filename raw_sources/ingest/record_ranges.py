@@ -20,8 +20,6 @@ from raw_sources.ingest.inputs import Member, Unit
 from raw_sources.ingest.outcomes import Outcome, SetAside
 from raw_sources.ingest.pages import PAGE_RECORD_TYPES, PageMaker
 
-VERSION = 1
-
 COLUMNS = ("warc_filename", "warc_record_offset", "warc_record_length")
 GROUP_RECORDS = 2000
 MAX_RECORD_BYTES = 64 << 20

@@ -15,14 +15,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.expdb import references as expdb
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import file_checksum
-from corpusmith.run.fingerprint import SHARD_MODULES, asset_hashes, code_versions
+from corpusmith.run.deciding_code import code_versions
+from corpusmith.run.fingerprint import Tree, asset_hashes
 from corpusmith.run.progress import say
 from corpusmith.run.ray.execution import Execution, TaskSpec, add_execution_arguments, execution_from
 from corpusmith.run.ray.runner import Runner
@@ -36,23 +36,8 @@ from raw_sources.ingest.inputs import KINDS, Unit, list_units, listed_units, sha
 from raw_sources.ingest.record_ranges import list_record_units
 from raw_sources.ingest.unit import IngestTask, ingest_unit
 
-VERSION = 2
-
 STAGE_NAME = "ingest"
 PAGE_SECONDS = 30.0
-DECIDING_MODULES = (
-    *SHARD_MODULES,
-    "corpusmith.seeds",
-    *(f"raw_sources.archives.{name}" for name in ("arc", "compressions", "http_message", "open_archive", "stream")),
-    *(f"raw_sources.archives.{name}" for name in ("warc", "wat")),
-    *(f"raw_sources.extractors.{name}" for name in ("charset", "nesting", "page_meta", "registry")),
-    *(f"raw_sources.ingest.{name}" for name in ("crawl_stats", "documents", "inputs", "pages", "record_ranges")),
-    *(f"raw_sources.ingest.{name}" for name in ("run", "unit", "url_blocklist")),
-)
-BLOCK_MODULES = tuple(
-    f"raw_sources.extractors.blocks.{name}"
-    for name in ("extractor", "features", "kernels", "model", "scan", "tables", "tags", "text")
-)
 
 
 def ingest(
@@ -91,7 +76,7 @@ def ingest(
 
     plan = RunPlan(
         inputs=[unit.ref for unit in units],
-        stages=[StagePlan(name=STAGE_NAME, fingerprint=_fingerprint(config), work=work)],
+        stages=[StagePlan(name=STAGE_NAME, fingerprint=fingerprint_of(config), work=work)],
     )
     place = RunPlace(root=storage.join(output_dir, "run"), output=data_url, errors=storage.join(output_dir, "errors"))
     result = Run(place, plan).execute(execution or Execution(), options)
@@ -107,16 +92,16 @@ def _units_of(inputs: Sequence[str] | Sequence[Unit]) -> list[Unit]:
     return units + (list_units(paths, say=say) if paths else [])
 
 
-def _fingerprint(config: IngestConfig) -> dict[str, Any]:
+def fingerprint_of(config: IngestConfig) -> Tree:
     """What defines the pages apart from the input; the lists that a config names by their content."""
-    modules = DECIDING_MODULES
+    extractor = config.choice().extractor
     assets = asset_hashes([*config.blocked_domains, *config.blocked_urls])
-    if config.choice().extractor == "blocks":
+    if extractor == "blocks":
         from raw_sources.extractors.blocks.model import MODEL_FILE
 
-        modules += BLOCK_MODULES
         assets[MODEL_FILE.name] = file_checksum(str(MODEL_FILE))
-    return {"config": config.fingerprint(), "assets": assets, "code": code_versions(modules)}
+    code = code_versions(ingest_unit, EXTRACTORS[extractor])
+    return {"config": config.fingerprint(), "assets": assets, "code": code}
 
 
 def _write_stats(folder: str, result: RunResult) -> None:

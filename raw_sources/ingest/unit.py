@@ -21,8 +21,6 @@ from raw_sources.ingest.outcomes import ERROR_STEPS, Outcome, Removed, SetAside
 from raw_sources.ingest.pages import PageMaker, read_outcomes
 from raw_sources.ingest.record_ranges import record_outcomes
 
-VERSION = 1
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IngestTask:

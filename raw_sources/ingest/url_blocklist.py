@@ -20,8 +20,6 @@ from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.io.compression import Content, Damage
 
-VERSION = 1
-
 MAX_PATH_PARTS = 32
 _HOSTS_ADDRESSES = ("0.0.0.0", "127.0.0.1", "::1", "::")
 

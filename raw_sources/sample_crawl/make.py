@@ -29,11 +29,11 @@ from corpusmith.seeds import stable_hash
 from raw_sources.archives.warc_writer import digest, gzip_member, http_response, warc_record
 from raw_sources.sample_crawl.pages import Response, SamplePages
 
-VERSION = 1
-
 FILES = {"train": 8, "heldout": 2}
 _FIRST_FETCH = datetime(2025, 3, 1, tzinfo=UTC)
 _SECONDS_BETWEEN = 7
+#: Stands in `sample.json`: raised when the same settings give another crawl.
+SAMPLE_VERSION = 1
 
 
 def write_sample_crawl(output: str, *, pages: int = 3000, seed: int = 0, overwrite: bool = False) -> bool:
@@ -46,7 +46,7 @@ def write_sample_crawl(output: str, *, pages: int = 3000, seed: int = 0, overwri
     made_from = {
         "pages": pages,
         "seed": seed,
-        "version": VERSION,
+        "version": SAMPLE_VERSION,
         "python": platform.python_version(),
         "files": {split: [_file_name(split, part) for part in range(number)] for split, number in FILES.items()},
     }

@@ -24,7 +24,8 @@ import numpy.typing as npt
 
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import Page, ShardRef, read_records
-from corpusmith.run.fingerprint import SHARD_MODULES, code_versions, inputs_identity
+from corpusmith.run.deciding_code import code_versions
+from corpusmith.run.fingerprint import inputs_identity
 from corpusmith.run.ledger import READ_STEP
 from corpusmith.run.progress import say
 from corpusmith.run.ray.runner import Runner
@@ -32,7 +33,6 @@ from corpusmith.run.run import StagePlan, unit_per_shard_of_all
 from corpusmith.run.stage import Stage
 from corpusmith.steps.rewrite import RewriteTask, open_rewrite, rewrite_tasks, write_record
 
-VERSION = 2
 DIGIT_BITS = 16
 SIGN = 1 << 63
 
@@ -209,10 +209,9 @@ def plan_stage(config: QuantileConfig, step: str) -> StagePlan:
     def work(stage: Stage, runner: Runner) -> list[str]:
         return _work(stage, runner, config, step)
 
-    modules = [*SHARD_MODULES, "corpusmith.steps.rewrite", "ray_processing.pipeline.quantile_filter"]
     return StagePlan(
         name="quantile_filter",
-        fingerprint={"config": asdict(config), "code": code_versions(modules)},
+        fingerprint={"config": asdict(config), "code": code_versions(plan_stage)},
         work=work,
         units=unit_per_shard_of_all,
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
 from baselines.assets import resolve_step
 from baselines.core.compiled import LocalStep
 from baselines.core.factories import custom_path, load_mapper_function, looking_beside
+from baselines.core.mapper_table import AGGREGATORS, MAPPERS
 from baselines.core.shard_processor import LocalTask, process_shard
 from corpusmith.errors import InputError
 from corpusmith.imports import resolve
 from corpusmith.io.pages.shards import TABLE_SUFFIXES, ShardRef, shard_stem
-from corpusmith.run.fingerprint import SHARD_MODULES, Tree, asset_hashes, code_versions
+from corpusmith.run.deciding_code import Entry, code_versions
+from corpusmith.run.fingerprint import Tree, asset_hashes
 from corpusmith.run.ray.execution import TaskSpec
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import StagePlan
@@ -23,18 +26,6 @@ from ray_processing.pipeline.config import Commit, GlobalCall, Pipeline
 
 PROCESSED = "_processed.jsonl"
 LOCAL_STAGE = "local"
-LOCAL_MODULES = (
-    "baselines.core.compiled",
-    "baselines.core.shard_processor",
-    "baselines.mappers.core_utils",
-    "baselines.mappers.enrichers.fasttext_models",
-    *SHARD_MODULES,
-    "corpusmith.seeds",
-    "corpusmith.text.hashing",
-    "corpusmith.text.segmentation.view",
-    "corpusmith.text.segmentation.kernels",
-    "corpusmith.text.segmentation.survey_kernels",
-)
 
 
 def processed_name(name: str) -> str:
@@ -85,12 +76,26 @@ def _plan_global(step: GlobalCall) -> StagePlan:
     return StagePlan(name=plan.name, fingerprint=fingerprint, work=plan.work, units=plan.units)
 
 
-def _step_code(step: LocalStep) -> Tree:
-    """The VERSION of the module that holds a mapper of ours, or the content of the user's file."""
-    if "." in step.func:
-        with looking_beside(step.folder):
-            return {"file": sorted(asset_hashes(custom_path(step.func)).values())}
-    return {"code": code_versions([load_mapper_function(step.func).__module__])}
+def _functions(step: LocalStep) -> list[str]:
+    """The functions that a step names: its mapper, what aggregates and what transforms before that."""
+    names = [step.func]
+    for how in step.aggregate.values():
+        names += [how] if isinstance(how, str) else [how[key] for key in ("type", "transform") if key in how]
+    return names
+
+
+def _entries_of_ours(steps: tuple[LocalStep, ...]) -> Iterator[Entry]:
+    """The rows of the mappers' tables that steps use."""
+    table = {**AGGREGATORS, **MAPPERS}
+    for name in (name for step in steps for name in _functions(step) if "." not in name):
+        yield table.get(name) or load_mapper_function(name)
+
+
+def _user_code(step: LocalStep) -> Tree:
+    """The content of the user's files that hold functions of a step; nothing where all are ours."""
+    with looking_beside(step.folder):
+        files = [custom_path(name) for name in _functions(step) if "." in name]
+        return {"file": sorted(asset_hashes(files).values())} if files else {}
 
 
 def find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple[LocalStep, ...], dict[str, str]]:
@@ -110,9 +115,9 @@ def plan_local(
 ) -> StagePlan:
     """The stage of a run of local steps; `assets` as in `plan_stages`."""
     running, hashes = find_files(steps, assets)
-    fingerprint: Tree = {f"steps[{step.index}]": {**step.to_json(), **_step_code(step)} for step in steps}
+    fingerprint: Tree = {f"steps[{step.index}]": {**step.to_json(), **_user_code(step)} for step in steps}
     fingerprint["assets"] = {**asset_hashes([step.arguments for step in steps]), **hashes}
-    fingerprint["code"] = {**code_versions(LOCAL_MODULES), "unicode": UNICODE_VERSION}
+    fingerprint["code"] = {**code_versions(process_shard, *_entries_of_ours(steps)), "unicode": UNICODE_VERSION}
 
     def work(stage: Stage, runner: Runner) -> list[str]:
         by_name = {shard.name: shard for shard in stage.inputs}

@@ -26,8 +26,6 @@ from corpusmith.io.pages.shards import Page
 from corpusmith.run.stage import StagePlace
 from corpusmith.text.packing import Pieces
 
-VERSION = 1
-
 PAGES_SUFFIX, PIECES_SUFFIX, CELL_SUFFIX = ".pages.parquet", ".pieces.parquet", ".parquet"
 MAX_PAGE_NAME = 1024
 

@@ -14,37 +14,14 @@ that a shard that cannot be read fails the run.
 from __future__ import annotations
 
 import argparse
-import functools
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from corpusmith.io.pages.shards import ShardRef
-    from corpusmith.run.ray.runner import Runner
-    from corpusmith.run.stage import Stage, StagePlace
-
-VERSION = 1
-
-STEP = "padding"
 EXAMPLE = "corpusmith detokenize tokenized pages --tokenizer EleutherAI/gpt-neox-20b"
-MODULES = (
-    *(
-        "corpusmith.io.tokens.mds",
-        "corpusmith.io.tokens.flat_binary",
-        "corpusmith.io.tokens.parquet",
-        "corpusmith.io.tokens.shards",
-    ),
-    *("corpusmith.io.tokens.wds", "corpusmith.text.tokenizers.load", "ray_processing.tokens.detokenize"),
-)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,131 +40,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DetokenizeTask:
-    """One token shard to turn into pages."""
-
-    place: StagePlace
-    unit: str
-    identity: str
-    source: Source
-    shard: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """A tokenized data set, and what reads it."""
-
-    url: str
-    tokenizer_url: str
-    tokenizer_hash: str
-    data_key: str
-    sequence_length: int | None
-    dtype: str
-
-
-def output_name(shard: str) -> str:
-    """The page shard that a token shard becomes."""
-    return f"{shard.removesuffix('.mds').replace('.tokenized', '.detokenized')}.jsonl.zst"
-
-
-def detokenize_shard(task: DetokenizeTask) -> None:
-    """Write the pages of one token shard, and its record."""
-    from corpusmith.io.pages.shards import file_checksum, open_shard_writer
-    from corpusmith.run.ledger import Counts
-    from corpusmith.run.stage import OutputFile, ShardRecord
-    from corpusmith.text.tokenizers.load import cached_tokenizer
-
-    tokenizer = cached_tokenizer(task.source.tokenizer_url, task.source.tokenizer_hash)
-    data = _open(task.source)
-    counts = Counts()
-    tokens = 0
-    name = output_name(task.shard)
-    url = task.place.output_url(name)
-    with open_shard_writer(url) as writer:
-        for row in data.read(task.shard):
-            counts.read += 1
-            tokens += len(row.tokens)
-            parts = list(split_row(row.tokens, tokenizer.eot_id, tokenizer.pad_id))
-            for part in parts:
-                text = tokenizer.decode(part.tolist())
-                writer.write({"text": text, "token_count": len(part), **row.meta})
-            counts.kept += len(parts)
-            counts.added += max(0, len(parts) - 1)
-            if not parts:
-                counts.remove(STEP)
-    from corpusmith.io import storage
-
-    file = OutputFile(name=name, bytes=storage.stat(url).size, checksum=file_checksum(url), records=counts.kept)
-    task.place.write_record(
-        ShardRecord(unit=task.unit, identity=task.identity, outputs=[file], counts=counts, details={"tokens": tokens})
-    )
-
-
-def split_row(tokens: npt.NDArray[Any], eot_id: int, pad_id: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The parts of a row between its end-of-text tokens, padding at its end left out."""
-    import numpy as np
-
-    end = len(tokens)
-    while end > 0 and tokens[end - 1] == pad_id:
-        end -= 1
-    if pad_id == eot_id:
-        end = min(len(tokens), end + 1)  # one of them ends the last document
-    elif end > 0 and tokens[end - 1] != eot_id:
-        end = len(tokens)  # GPT-NeoX's pad id is also 22 spaces: padding follows an end-of-text token
-    start = 0
-    for stop in np.flatnonzero(tokens[:end] == eot_id).tolist():
-        yield tokens[start:stop]
-        start = stop + 1
-    if start < end:
-        yield tokens[start:end]
-
-
-def _open(source: Source) -> Any:
-    from corpusmith.io.tokens.shards import open_token_shards
-
-    return open_token_shards(
-        source.url, data_key=source.data_key, sequence_length=source.sequence_length, dtype=source.dtype
-    )
-
-
-def detokenize_work(source: Source, stage: Stage, runner: Runner) -> list[str]:
-    """The pending token shards on Ray; returns a line for each that failed."""
-    pending = set(stage.pending())
-    tasks = {
-        ref.name: DetokenizeTask(place=stage.place, unit=ref.name, identity=ref.identity, source=source, shard=ref.name)
-        for ref in stage.inputs
-        if ref.name in pending
-    }
-    return stage.run_units(runner, detokenize_shard, tasks, label="detokenize")
-
-
-def _inputs(source: Source) -> list[ShardRef]:
-    """The token shards as the stage's input."""
-    from corpusmith.io import storage
-    from corpusmith.io.pages.shards import ShardRef
-
-    data = _open(source)
-    folder = data.folder
-    files = {storage.relative(info.url, folder): info for info in storage.list_files(folder)}
-    refs = []
-    for entry in data.entries:
-        found = [files[name] for name in (entry.shard, *(f"{entry.shard}{s}" for s in _ENDINGS)) if name in files]
-        identity = ",".join(f"{info.size}:{info.etag}" for info in found)
-        refs.append(ShardRef(name=entry.shard, url=folder, identity=identity, bytes=sum(i.size for i in found)))
-    return sorted(refs, key=lambda ref: ref.name)
-
-
-_ENDINGS = (".tar", ".parquet", ".bin", ".idx", ".zstd", ".gz", ".bz2")
-
-
 def detokenize(arguments: argparse.Namespace) -> None:
     """Turn the token shards of a folder into page shards."""
     from corpusmith.io import storage
-    from corpusmith.run.fingerprint import SHARD_MODULES, code_versions
     from corpusmith.run.progress import say
-    from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, StagePlan
+    from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
     from corpusmith.text.tokenizers.load import load_tokenizer, resolve_tokenizer
+    from ray_processing.tokens.detokenize_stage import Source, list_inputs, plan_stage
 
     url, output = _absolute(arguments.input), _absolute(arguments.output)
     if f"{output}/".startswith(f"{url}/") or f"{url}/".startswith(f"{output}/"):
@@ -203,15 +62,7 @@ def detokenize(arguments: argparse.Namespace) -> None:
     )
     above, name = storage.parent(output), storage.basename(output)
     place = RunPlace(root=storage.join(above, "run", name), output=output, errors=storage.join(above, "errors", name))
-    fingerprint = {
-        "tokenizer": source.tokenizer_hash,
-        "data_key": source.data_key,
-        "seqlen": source.sequence_length,
-        "dtype": source.dtype,
-        "code": code_versions((*SHARD_MODULES, *MODULES)),
-    }
-    stage = StagePlan(name="detokenize", fingerprint=fingerprint, work=functools.partial(detokenize_work, source))
-    run = Run(place, RunPlan(inputs=_inputs(source), stages=[stage]))
+    run = Run(place, RunPlan(inputs=list_inputs(source), stages=[plan_stage(source)]))
     result = run.execute(execution_from(arguments), RunOptions(overwrite=arguments.overwrite))
     counts = result.stages[0].counts()
     say("finished before; nothing was recomputed" if result.was_finished else "finished")

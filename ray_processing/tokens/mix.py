@@ -25,8 +25,6 @@ from corpusmith.run.stage import ShardRecord, Stage, StagePlace
 from ray_processing.tokens.config import TokenConfig
 from ray_processing.tokens.spilled_rows import Spiller, documents_in, row_lengths, tokens_in, with_copies
 
-VERSION = 1
-
 STEP = "mixture"
 BINS = 1 << 12
 _BATCH = 16

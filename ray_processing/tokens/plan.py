@@ -21,7 +21,7 @@ from corpusmith.io import storage
 from corpusmith.io.pages.shards import SHARD_SUFFIXES, ShardRef, list_shards
 from corpusmith.io.tokens.rows import storage_dtype
 from corpusmith.mixture import Mixture, load_mixture, parse_number
-from corpusmith.run.fingerprint import SHARD_MODULES, code_versions
+from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.run import Run, RunPlace, RunPlan, StagePlan, unit_per_shard_of_all
 from corpusmith.text.tokenizers.load import Tokenizer, load_tokenizer, resolve_tokenizer
 from ray_processing.tokens.config import TOKEN_BYTES, CellPlan, TokenConfig, plan_cells, token_bytes
@@ -32,40 +32,6 @@ from ray_processing.tokens.tar_documents import SUFFIX as TAR_SUFFIX
 from ray_processing.tokens.tar_documents import split_content_key
 from ray_processing.tokens.tokenize import tokenize_work
 from ray_processing.utils import sources_of
-
-TOKENIZE_MODULES = (
-    *SHARD_MODULES,
-    *(
-        "corpusmith.text.tokenizers.fast_bpe",
-        "corpusmith.text.tokenizers.gpt_neox",
-        "corpusmith.text.packing",
-        "corpusmith.text.tokenizers.load",
-    ),
-    *(
-        "corpusmith.text.tokenizers.common",
-        "corpusmith.text.tokenizers.huggingface",
-        "corpusmith.text.tokenizers.tiktoken_ranks",
-    ),
-    "corpusmith.text.tokenizers.sentencepiece_model",
-    "ray_processing.tokens.build_log",
-    "ray_processing.tokens.spilled_rows",
-    *("ray_processing.tokens.tar_documents", "ray_processing.tokens.tokenize"),
-)
-MIX_MODULES = ("corpusmith.mixture", "ray_processing.tokens.mix", "ray_processing.tokens.spilled_rows")
-SHUFFLE_MODULES = (
-    *(
-        "corpusmith.io.tokens.mds",
-        "corpusmith.io.tokens.mds_values",
-        "corpusmith.io.tokens.flat_binary",
-        "corpusmith.io.tokens.parquet",
-    ),
-    *(
-        "corpusmith.io.tokens.rows",
-        "corpusmith.io.tokens.shards",
-        "corpusmith.io.tokens.wds",
-        "ray_processing.tokens.shuffle",
-    ),
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -316,7 +282,7 @@ def plan_run(
             "sampling_frequencies": dict(config.frequencies or {}),
             "sources": source_of_shard or {},
             "cells": first_cells.count,
-            "code": code_versions(TOKENIZE_MODULES),
+            "code": code_versions(tokenize_work),
         },
         work=functools.partial(tokenize_work, config, first_cells, source_of_shard),
         holds_pages=False,
@@ -330,7 +296,7 @@ def plan_run(
                 fingerprint={
                     "mixture": _as_tree(mixture),
                     "cells": cells.count,
-                    "code": code_versions(MIX_MODULES),
+                    "code": code_versions(deal_work),
                 },
                 work=functools.partial(deal_work, config, mixture, cells.count, source_of_shard),
                 units=unit_per_shard_of_all,
@@ -344,7 +310,7 @@ def plan_run(
             "dtype": config.dtype,
             "wds_chunk_size": config.shard_sequences,
             "cell_bytes": config.cell_bytes,
-            "code": code_versions(SHUFFLE_MODULES),
+            "code": code_versions(shuffle_work),
         },
         work=functools.partial(shuffle_work, config, cells),
         units=cells.units,

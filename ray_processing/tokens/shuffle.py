@@ -26,8 +26,6 @@ from ray_processing.tokens.build_log import CELL_SUFFIX, log_folder, write_cell_
 from ray_processing.tokens.config import TOKEN_BYTES, CellPlan, TokenConfig
 from ray_processing.tokens.spilled_rows import cell_of, documents_in, keyed_rows, to_token_rows, tokens_in
 
-VERSION = 1
-
 _COUNT_BATCH = 64
 
 

@@ -23,8 +23,6 @@ from corpusmith.seeds import stable_hash
 from corpusmith.text.packing import Packed
 from ray_processing.tokens.config import TOKEN_BYTES
 
-VERSION = 1
-
 U64Array = npt.NDArray[np.uint64]
 I64Array = npt.NDArray[np.int64]
 

@@ -18,8 +18,6 @@ from corpusmith.io import storage
 from corpusmith.io.pages.shards import Page, Record
 from corpusmith.io.tokens.wds import read_members
 
-VERSION = 1
-
 SUFFIX = ".tar"
 TEXT, JSON, NPY = "txt", "json", "npy"
 #: the key under which a page made of a member holds its text or its token ids

@@ -32,7 +32,6 @@ from ray_processing.tokens.tar_documents import SUFFIX as TAR_SUFFIX
 
 U32Array = npt.NDArray[np.uint32]
 
-VERSION = 1
 
 STEP = "tokenize"
 SAMPLE_STEP = "sample"

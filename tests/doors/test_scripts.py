@@ -16,9 +16,9 @@ from tests.doors.tables import CLOSED, ROOT, gaps
 SCRIPTS = (
     "baselines/process_single_file.py",
     "baselines/train_fasttext_classifier.py",
-    "dedup/bff.py",
-    "dedup/exact.py",
-    "dedup/minhash.py",
+    "dedup/bff",
+    "dedup/exact",
+    "dedup/minhash",
     "ray_processing/dedup_jsonl.py",
     "raw_sources/process_common_crawl.py",
     "ray_processing/process.py",
@@ -110,8 +110,8 @@ COMMANDS = (
         "--inputs pages --output-directory out --expected-ngram-count 1000000 --fp-rate 0.01 --min-ngram-size 13 "
         "--max-ngram-size 13 --filtering-threshold 0.8 --remove-type old-both --annotate",
     ),
-    ("dedup/bff.py", "bff --inputs a b --output-directory out --expected-ngram-count 9 --fp-rate 0.01 -t 4"),
-    ("dedup/bff.py", "sysreq --expected-ngram-count 1000000 --fp-rate 0.01"),
+    ("dedup/bff", "bff --inputs a b --output-directory out --expected-ngram-count 9 --fp-rate 0.01 -t 4"),
+    ("dedup/bff", "sysreq --expected-ngram-count 1000000 --fp-rate 0.01"),
 )  # fmt: skip
 
 

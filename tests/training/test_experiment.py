@@ -14,9 +14,9 @@ import torch
 from corpusmith.errors import InputError
 from corpusmith.expdb import references as expdb
 from corpusmith.expdb.references import DatasetReference
-from training.arguments.dclm import read_params_text
 from training.data.token_shards import find_token_shards
 from training.loop.checkpoint import load_model
+from training.loop.params_txt import read_params_text
 from training.loop.validation import count_training_tokens, unigram_loss
 from training.train import main
 

@@ -18,10 +18,10 @@ from corpusmith.errors import ConfigError, InputError
 from corpusmith.io.tokens import mds, wds
 from corpusmith.io.tokens.rows import TokenRows
 from corpusmith.io.tokens.shards import write_token_shard
-from training.arguments.dclm import read_params_text
 from training.arguments.openlm import build_parser, parse_arguments
 from training.arguments.to_config import make_config
 from training.loop.checkpoint import load_file, load_weights
+from training.loop.params_txt import read_params_text
 from training.loop.ranks import Ranks
 from training.main import main
 

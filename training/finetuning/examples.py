@@ -27,13 +27,12 @@ from corpusmith.io import storage
 from corpusmith.io.pages.shards import Record, open_shard_writer, read_records
 from corpusmith.io.tokens import wds
 from corpusmith.redact import redact
+from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.progress import say
 from corpusmith.run.ray.execution import Execution
 from corpusmith.run.ray.runner import Runner
 from corpusmith.seeds import stable_hash
 from corpusmith.text.tokenizers.load import GPT_NEOX, Tokenizer, cached_tokenizer, load_tokenizer
-
-VERSION = 1
 
 U32Array = npt.NDArray[np.uint32]
 
@@ -48,6 +47,8 @@ MAX_SHARD_SEQUENCES = 8192
 SUMMARY_NAME = "summary.json"
 DATA_KEY = "txt"
 _BATCH = 1024
+#: Stands in the summary: raised with the layout of the output folder.
+LAYOUT_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +137,7 @@ def prepare_sft_data(options: SftOptions, execution: Execution | None = None) ->
     tokenizer = load_tokenizer(options.spec.tokenizer)
     _check(options, tokenizer)
     files = find_inputs(options.input_files)
-    plan = _plan(options, tokenizer, files)
+    plan = deciding(options, tokenizer, files)
     stored = _stored_summary(options)
     if stored is not None and not options.overwrite:
         for key, value in plan.items():
@@ -283,7 +284,7 @@ def _add_up(counts: Sequence[dict[str, int]]) -> dict[str, int]:
     return {key: sum(one[key] for one in counts) for key in counts[0]}
 
 
-def _plan(options: SftOptions, tokenizer: Tokenizer, files: Sequence[str]) -> dict[str, Any]:
+def deciding(options: SftOptions, tokenizer: Tokenizer, files: Sequence[str]) -> dict[str, Any]:
     """What decides the output, as the summary keeps it."""
     inputs = [[info.url, info.size, info.etag] for info in map(storage.stat, files)]
     return asdict(options.spec) | {
@@ -292,7 +293,8 @@ def _plan(options: SftOptions, tokenizer: Tokenizer, files: Sequence[str]) -> di
         "num_consumers": options.num_consumers,
         "instruction_key": options.instruction_key,
         "response_key": options.response_key,
-        "version": VERSION,
+        "version": LAYOUT_VERSION,
+        "code": code_versions(write_folder),
         "inputs": inputs,
     }
 

@@ -17,7 +17,7 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError, missing_package
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from training.arguments.dclm import params_text
+from training.loop.params_txt import params_text
 from training.models.config import ModelConfig, model_config_from
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from corpusmith.errors import InputError, StorageError
 from corpusmith.io import storage
-from training.arguments.dclm import read_params_text
+from training.loop.params_txt import read_params_text
 from training.models.config import ModelConfig, config_to_json, load_model_config, model_config_from
 from training.models.openlm import Transformer, strip_prefixes
 from training.models.registry import build_model

@@ -19,7 +19,6 @@ from corpusmith.errors import ChangedError, InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
 from corpusmith.seeds import stable_hash
-from training.arguments.dclm import params_text
 from training.data.loader import Loader
 from training.loop.checkpoint import (
     CHECKPOINTS,
@@ -35,6 +34,7 @@ from training.loop.checkpoint import (
     sibling,
     write_model_config,
 )
+from training.loop.params_txt import params_text
 from training.loop.ranks import Ranks, check_equal, wait_for_all
 from training.loop.sharding import load_whole_optimizer_state
 from training.optimization.averagers import Averager, make_averagers

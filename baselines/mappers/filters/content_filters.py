@@ -40,7 +40,6 @@ __all__ = [
     "word_removal_ratio_filter",
 ]
 
-VERSION = 1
 
 DEFAULT_TOKENIZER = "EleutherAI/pythia-6.9b-deduped"
 # The endings that RedPajama keeps of GitHub's files.

@@ -17,7 +17,6 @@ from corpusmith.text.segmentation.view import TextView
 
 __all__ = ["fineweb_quality_filter"]
 
-VERSION = 1
 
 # Unicode 16.0, property Sentence_Terminal and the full stops (Sentence_Break STerm and ATerm)
 SENTENCE_TERMINAL_RANGES = (

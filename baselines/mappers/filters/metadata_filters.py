@@ -20,7 +20,6 @@ from baselines.mappers.kernels.literals import LiteralFinder
 
 __all__ = ["language_filter", "quality_filter", "random_sampling_filter", "url_substring_filter"]
 
-VERSION = 1
 
 # scheme, and a host of printable ASCII without brackets, which is nothing that `urlparse` would change or refuse
 PLAIN_HOST_RE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://([!-\"$-.0->@-Z\\^-~]*)(?=[/?#]|\Z)")

@@ -13,7 +13,6 @@ from corpusmith.text.segmentation.view import TextView, view
 
 __all__ = ["massive_web_repetition_filters", "repetition_filter"]
 
-VERSION = 1
 
 MOST_COMMON_LENGTHS = range(2, 5)
 ALL_LENGTHS = range(5, 11)

@@ -26,9 +26,6 @@ from corpusmith.text.kernels import (
 )
 from corpusmith.text.segmentation.character_table import ALNUM, SPACE
 
-# A run records the VERSION of url_modifiers: raise it there too.
-VERSION = 1
-
 MAX_HOST = 256
 MAX_SPACES = 10
 MAX_NUMBER = 3

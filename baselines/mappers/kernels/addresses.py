@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["IPV4_EXPRESSION", "WebAddresses", "remove_ipv4_addresses", "web_address_expression"]
 
-# A run records the VERSION of url_modifiers: raise it there too.
-VERSION = 1
 
 # Characters of the shortest address, `a.b`.
 MIN_ADDRESS = 3

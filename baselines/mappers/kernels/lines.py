@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["join_kept", "keep_lines", "replace_text"]
 
-# A run records the VERSION of line_modifiers and modifiers: raise it there too.
-VERSION = 1
-
 
 def replace_text(page: Page, text: str) -> list[Page]:
     """Set the page's text; remove the page, its text untouched, where nothing is left."""

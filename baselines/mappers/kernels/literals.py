@@ -13,8 +13,6 @@ from corpusmith.text.segmentation.view import view
 
 __all__ = ["LiteralFinder", "Possible", "is_literal"]
 
-# A run records the VERSION of content_filters, metadata_filters and line_modifiers: raise it there too.
-VERSION = 1
 
 MIN_AUTOMATON_ITEMS = 17
 METACHARACTERS = frozenset(".^$*+?{}[]\\|()")

@@ -6,9 +6,6 @@ import numpy as np
 
 from corpusmith.text.kernels import I64_IN, U32_IN, I32Array, U32Array, helper_kernel, kernel
 
-# A run records the VERSION of pii_modifiers: raise it there too.
-VERSION = 1
-
 ZERO, NINE, PLUS, OPENING, CLOSING, BLANK, HYPHEN, FULL_STOP = (ord(character) for character in "09+() -.")
 MAX_SEPARATORS = 2
 

@@ -23,8 +23,6 @@ from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.io.storage import FileInfo
 
-VERSION = 1
-
 PARQUET_MAGIC = b"PAR1"
 ARROW_FILE_MAGIC = b"ARROW1"
 ARROW_STREAM_MAGIC = b"\xff\xff\xff\xff"

@@ -18,8 +18,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-VERSION = 1
-
 BATCH_BYTES = 1 << 20
 BATCHES_IN_GROUP = 4
 ZSTD_LEVEL = 3

@@ -29,7 +29,6 @@ from corpusmith.io.position import reporting
 
 Page = dict[str, Any]
 
-VERSION = 2
 TABLE_SUFFIXES = (".parquet", ".arrow")
 SHARD_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.zstd", *TABLE_SUFFIXES)
 MAX_LINE_BYTES = 256 << 20

@@ -32,8 +32,6 @@ from corpusmith.io.tokens.rows import (
     write_pieces,
 )
 
-VERSION = 1
-
 SUFFIX, INDEX_SUFFIX = ".bin", ".idx"
 MAGIC = b"MMIDIDX\x00\x00"
 INDEX_VERSION = 1

@@ -28,8 +28,6 @@ from corpusmith.io import storage
 from corpusmith.io.tokens.mds_values import Codec, codec_of
 from corpusmith.io.tokens.rows import WrittenFile, write_pieces
 
-VERSION = 1
-
 INDEX_NAME = "index.json"
 SIZE_LIMIT = 1 << 26
 MAX_SHARD_BYTES = (1 << 32) - 1

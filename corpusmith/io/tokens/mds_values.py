@@ -18,8 +18,6 @@ import numpy.typing as npt
 
 from corpusmith.errors import InputError
 
-VERSION = 1
-
 #: name -> code of the dtype byte in an array without a fixed dtype
 _DTYPE_CODES = {
     "uint8": 8, "int8": 9, "uint16": 16, "int16": 17, "float16": 18, "uint32": 32, "int32": 33, "float32": 34,

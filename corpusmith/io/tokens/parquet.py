@@ -19,8 +19,6 @@ from corpusmith.errors import InputError, ShardError
 from corpusmith.io import storage
 from corpusmith.io.tokens.rows import ShardEntry, TokenRow, TokenRows, WrittenFile, entry_of, widen
 
-VERSION = 1
-
 SUFFIX = ".parquet"
 TOKENS, COUNT = "tokens", "token_count"
 #: read where `tokens` is lacking (Hugging Face's name)

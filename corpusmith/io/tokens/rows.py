@@ -19,7 +19,6 @@ from corpusmith.io import storage
 U32Array = npt.NDArray[np.uint32]
 I64Array = npt.NDArray[np.int64]
 
-VERSION = 1
 
 DTYPES = ("auto", "uint16", "uint32")
 _UINT16_IDS = 1 << 16

@@ -32,8 +32,6 @@ from corpusmith.io.tokens.parquet import SUFFIX as PARQUET_SUFFIX
 from corpusmith.io.tokens.parquet import ParquetTokens, write_parquet_shard
 from corpusmith.io.tokens.rows import ShardEntry, TokenRow, TokenRows, TokenShards, WrittenFile, entry_of, narrow, widen
 
-VERSION = 1
-
 FORMATS = ("wds", "mds", "parquet", "bin")
 _SUFFIXES = {"wds": (".tar",), "mds": ("",), "parquet": (PARQUET_SUFFIX,), "bin": (BIN_SUFFIX, INDEX_SUFFIX)}
 MDS_TOKENS = ("input_ids", "tokens")

@@ -30,7 +30,6 @@ from corpusmith.io.tokens.rows import ShardEntry, TokenRow, TokenRows, WrittenFi
 ManifestEntry = ShardEntry
 U32Array = npt.NDArray[np.uint32]
 
-VERSION = 1
 
 DATA_KEYS = ("json.gz", "json", "txt")
 MANIFEST_NAME = "manifest.jsonl"

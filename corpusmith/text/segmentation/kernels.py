@@ -61,7 +61,6 @@ from corpusmith.text.segmentation.mask_kernels import (
     popcount,
 )
 
-VERSION = 1
 LINE_FEED = 0x0A
 
 

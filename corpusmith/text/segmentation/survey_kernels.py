@@ -54,8 +54,6 @@ from corpusmith.text.segmentation.mask_kernels import (
     run_starts,
 )
 
-VERSION = 1
-
 BLANK = 0x20
 NUMBER_SIGN = 0x23
 FULL_STOP = 0x2E

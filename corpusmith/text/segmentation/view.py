@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 # Counts for the kernels and tables beneath this module too.
-VERSION = 1
 MAX_MEMO_BYTES = 64 * 1024 * 1024
 MAX_MEMO_TEXTS = 4
 # A view with all its arrays takes about this much for each character of its text (measured upper bound on prose).

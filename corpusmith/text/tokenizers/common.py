@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     U32Array = npt.NDArray[np.uint32]
 
-VERSION = 1
 
 END_TOKENS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 PAD_TOKENS = ("<|padding|>", "<|pad|>", "<pad>", "[PAD]")

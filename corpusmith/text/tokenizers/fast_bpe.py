@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     U32Array = npt.NDArray[np.uint32]
 
-VERSION = 1
 
 #: split patterns as `tokenizer.json` files spell them -> as tiktoken takes them
 LLAMA3_PATTERN = (

@@ -16,8 +16,6 @@ from corpusmith.text.tokenizers.common import GPT_NEOX_VOCABULARY
 from corpusmith.text.tokenizers.fast_bpe import byte_letters
 from corpusmith.text.tokenizers.tiktoken_ranks import parse_ranks
 
-VERSION = 1
-
 #: number of spaces -> rank of the token that the merges make of them
 SPACE_RANKS = {
     2: 245, 3: 341, 4: 252, 6: 979, 8: 286, 9: 2286, 10: 2674, 11: 1932, 12: 3059, 13: 3203, 14: 3380, 16: 349,

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     U32Array = npt.NDArray[np.uint32]
 
-VERSION = 1
-
 
 class HuggingFaceTokenizer:
     """A `tokenizer.json`; byte-level BPE is encoded by tiktoken's engine, to the same ids

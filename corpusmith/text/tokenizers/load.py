@@ -38,7 +38,6 @@ from corpusmith.text.tokenizers.tiktoken_ranks import is_rank_file, named_encodi
 
 __all__ = ["GPT_NEOX", "HuggingFaceTokenizer", "Tokenizer", "cached_tokenizer", "load_tokenizer", "resolve_tokenizer"]
 
-VERSION = 2
 
 GPT_NEOX = "EleutherAI/gpt-neox-20b"
 #: short names -> what they stand for

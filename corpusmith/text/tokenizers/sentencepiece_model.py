@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     U32Array = npt.NDArray[np.uint32]
 
-VERSION = 1
-
 
 class SentencePieceTokenizer:
     """A SentencePiece model; `eos` ends a text, `pad` fills up (`eos` where there is none)."""

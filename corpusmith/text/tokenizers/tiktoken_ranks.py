@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
     U32Array = npt.NDArray[np.uint32]
 
-VERSION = 1
 
 _CL100K_PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]"

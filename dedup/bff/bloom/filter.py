@@ -24,7 +24,6 @@ from corpusmith.io import storage
 from corpusmith.text.kernels import U64Array
 from dedup.bff.bloom.kernels import BLOCK_BITS, BLOCK_WORDS, MAX_HASHES
 
-VERSION = 1
 BLOCK_BYTES = BLOCK_WORDS * 8
 MAGIC = b"corpusmith bloom 1\n"
 COPY_BYTES = 8 << 20

@@ -17,7 +17,6 @@ from numba.extending import intrinsic
 from corpusmith.text.hashing import finalize
 from corpusmith.text.kernels import U64_IN, I64Array, U8Array, U32Array, U64Array, helper_kernel, kernel
 
-VERSION = 1
 BLOCK_BITS = 512
 BLOCK_WORDS = 8
 MAX_HASHES = 32

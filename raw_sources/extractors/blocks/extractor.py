@@ -19,8 +19,6 @@ from raw_sources.extractors.blocks.scan import Blocks, scan_blocks
 from raw_sources.extractors.blocks.tables import FIRST_TAG_BIT, TAG_BITS, Array
 from raw_sources.extractors.blocks.text import PageText
 
-VERSION = 1
-
 #: where no block is above the threshold, those that come this near to the best one are taken
 NEAR_BEST = 0.5
 LEAST = 0.05
@@ -64,3 +62,8 @@ def block_extractor(
         return PageText(page).plain(np.flatnonzero(chosen).tolist())
 
     return extract
+
+
+def blocks_extractor(structure: bool = False, threshold: float | None = None) -> Callable[[str], str]:
+    """The extractor with our model; `structure` writes Markdown, `threshold` is a probability."""
+    return block_extractor(structure=structure, threshold=threshold)

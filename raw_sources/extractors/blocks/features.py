@@ -52,8 +52,6 @@ from raw_sources.extractors.blocks.tables import (
     Array,
 )
 
-VERSION = 1
-
 ANCESTORS = 5
 NEIGHBOURS = (-2, -1, 1, 2)
 _OWN = 20

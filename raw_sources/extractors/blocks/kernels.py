@@ -29,8 +29,6 @@ from raw_sources.extractors.blocks.tags import (
     tag_of,
 )
 
-VERSION = 1
-
 Array = np.ndarray[Any, Any]
 
 MAX_DEPTH = 1024

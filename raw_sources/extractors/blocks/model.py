@@ -20,8 +20,6 @@ from corpusmith.text.kernels import kernel
 from raw_sources.extractors.blocks.features import FEATURES
 from raw_sources.extractors.blocks.tables import Array
 
-VERSION = 1
-
 #: log-odds around the threshold within which one booster is not enough; boosters differ by a few tenths
 DOUBT = 1.5
 MODEL_FILE = pathlib.Path(__file__).with_name("block_model.json")

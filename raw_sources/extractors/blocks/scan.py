@@ -20,8 +20,6 @@ from raw_sources.extractors.blocks.kernels import (
 )
 from raw_sources.extractors.blocks.tables import Array
 
-VERSION = 1
-
 
 @dataclass(frozen=True, slots=True)
 class Blocks:

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-VERSION = 1
-
 Array = np.ndarray[Any, Any]
 
 INLINE, BLOCK, VOID, RAW, SKIPPED = range(5)

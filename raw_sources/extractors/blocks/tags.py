@@ -9,8 +9,6 @@ import numpy as np
 from corpusmith.text.kernels import helper_kernel
 from raw_sources.extractors.blocks.tables import name_code
 
-VERSION = 1
-
 Array = np.ndarray[Any, Any]
 
 # what is read out of a tag: bits, a hash of its class, an alternative text, 1 or 2 for a script that is math

@@ -21,8 +21,6 @@ from raw_sources.extractors.blocks.kernels import (
 from raw_sources.extractors.blocks.scan import Blocks
 from raw_sources.extractors.blocks.tables import TAG
 
-VERSION = 1
-
 _HEADINGS = {TAG[f"h{level}"]: "#" * level + " " for level in range(1, 7)}
 _PRE, _LI, _UL, _OL, _QUOTE, _TR, _TABLE = (
     TAG[name] for name in ("pre", "li", "ul", "ol", "blockquote", "tr", "table")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from corpusmith.io.pages.shards import Page, list_shards, open_shard_writer
-from corpusmith.steps.sizing import WORKER_BYTES, cells_for, take_sample
-from dedup.exact import stage as exact
+from corpusmith.steps.needs import WORKER_BYTES
+from corpusmith.steps.sizing import cells_for, take_sample
+from dedup.exact import needs as exact
 from dedup.exact.config import ExactConfig
-from dedup.minhash import stage as minhash
+from dedup.minhash import needs as minhash
 from dedup.minhash.config import MinhashConfig
 
 

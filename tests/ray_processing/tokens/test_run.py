@@ -23,7 +23,7 @@ from corpusmith.io.tokens.shards import FORMATS, open_token_shards
 from corpusmith.run.ray.execution import Execution
 from corpusmith.text.packing import MODES
 from corpusmith.text.tokenizers.load import load_tokenizer
-from ray_processing.tokens import detokenize
+from ray_processing.tokens import detokenize, detokenize_stage
 from ray_processing.tokens.estimate import estimate_lines
 from ray_processing.tokens.plan import open_run
 from ray_processing.tokens.trace import main as trace_main
@@ -128,7 +128,7 @@ def test_detokenizing_packed_sequences_cuts_at_the_ends_of_texts_and_drops_paddi
     ],
 )
 def test_rows_are_split_at_ends_of_text(row: list[int], pad: int, parts: list[list[int]]) -> None:
-    assert [part.tolist() for part in detokenize.split_row(np.array(row), 0, pad)] == parts
+    assert [part.tolist() for part in detokenize_stage.split_row(np.array(row), 0, pad)] == parts
 
 
 # --- all is mixed ------------------------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 import pytest
 
 from corpusmith.errors import ConfigError
-from training.arguments.dclm import build_parser, params_text, read_params_text
+from training.arguments.dclm import build_parser
+from training.loop.params_txt import params_text, read_params_text
 from training.train import main
 
 FLAGS = {

@@ -11,8 +11,8 @@ import pytest
 from baselines.core import get_mapper
 from baselines.mappers.enrichers import language_id_enrichers as enrichers
 from baselines.mappers.enrichers.fasttext_models import local_copy
-from corpusmith.assets import file_sha256
 from corpusmith.errors import InputError
+from corpusmith.io.cache import file_sha256
 
 ENGLISH = "This is a sentence in English, and there is another one that follows it."
 GERMAN = "Dies ist ein deutscher Satz, und danach kommt noch ein zweiter Satz."
