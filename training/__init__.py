@@ -8,5 +8,3 @@ small runs side by side), `training.huggingface.export.export_model` and
 `training.huggingface.import_model.import_model` (Hugging Face), `training.finetuning.examples.prepare_sft_data`
 (fine-tuning), `training.hyperparameters` and `training.models.config` (scales and models as data; they load no torch).
 """
-
-VERSION = 1

@@ -1,8 +1,8 @@
-"""The flags of `training.train`, and the `params.txt` that records a run's arguments.
+"""The flags of `training.train`.
 
-Flags follow DCLM; `params.txt` follows OpenLM (`name: value`, sorted by name). Loads no torch. Departs from DCLM in
-taking the data set's reference also as a bare positional, in `--val-data` beside fixed validation sets, in the default
-of `--precision`, which is fp32 where there is no CUDA device, and in the last group of flags, which are ours.
+They follow DCLM. Loads no torch. Departs from DCLM in taking the data set's reference also as a bare positional, in
+`--val-data` beside fixed validation sets, in the default of `--precision`, which is fp32 where there is no CUDA device,
+and in the last group of flags, which are ours.
 """
 
 from __future__ import annotations

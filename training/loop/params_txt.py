@@ -1,4 +1,4 @@
-"""`params.txt` beside the checkpoints: the flags of a run, as DCLM writes and reads them."""
+"""`params.txt` beside the checkpoints: a run's arguments, as OpenLM writes them (`name: value`, sorted by name)."""
 
 from __future__ import annotations
 
