@@ -240,8 +240,8 @@ def loader_row(config: ModelConfig, consumption: float, label: str) -> Row | Non
         return None
     from corpusmith.io.tokens import wds
     from training.data.batch import BatchSpec
-    from training.data.global_order import GlobalReader, Mixture, SourceOrder
-    from training.data.token_shards import find_token_shards
+    from training.data.global_order import GlobalReader, Interleaving, SourceOrder
+    from training.data.token_shards import find_token_dataset
 
     draws = np.random.default_rng(2)
     with tempfile.TemporaryDirectory() as folder:
@@ -252,12 +252,12 @@ def loader_row(config: ModelConfig, consumption: float, label: str) -> Row | Non
             entries.append(wds.ManifestEntry(shard=wds.shard_name(number), num_sequences=LOADER_SEQUENCES))
         wds.write_manifest(f"{folder}/{wds.MANIFEST_NAME}", entries)
         spec = BatchSpec(seq_len=config.seq_len, vocab_size=config.vocab_size, batch_size=16)
-        shards = find_token_shards(f"{folder}/{wds.MANIFEST_NAME}").shards
+        shards = find_token_dataset(f"{folder}/{wds.MANIFEST_NAME}").shards
         steps = LOADER_SHARDS * LOADER_SEQUENCES // spec.batch_size
 
         def read() -> Iterator[Batch]:
             order = SourceOrder(shards, (0,), 2)
-            return GlobalReader([order], Mixture([1.0], (0,)), [""], spec, steps * 16).batches(0, steps)
+            return GlobalReader([order], Interleaving([1.0], (0,)), [""], spec, steps * 16).batches(0, steps)
 
         seconds = interleaved({"loader": lambda: [*itertools.islice(read(), steps)]}, 3)["loader"]
     sys.stdout.write(f"loader: {spread(seconds)}\n")

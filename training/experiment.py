@@ -134,10 +134,16 @@ def plan_experiment(options: ExperimentOptions, ranks: Ranks) -> Experiment:
     if options.clean_exp and options.remote_sync is None:
         raise InputError("--clean-exp removes the local folder, so it needs --remote-sync")
     scale = apply_overrides(
-        get_scale(options.scale), seed=options.seed, chinchilla_multiplier=options.chinchilla_multiplier,
-        warmup=options.warmup, lr=options.lr, wd=options.wd, cd=options.cd, global_bs=options.global_bs,
+        get_scale(options.scale),
+        seed=options.seed,
+        chinchilla_multiplier=options.chinchilla_multiplier,
+        warmup=options.warmup,
+        lr=options.lr,
+        wd=options.wd,
+        cd=options.cd,
+        global_bs=options.global_bs,
         acc=options.acc,
-    )  # fmt: skip
+    )
     model = load_model_config(scale.model, model_norm=scale.norm, qk_norm=scale.qk_norm)
     if model.vocab_size != scale.vocab_size:
         message = f"the scale says {scale.vocab_size}, the model config {scale.model} says {model.vocab_size}"

@@ -30,7 +30,7 @@ from corpusmith.run.progress import track
 from corpusmith.run.ray.execution import Execution
 from corpusmith.run.ray.runner import Runner
 from corpusmith.seeds import stable_hash
-from training.data.token_shards import find_token_shards
+from training.data.token_shards import find_token_dataset
 from training.loop.train_loop import train
 from training.loop.validation import validation_loss
 from training.observers.observer import TrainLog
@@ -160,7 +160,7 @@ def _validate(spec: ProxySpec, ranks: Ranks, model: nn.Module) -> list[dict[str,
     batch_spec, precision = spec.config.batch_spec(ranks), spec.config.step.precision
     results = []
     for path in spec.validation:
-        found = validation_loss(model, find_token_shards(path), batch_spec, precision=precision, ranks=ranks)
+        found = validation_loss(model, find_token_dataset(path), batch_spec, precision=precision, ranks=ranks)
         results.append({"val_data": [path], "loss": found.loss, "loss_by_domain": found.by_domain})
     return results
 

@@ -56,9 +56,11 @@ def run(values: Mapping[str, Any], observers: Sequence[Observer] = ()) -> RunPro
 def make_observers(values: Mapping[str, Any]) -> list[Observer]:
     """What looks on at a run that these arguments describe."""
     trackers = make_trackers(
-        values["report_to"], project=values["wandb_project_name"], notes=values["wandb_notes"],
+        values["report_to"],
+        project=values["wandb_project_name"],
+        notes=values["wandb_notes"],
         offline=values["wandb_offline"],
-    )  # fmt: skip
+    )
     return [TrainLog(), OutLog(), TrainingBar(), LossPlot(), *trackers]
 
 
@@ -111,9 +113,12 @@ def make_config(values: Mapping[str, Any], ranks: Ranks) -> TrainConfig:
 def make_model_config(values: Mapping[str, Any]) -> ModelConfig:
     """The model's config under the flags; what the file fixes wins."""
     return load_model_config(
-        values["model"], model_norm=values["model_norm"], qk_norm=values["qk_norm"],
-        positional_embedding_type=values["positional_embedding_type"], ffn_type=values["ffn_type"],
-    )  # fmt: skip
+        values["model"],
+        model_norm=values["model_norm"],
+        qk_norm=values["qk_norm"],
+        positional_embedding_type=values["positional_embedding_type"],
+        ffn_type=values["ffn_type"],
+    )
 
 
 def precision_of(values: Mapping[str, Any], ranks: Ranks) -> str:
@@ -234,9 +239,13 @@ def _schedule(values: Mapping[str, Any], steps: int) -> Schedule:
         return cosine_schedule(peak=peak, final=values["lr_cooldown_end"], warmup=warmup, total=steps)
     decay_steps = values["lr_decay_steps"] if values["lr_decay_steps"] is not None else steps // DECAY_SHARE
     return wsd_schedule(
-        peak=peak, final=values["lr_cooldown_end"], warmup=warmup, decay_steps=decay_steps, total=steps,
+        peak=peak,
+        final=values["lr_cooldown_end"],
+        warmup=warmup,
+        decay_steps=decay_steps,
+        total=steps,
         decay=values["lr_decay"],
-    )  # fmt: skip
+    )
 
 
 def _domain_weights(entries: list[str]) -> dict[str, float]:

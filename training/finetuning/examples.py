@@ -150,11 +150,9 @@ def prepare_sft_data(options: SftOptions, execution: Execution | None = None) ->
         storage.remove_tree(folder)
     folders = min(options.num_consumers, len(files))
     tasks = [
-        FolderTask(
-            options=options, tokenizer_hash=tokenizer.content_hash, consumer=n, files=tuple(files[n::folders])
-        )
+        FolderTask(options=options, tokenizer_hash=tokenizer.content_hash, consumer=n, files=tuple(files[n::folders]))
         for n in range(folders)
-    ]  # fmt: skip
+    ]
     summary = plan | _add_up(_run(tasks, execution or Execution()))
     storage.write_json(storage.join(options.output_dir, SUMMARY_NAME), summary, indent=4)
     return summary

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from corpusmith.command import make_parser, run_command
@@ -27,10 +28,8 @@ if TYPE_CHECKING:
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
 _RENAMED = {"dim": "hidden_dim", "norm_type": "model_norm", "apply_qk_norm": "qk_norm"}
-_TAKEN = (
-    "hidden_dim", "n_layers", "n_heads", "seq_len", "vocab_size", "post_embed_norm", "weight_tying", "model_norm",
-    "qk_norm", "positional_embedding_type", "ffn_type",
-)  # fmt: skip
+#: Keys that OpenLM's arguments share with our config; the others are ours alone.
+_SHARED = {entry.name for entry in fields(ModelConfig)} - {"rotary_table", "architecture"}
 
 
 def import_model(folder: str, output: str) -> str:
@@ -78,7 +77,7 @@ def config_from_openlm(arguments: Mapping[str, Any], where: str) -> ModelConfig:
         raise InputError(f"{where}: mixtures of experts (moe_freq {arguments['moe_freq']}) can't be imported")
     present = {key: value for key, value in arguments.items() if value is not None}
     known = {_RENAMED[key]: value for key, value in present.items() if key in _RENAMED}
-    known |= {key: value for key, value in present.items() if key in _TAKEN}
+    known |= {key: value for key, value in present.items() if key in _SHARED}
     defaults = {"post_embed_norm": False, "weight_tying": False}
     return model_config_from(defaults | known, where=f"{where}: params_args_dict")
 

@@ -25,7 +25,7 @@ from corpusmith.errors import InputError
 from training.data.batch import Batch, BatchSpec, Ids, make_batch
 from training.data.masking import IGNORED
 from training.data.openlm_order import read_sequences
-from training.data.token_shards import TokenShards
+from training.data.token_shards import TokenDataset
 from training.loop.metrics import DomainTotals, add_domain_loss, sum_domains
 from training.optimization.losses import token_losses
 from training.optimization.recipe import autocast
@@ -103,7 +103,7 @@ class _ValidationSums:
 
 def validation_loss(
     model: nn.Module,
-    shards: TokenShards,
+    dataset: TokenDataset,
     spec: BatchSpec,
     *,
     precision: str,
@@ -117,7 +117,7 @@ def validation_loss(
 
     Args:
         model: called with ids (B, T); the first thing it gives are logits (B, T, V).
-        shards: the validation set.
+        dataset: the validation set.
         spec: sizes of batches.
         precision: name of `--precision`.
         ranks: this process among its peers; all call it.
@@ -131,7 +131,7 @@ def validation_loss(
     started = time.perf_counter()
     sums = _ValidationSums(spec.vocab_size, intervals or Intervals())
     limit = None if num_sequences is None else -(-num_sequences // spec.batch_size)
-    batches = itertools.islice(_batches(shards, spec), limit)
+    batches = itertools.islice(_batches(dataset, spec), limit)
     # sharded models gather their weights together, so every rank takes every turn, with or without a batch of its own
     for turn in _turns(batches, ranks, sums):
         batch = turn[min(ranks.rank, len(turn) - 1)]
@@ -142,7 +142,7 @@ def validation_loss(
             losses_BT = token_losses(model(x_BT)[0], y_BT).double().cpu().numpy()
         if ranks.rank < len(turn):
             sums.add(batch, losses_BT)
-    return _summary(sums, shards, spec, ranks, started)
+    return _summary(sums, dataset, spec, ranks, started)
 
 
 def _turns(batches: Iterator[Batch], ranks: Ranks, sums: _ValidationSums) -> Iterator[tuple[Batch, ...]]:
@@ -157,13 +157,13 @@ def _turns(batches: Iterator[Batch], ranks: Ranks, sums: _ValidationSums) -> Ite
 
 
 def _summary(
-    sums: _ValidationSums, shards: TokenShards, spec: BatchSpec, ranks: Ranks, started: float
+    sums: _ValidationSums, dataset: TokenDataset, spec: BatchSpec, ranks: Ranks, started: float
 ) -> ValidationLoss:
     """The sums of all ranks together."""
     both = sum_over_ranks(torch.from_numpy(np.concatenate([sums.columns, sums.counts])), ranks).cpu().numpy()
     columns, counts = both[:_NUM_COLUMNS], both[_NUM_COLUMNS:]
     if not columns[_SEQUENCES]:
-        raise InputError(f"{shards.path}: no sequence of more than {spec.seq_len} tokens to validate on")
+        raise InputError(f"{dataset.path}: no sequence of more than {spec.seq_len} tokens to validate on")
     gathered = gather_json([sums.domains, sums.sequence_losses, sums.token_losses], ranks)
     domains = sum_domains(of_rank for of_rank, _, _ in gathered)
     return ValidationLoss(
@@ -179,9 +179,9 @@ def _summary(
     )
 
 
-def _batches(shards: TokenShards, spec: BatchSpec) -> Iterator[Batch]:
+def _batches(dataset: TokenDataset, spec: BatchSpec) -> Iterator[Batch]:
     """Batches in order, the last one smaller."""
-    sequences = read_sequences(shards.shards, spec)
+    sequences = read_sequences(dataset.shards, spec)
     while pairs := list(itertools.islice(sequences, spec.batch_size)):
         yield make_batch([ids for _, ids in pairs], spec, origins=[origin for origin, _ in pairs])
 
@@ -201,7 +201,7 @@ def bootstrap_interval(values: F64Array, intervals: Intervals, seed: int = 0) ->
 
 def result_object(
     found: ValidationLoss,
-    shards: TokenShards,
+    dataset: TokenDataset,
     *,
     model: str,
     ranks: Ranks,
@@ -212,8 +212,8 @@ def result_object(
     """The object of `results.jsonl`; `samples_per_second` are tokens per second, as OpenLM has it.
 
     Args:
-        found: of `shards`.
-        shards: the validation set.
+        found: of `dataset`.
+        dataset: the validation set.
         model: the name of its config.
         ranks: that validated together.
         train_tokens: what the model was trained on; None leaves the key out.
@@ -241,7 +241,7 @@ def result_object(
     }
     if train_tokens is not None:
         result["train_tokens"] = train_tokens
-    result |= {"checkpoint_path": checkpoint, "val_data": [shards.path], "model": model}
+    result |= {"checkpoint_path": checkpoint, "val_data": [dataset.path], "model": model}
     if found.by_domain:
         result["loss_by_domain"] = found.by_domain
     return result

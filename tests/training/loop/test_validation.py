@@ -13,7 +13,7 @@ import torch
 from corpusmith.io.tokens import wds
 from corpusmith.io.tokens.rows import TokenRows
 from training.data.batch import BatchSpec
-from training.data.token_shards import find_token_shards
+from training.data.token_shards import find_token_dataset
 from training.loop.validation import Intervals, bootstrap_interval, result_object, validation_loss
 from training.loop.validator import Validator
 from training.state.checkpoint import RunProgress
@@ -40,7 +40,7 @@ def shards(tmp_path: Path):
     metas = [{"source": "sure", "pages": []}] * 4 + [{"source": "even", "pages": []}] * 2
     wds.write_wds_shard(str(tmp_path / "00000001.tar"), TokenRows.of(rows, metas=metas))
     wds.write_manifest(str(tmp_path / "manifest.jsonl"), [wds.ManifestEntry(shard="00000001", num_sequences=6)])
-    return find_token_shards(str(tmp_path / "manifest.jsonl"))
+    return find_token_dataset(str(tmp_path / "manifest.jsonl"))
 
 
 @pytest.fixture
