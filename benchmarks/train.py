@@ -33,11 +33,11 @@ from torch import Tensor, nn
 
 from benchmarks._bench import Row, interleaved, make_parser, report, spread
 from training.data.batch import Batch
-from training.loop.ranks import Ranks
 from training.models.config import ModelConfig, load_model_config
 from training.observers.throughput import flops_per_token, peak_flops
 from training.optimization.recipe import PRECISIONS, Recipe, tf32_matmul
-from training.optimization.step import StepConfig, make_trainer, train_step
+from training.optimization.step import StepConfig, apply_gradients, compute_gradients, make_training_state
+from training.state.ranks import Ranks
 
 GOAL_PEAK, GOAL_NANOGPT, GOAL_LOADER = 0.6, 1.0, 20.0
 SHAPES = {"62m": "proxy_62m", "400m": "d=1024_l=24_h=8", "1b": "open_lm_1b_swiglutorch"}
@@ -152,13 +152,14 @@ def our_step(setting: Setting, stream: np.ndarray) -> Callable[[], None]:
     config = StepConfig(
         recipe=Recipe(weight_decay=0.033, z_loss=1e-4), precision=setting.precision, compile=setting.compile
     )
-    trainer = make_trainer(setting.config, config, Ranks(device=setting.device))
+    state = make_training_state(setting.config, config, Ranks(device=setting.device))
     draws = np.random.default_rng(0)
 
     def step() -> None:
         starts = draws.integers(0, len(stream) - setting.seq_len - 1, setting.micro)
         chunk = np.stack([stream[start : start + setting.seq_len + 1] for start in starts]).astype(np.int64)
-        loss = train_step(trainer, Batch(x_BT=chunk[:, :-1], y_BT=chunk[:, 1:]), 1e-4)
+        loss = compute_gradients(state, Batch(x_BT=chunk[:, :-1], y_BT=chunk[:, 1:]))
+        apply_gradients(state, 1e-4)
         if not torch.isfinite(loss.entropy).item():
             raise RuntimeError("the loss is not finite")
         _wait(setting.device)
@@ -239,8 +240,8 @@ def loader_row(config: ModelConfig, consumption: float, label: str) -> Row | Non
         return None
     from corpusmith.io.tokens import wds
     from training.data.batch import BatchSpec
-    from training.data.global_order import GlobalReader, Mixture, SourceOrder
-    from training.data.token_shards import find_token_shards
+    from training.data.global_order import GlobalReader, Interleaving, SourceOrder
+    from training.data.token_shards import find_token_dataset
 
     draws = np.random.default_rng(2)
     with tempfile.TemporaryDirectory() as folder:
@@ -251,12 +252,12 @@ def loader_row(config: ModelConfig, consumption: float, label: str) -> Row | Non
             entries.append(wds.ManifestEntry(shard=wds.shard_name(number), num_sequences=LOADER_SEQUENCES))
         wds.write_manifest(f"{folder}/{wds.MANIFEST_NAME}", entries)
         spec = BatchSpec(seq_len=config.seq_len, vocab_size=config.vocab_size, batch_size=16)
-        shards = find_token_shards(f"{folder}/{wds.MANIFEST_NAME}").shards
+        shards = find_token_dataset(f"{folder}/{wds.MANIFEST_NAME}").shards
         steps = LOADER_SHARDS * LOADER_SEQUENCES // spec.batch_size
 
         def read() -> Iterator[Batch]:
             order = SourceOrder(shards, (0,), 2)
-            return GlobalReader([order], Mixture([1.0], (0,)), [""], spec, steps * 16).batches(0, steps)
+            return GlobalReader([order], Interleaving([1.0], (0,)), [""], spec, steps * 16).batches(0, steps)
 
         seconds = interleaved({"loader": lambda: [*itertools.islice(read(), steps)]}, 3)["loader"]
     sys.stdout.write(f"loader: {spread(seconds)}\n")

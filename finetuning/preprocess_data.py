@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Prepare as the flags say."""
     import os
 
-    from corpusmith.run.ray.runner import Execution
+    from corpusmith.run.ray.execution import Execution
     from training.finetuning.examples import SequenceSpec, SftOptions, prepare_sft_data
 
     if arguments.num_workers < 1:

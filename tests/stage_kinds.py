@@ -29,7 +29,7 @@ from ray_processing.tokens.detokenize_stage import Source
 from ray_processing.tokens.detokenize_stage import plan_stage as plan_detokenize
 from ray_processing.tokens.plan import plan_run
 from training.finetuning.examples import SftOptions, deciding
-from training.loop.checkpoint import load_model
+from training.state.checkpoint import load_model
 
 MODELS = ("model.bin", "en.arpa.bin", "en.sp.model")
 MIXTURE = Mixture(lines=[MixtureLine(source="web", proportion=1)])
@@ -124,7 +124,7 @@ def _others(folder: pathlib.Path) -> Iterator[Kind]:
     yield Kind(
         name="evaluation",
         planner="eval.results.items",
-        entries=("eval.scoring.task_run", "eval.models.openlm", "training.loop.checkpoint"),
+        entries=("eval.scoring.task_run", "eval.models.openlm", "training.state.checkpoint"),
         fingerprint=lambda: records.fingerprint(task, 0),
     )
     module = "training.finetuning.examples"

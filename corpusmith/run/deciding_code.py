@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from corpusmith.packages import HOME, ROOMS
+from corpusmith.packages import HOME, PACKAGES
 
 Entry = str | Callable[..., Any]
 
@@ -42,7 +42,7 @@ TABLES = {
     "raw_sources.extractors.registry": "extractors: `raw_sources.ingest.run` gives the one of its config",
 }
 
-_MODULE = rf"(?:corpusmith|{'|'.join(ROOMS)})\b[\w.]*"
+_MODULE = rf"(?:corpusmith|{'|'.join(PACKAGES)})\b[\w.]*"
 _IMPORT = re.compile(
     rf"^[ \t]*(?:from[ \t]+({_MODULE})[ \t]+import[ \t]+(\([^)]*\)|[^\n(]+)|import[ \t]+({_MODULE}[^\n]*))",
     re.MULTILINE,

@@ -14,14 +14,16 @@ from baselines.core.factories import custom_path, load_mapper_function, looking_
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
 from baselines.core.shard_processor import LocalTask, process_shard
 from corpusmith.errors import InputError
+from corpusmith.imports import resolve
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import TABLE_SUFFIXES, ShardRef, shard_stem
 from corpusmith.run.deciding_code import Entry, code_versions, modules_in
 from corpusmith.run.fingerprint import Tree, asset_hashes
+from corpusmith.run.ray.execution import TaskSpec
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import StagePlan
 from corpusmith.run.stage import Stage
-from corpusmith.steps.global_steps import GLOBAL_STEPS, resolve
+from corpusmith.steps.global_steps import GLOBAL_STEPS
 from corpusmith.text.segmentation.view import UNICODE_VERSION
 from ray_processing.pipeline.config import Commit, GlobalCall, Pipeline
 
@@ -150,8 +152,7 @@ def plan_local(
             process_shard,
             tasks,
             label=f"{stage.place.name} ({len(steps)} steps)",
-            set_up="corpusmith.text.segmentation.view:warm_kernels",
-            actors=_actors(running),
+            spec=TaskSpec(set_up="corpusmith.text.segmentation.view:warm_kernels", actors=_actors(running)),
         )
 
     return StagePlan(name=LOCAL_STAGE, fingerprint=fingerprint, work=work)

@@ -25,7 +25,7 @@ NO_DOMAIN = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Origin:
+class SequenceOrigin:
     """Where a sequence comes from: shard (its URL), row within it, first token read, source (index) and domain."""
 
     shard: str
@@ -44,7 +44,7 @@ class Batch:
 
     x_BT: I64Array
     y_BT: I64Array
-    origins: tuple[Origin, ...] = ()
+    origins: tuple[SequenceOrigin, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +69,7 @@ def make_batch(
     rows: Sequence[Ids],
     spec: BatchSpec,
     draws: random.Random | None = None,
-    origins: Sequence[Origin] = (),
+    origins: Sequence[SequenceOrigin] = (),
 ) -> Batch:
     """Inputs and targets from sequences of equal length.
 
@@ -88,7 +88,7 @@ def make_batch(
     return _masked(x_BT, y_BT, spec, origins)
 
 
-def pad_batch(chunk_BT: I64Array, lengths_B: I64Array, spec: BatchSpec, origins: Sequence[Origin]) -> Batch:
+def pad_batch(chunk_BT: I64Array, lengths_B: I64Array, spec: BatchSpec, origins: Sequence[SequenceOrigin]) -> Batch:
     """Inputs and targets of sequences that stand in the first `lengths_B` columns of `chunk_BT` (B, seq_len + 1).
 
     What follows a sequence is no target; as an input it is id 0, which no earlier position sees.
@@ -100,7 +100,7 @@ def pad_batch(chunk_BT: I64Array, lengths_B: I64Array, spec: BatchSpec, origins:
     return _masked(x_BT, y_BT, spec, origins)
 
 
-def _masked(x_BT: I64Array, y_BT: I64Array, spec: BatchSpec, origins: Sequence[Origin]) -> Batch:
+def _masked(x_BT: I64Array, y_BT: I64Array, spec: BatchSpec, origins: Sequence[SequenceOrigin]) -> Batch:
     if spec.mask is not None:
         x_BT, y_BT = mask_targets(x_BT, y_BT, _mask_in_vocabulary(spec.mask, spec.vocab_size))
     return Batch(x_BT=x_BT, y_BT=y_BT, origins=tuple(origins))

@@ -29,7 +29,8 @@ from corpusmith.io.tokens import wds
 from corpusmith.redact import redact
 from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.seeds import stable_hash
 from corpusmith.text.tokenizers.load import GPT_NEOX, Tokenizer, cached_tokenizer, load_tokenizer
 
@@ -149,11 +150,9 @@ def prepare_sft_data(options: SftOptions, execution: Execution | None = None) ->
         storage.remove_tree(folder)
     folders = min(options.num_consumers, len(files))
     tasks = [
-        FolderTask(
-            options=options, tokenizer_hash=tokenizer.content_hash, consumer=n, files=tuple(files[n::folders])
-        )
+        FolderTask(options=options, tokenizer_hash=tokenizer.content_hash, consumer=n, files=tuple(files[n::folders]))
         for n in range(folders)
-    ]  # fmt: skip
+    ]
     summary = plan | _add_up(_run(tasks, execution or Execution()))
     storage.write_json(storage.join(options.output_dir, SUMMARY_NAME), summary, indent=4)
     return summary
@@ -272,9 +271,9 @@ def _run(tasks: list[FolderTask], execution: Execution) -> list[dict[str, int]]:
         return [write_folder(tasks[0])]
     counts = []
     with Runner(execution) as runner:
-        for outcome in runner.map(write_folder, tasks, name=lambda t: t.folder, label="tokenizing", unit="folders"):
+        for outcome in runner.map(write_folder, tasks, label="tokenizing", unit="folders"):
             if outcome.value is None:
-                raise RunFailed(f"{outcome.name}: {outcome.error}")
+                raise RunFailed(f"{tasks[outcome.index].folder}: {outcome.error}")
             counts.append(outcome.value)
     return counts
 

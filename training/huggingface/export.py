@@ -118,7 +118,7 @@ def _write_folder(options: ExportOptions, folder: Path) -> str:
         import transformers
     except ImportError as error:
         raise missing_package("transformers", "train") from error
-    from training.loop.checkpoint import load_model
+    from training.state.checkpoint import load_model
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = load_model(options.checkpoint, options.params, options.model)

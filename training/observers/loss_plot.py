@@ -20,9 +20,8 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
+from training.state.run_folder import CHECKPOINTS, RESULTS_NAME, TRAIN_LOG
 
-TRAIN_LOG = "train_log.jsonl"
-RESULTS = ("checkpoints", "results.jsonl")
 PLOT_NAME = "loss.png"
 SMOOTHING_POINTS = 40
 _DOTS_PER_INCH = 120
@@ -49,7 +48,7 @@ def read_curve(folder: str) -> Curve:
     if not rows:
         raise InputError(f"{url}: no logged step to draw")
     validation: dict[str, list[tuple[float, float]]] = {}
-    results = storage.join(folder, *RESULTS)
+    results = storage.join(folder, CHECKPOINTS, RESULTS_NAME)
     for line in _read_rows(results) if storage.exists(results) else []:
         for result in line if isinstance(line, list) else []:
             if result.get("train_tokens") is not None and result.get("val_data"):

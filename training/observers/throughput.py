@@ -13,10 +13,10 @@ import time
 
 import torch
 
-from training.loop.ranks import Ranks
 from training.models.config import ModelConfig
 from training.optimization.recipe import PRECISIONS
 from training.plan.config import TrainConfig
+from training.state.ranks import Ranks
 
 #: Dense bf16 FLOPs per second by a part of the device's name, from the makers' data sheets; the first match counts.
 BF16_PEAKS = (

@@ -19,7 +19,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from training.loop.ranks import Ranks
+from training.state.ranks import Ranks
 
 _PARAMETERS = inspect.signature(nn.parallel.DistributedDataParallel.__init__).parameters
 
