@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from corpusmith.command import Parser
 from corpusmith.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Row:
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """The flags that every benchmark has."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = Parser(description=description)
     parser.add_argument("--quick", action="store_true", help="one repeat on a quarter of the shards")
     parser.add_argument("--source", default=str(DEFAULT_SOURCE), help="folder of page shards")
     parser.add_argument("--json", help="write the rows, the machine and the versions to this file")

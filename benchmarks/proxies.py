@@ -23,7 +23,8 @@ import numpy as np
 from benchmarks._bench import ROOT, Row, make_parser, report
 from corpusmith.errors import CorpusmithError, RunFailed
 from corpusmith.io.tokens import wds
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from training.models.config import ModelConfig
 from training.optimization.recipe import Recipe
 from training.optimization.schedule import cosine_schedule

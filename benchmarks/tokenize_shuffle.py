@@ -31,7 +31,8 @@ from _bench import SHARED, Row, interleaved, make_parser, page_shards, report, s
 
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import ShardRef, read_shard
-from corpusmith.run.ray.runner import Execution, Outcome
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Outcome
 from corpusmith.run.run import Run, RunOptions
 from corpusmith.text.tokenizers.load import load_tokenizer
 from ray_processing.tokens.config import plan_cells
@@ -72,7 +73,7 @@ class InlineRunner:
 
     def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Iterator[Outcome[Any]]:
         for index, task in enumerate(tasks):
-            yield Outcome(name="", index=index, value=function(task))
+            yield Outcome(index=index, value=function(task))
 
 
 def whole_job(folder: pathlib.Path, tokenizer: str, format_name: str, cell_bytes: int | None = None) -> None:

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Prepare as the flags say."""
     import os
 
-    from corpusmith.run.ray.runner import Execution
+    from corpusmith.run.ray.execution import Execution
     from training.finetuning.examples import SequenceSpec, SftOptions
     from training.finetuning.prepare import prepare_sft_data
 

@@ -69,14 +69,9 @@ def _local(folder: pathlib.Path) -> Iterator[Kind]:
         )
 
     for module, name in functions.items():
-        yield kind(name, LocalStep(index=0, func=name), module)
-    step = LocalStep(index=0, func="page_length_filter", aggregate={"n": {"type": "percentiles"}})
-    yield kind("aggregates", step, functions_module("page_length_filter"), "baselines.aggregators")
-
-
-def functions_module(name: str) -> str:
-    """The module of a built-in mapper."""
-    return MAPPERS[name].partition(":")[0]
+        yield kind(module.rpartition(".")[2], LocalStep(index=0, func=name), module)
+    step = LocalStep(index=0, func="join_lines_modifier", aggregate={"text": {"type": "percentiles"}})
+    yield kind("aggregates", step, "baselines.mappers.modifiers", "baselines.aggregators")
 
 
 def _global() -> Iterator[Kind]:

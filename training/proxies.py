@@ -27,7 +27,8 @@ from torch import nn
 from corpusmith.errors import ChangedError, CorpusmithError, InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import track
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.seeds import stable_hash
 from training.data.token_shards import find_token_dataset
 from training.loop.train_loop import train

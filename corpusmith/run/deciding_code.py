@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from corpusmith.packages import HOME, ROOMS
+from corpusmith.packages import HOME, PACKAGES
 
 Entry = str | Callable[..., Any]
 
@@ -42,7 +42,7 @@ TABLES = {
     "raw_sources.extractors.registry": "extractors: `raw_sources.ingest.run` gives the one of its config",
 }
 
-_MODULE = rf"(?:corpusmith|{'|'.join(ROOMS)})\b[\w.]*"
+_MODULE = rf"(?:corpusmith|{'|'.join(PACKAGES)})\b[\w.]*"
 _IMPORT = re.compile(
     rf"^[ \t]*(?:from[ \t]+({_MODULE})[ \t]+import[ \t]+(\([^)]*\)|[^\n(]+)|import[ \t]+({_MODULE}[^\n]*))",
     re.MULTILINE,
@@ -88,11 +88,16 @@ def is_undeciding(module: str) -> bool:
 @functools.cache
 def imported_modules(module: str, home: pathlib.Path = HOME) -> frozenset[str]:
     """The modules of ours that a module imports or, unless it is a table, names in a string."""
-    source = _FOR_TYPE_CHECKERS.sub("", _read(module, home))
+    return frozenset(modules_in(_read(module, home), home, with_strings=module not in TABLES) - {module})
+
+
+def modules_in(source: str, home: pathlib.Path = HOME, *, with_strings: bool = True) -> set[str]:
+    """The modules of ours that a source, of a user's file for one, imports or names in a string."""
+    source = _FOR_TYPE_CHECKERS.sub("", source)
     found = set(_imports(source, home))
-    if module not in TABLES:
+    if with_strings:
         found |= {name for name in _NAMED.findall(source) if "." in name and _is_module(name, home)}
-    return frozenset(found - {module})
+    return found
 
 
 @functools.cache

@@ -16,7 +16,8 @@ from corpusmith.errors import ChangedError, InputError, RunFailed
 from corpusmith.io import storage
 from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.text.tokenizers.load import Tokenizer, load_tokenizer
 from training.finetuning.examples import SftOptions, find_inputs
 from training.finetuning.folders import FolderTask, data_folder, write_folder
@@ -74,9 +75,9 @@ def _run(tasks: list[FolderTask], execution: Execution) -> list[dict[str, int]]:
         return [write_folder(tasks[0])]
     counts = []
     with Runner(execution) as runner:
-        for outcome in runner.map(write_folder, tasks, name=lambda t: t.folder, label="tokenizing", unit="folders"):
+        for outcome in runner.map(write_folder, tasks, label="tokenizing", unit="folders"):
             if outcome.value is None:
-                raise RunFailed(f"{outcome.name}: {outcome.error}")
+                raise RunFailed(f"{tasks[outcome.index].folder}: {outcome.error}")
             counts.append(outcome.value)
     return counts
 

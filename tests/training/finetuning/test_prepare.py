@@ -77,7 +77,7 @@ def test_what_is_no_example_is_set_aside_with_its_reason_and_the_counts_balance(
     assert aside[0]["raw"] == "{broken"
 
 
-def test_files_are_dealt_out_over_the_folders_on_ray(options, tmp_path, ray_is_up):
+def test_files_are_dealt_out_over_the_folders_on_ray(options, tmp_path, runner):
     rows = sample_rows()
     for number in range(3):
         write_rows(tmp_path / f"in-{number}.jsonl", rows[number * 20 : number * 20 + 20])
