@@ -10,6 +10,6 @@ Doors: `training.train` (DCLM's command line, under torchrun or alone), `trainin
 with observers and an on-checkpoint callable), `training.plan.phase_plan` (what recipes above compile to),
 `training.state.checkpoint.load_model` (a checkpoint as a module ready to evaluate), `training.proxies.run_proxies`
 (many small runs side by side), `training.huggingface.export.export_model` and
-`training.huggingface.import_model.import_model` (Hugging Face), `training.finetuning.examples.prepare_sft_data`
+`training.huggingface.import_model.import_model` (Hugging Face), `training.finetuning.prepare.prepare_sft_data`
 (fine-tuning), `training.hyperparameters` and `training.models.config` (scales and models as data; they load no torch).
 """
