@@ -13,7 +13,10 @@ Needs torch, numpy and this checkout; the loader's row also needs orjson and xxh
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import gc
 import importlib.util
@@ -206,29 +209,42 @@ def step_rows(setting: Setting, repeats: int) -> tuple[list[Row], float]:
     peak_per_second = product_flops / peak
     rows = [
         Row(
-            name=f"{setting.label}: share of the matmul peak", ours=own / 1e9, other=peak_per_second / 1e9,
-            unit="GFLOP/s", ratio=own / peak_per_second, goal=f">= {GOAL_PEAK}",
+            name=f"{setting.label}: share of the matmul peak",
+            ours=own / 1e9,
+            other=peak_per_second / 1e9,
+            unit="GFLOP/s",
+            ratio=own / peak_per_second,
+            goal=f">= {GOAL_PEAK}",
             met=own / peak_per_second >= GOAL_PEAK,
         ),
-    ]  # fmt: skip
+    ]
     if "nanogpt" in seconds:
         nano = statistics.median(seconds["nanogpt"])
         rows.append(
             Row(
-                name=f"{setting.label}: tokens/s against nanoGPT's loop", ours=setting.tokens / ours,
-                other=setting.tokens / nano, unit="tokens/s", ratio=nano / ours, goal=f">= {GOAL_NANOGPT}",
+                name=f"{setting.label}: tokens/s against nanoGPT's loop",
+                ours=setting.tokens / ours,
+                other=setting.tokens / nano,
+                unit="tokens/s",
+                ratio=nano / ours,
+                goal=f">= {GOAL_NANOGPT}",
                 met=nano / ours >= GOAL_NANOGPT,
             )
-        )  # fmt: skip
+        )
     if setting.device.type == "cuda":
         maker = peak_flops(setting.device, setting.precision)
         mfu = palm * setting.tokens / ours
         rows.append(
             Row(
-                name=f"{setting.label}: MFU", ours=mfu / 1e12, other=maker / 1e12, unit="TFLOP/s", ratio=mfu / maker,
-                goal="", met=None,
+                name=f"{setting.label}: MFU",
+                ours=mfu / 1e12,
+                other=maker / 1e12,
+                unit="TFLOP/s",
+                ratio=mfu / maker,
+                goal="",
+                met=None,
             )
-        )  # fmt: skip
+        )
     return rows, setting.tokens / ours
 
 
@@ -264,22 +280,37 @@ def loader_row(config: ModelConfig, consumption: float, label: str) -> Row | Non
     delivered = steps * spec.batch_size * config.seq_len / statistics.median(seconds)
     ratio = delivered / consumption
     return Row(
-        name=f"loader against the step of {label}", ours=delivered, other=consumption, unit="tokens/s", ratio=ratio,
-        goal=f">= {GOAL_LOADER:g}", met=ratio >= GOAL_LOADER,
-    )  # fmt: skip
+        name=f"loader against the step of {label}",
+        ours=delivered,
+        other=consumption,
+        unit="tokens/s",
+        ratio=ratio,
+        goal=f">= {GOAL_LOADER:g}",
+        met=ratio >= GOAL_LOADER,
+    )
 
 
-def settings(device: torch.device, shapes: list[str], precision: str | None, micro: int | None, seq_len: int | None,
-             compiled: list[bool]) -> Iterator[Setting]:  # fmt: skip
+def settings(
+    device: torch.device,
+    shapes: list[str],
+    precision: str | None,
+    micro: int | None,
+    seq_len: int | None,
+    compiled: list[bool],
+) -> Iterator[Setting]:
     """Every shape that was asked for."""
     cuda = device.type == "cuda"
     for shape, compile_ in itertools.product(shapes, compiled):
         config = load_model_config(SHAPES[shape], model_norm="gain_only_lp_layer_norm", qk_norm=True)
         yield Setting(
-            shape=shape, config=config, device=device,
-            precision=precision or ("amp_bfloat16" if cuda else "fp32"), compile=compile_,
-            micro=micro or (CUDA_MICRO_BATCH[shape] if cuda else 1), seq_len=seq_len or config.seq_len,
-        )  # fmt: skip
+            shape=shape,
+            config=config,
+            device=device,
+            precision=precision or ("amp_bfloat16" if cuda else "fp32"),
+            compile=compile_,
+            micro=micro or (CUDA_MICRO_BATCH[shape] if cuda else 1),
+            seq_len=seq_len or config.seq_len,
+        )
 
 
 def main() -> int:
@@ -302,10 +333,9 @@ def main() -> int:
     repeats = arguments.repeats or (3 if arguments.quick else 5)
     rows: list[Row] = []
     with tf32_matmul():
-        for setting in settings(
-            device, arguments.shape or (list(SHAPES) if cuda else ["62m"]), arguments.precision,
-            arguments.micro_batch, seq_len, [name == "yes" for name in choice],
-        ):  # fmt: skip
+        shapes = arguments.shape or (list(SHAPES) if cuda else ["62m"])
+        compiled = [name == "yes" for name in choice]
+        for setting in settings(device, shapes, arguments.precision, arguments.micro_batch, seq_len, compiled):
             try:
                 found, consumption = step_rows(setting, repeats)
             except torch.OutOfMemoryError as error:
