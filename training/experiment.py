@@ -34,6 +34,7 @@ from training.loop.train_loop import total_steps
 from training.loop.validator import validation_sets
 from training.models.config import load_model_config
 from training.observers.observer import Observer
+from training.optimization.recipe import default_precision
 from training.state.checkpoint import RunProgress, final_progress
 from training.state.ranks import Ranks, process_group, read_ranks, wait_for_all
 from training.state.run_folder import CHECKPOINTS, PARAMS_NAME
@@ -113,7 +114,7 @@ def run_experiment(options: ExperimentOptions, train: TrainFunction = train_here
                 _finish(experiment)
             if not foreign:
                 wait_for_all(ranks)
-        except Exception as error:  # the command line's boundary: whatever failed is recorded, then told in one line
+        except Exception as error:  # the command line's boundary: any failure is recorded, then reported in one line
             if ranks.leads:
                 _record_failure(experiment)
             if isinstance(error, CorpusmithError):
@@ -150,7 +151,7 @@ def plan_experiment(options: ExperimentOptions, ranks: Ranks) -> Experiment:
         raise ConfigError(f"{options.scale}: vocab_size", message)
     total_steps(scale.tokens // options.num_checkpoints // model.seq_len, options.num_checkpoints, scale.global_bs)
     name = friendly_name(dataset.name, scale, options.name_suffix)
-    precision = options.precision or ("amp_bfloat16" if ranks.device.type == "cuda" else "fp32")
+    precision = options.precision or default_precision(ranks.device)
     arguments = trainer_arguments(options, scale, dataset, name, precision)
     # what can't run is refused before anything is written
     values = parse_arguments(arguments)
@@ -208,7 +209,7 @@ def re_evaluate(options: ExperimentOptions, ranks: Ranks) -> None:
     if options.remote_sync_override is not None:
         names = [reference.name, CHECKPOINTS, storage.basename(checkpoint)]
         checkpoint = storage.join(options.remote_sync_override, *names)
-    precision = options.precision or ("amp_bfloat16" if ranks.device.type == "cuda" else "fp32")
+    precision = options.precision or default_precision(ranks.device)
     arguments = trainer_arguments(options, scale, None, reference.name, precision)
     values = parse_arguments(arguments) | {"resume": checkpoint}
     with process_group(ranks):

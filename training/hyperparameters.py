@@ -115,9 +115,14 @@ def friendly_name(dataset: str, hyperparameters: Hyperparameters, suffix: str = 
     """The name of a run, as DCLM builds it from the data set's name and the hyperparameters.
 
     Values are `str(v)` with `.` as `p` and `/` as `-`; norm and vocabulary appear only where they differ from the
-    usual ones; `suffix` is appended as it is.
+    usual ones.
+
+    Args:
+        dataset: the data set's name.
+        hyperparameters: after all overrides.
+        suffix: appended as it is.
     """
-    shown: dict[str, int | float | str] = {
+    values: dict[str, int | float | str] = {
         "warm": hyperparameters.warmup,
         "lr": hyperparameters.lr,
         "wd": hyperparameters.wd,
@@ -128,10 +133,10 @@ def friendly_name(dataset: str, hyperparameters: Hyperparameters, suffix: str = 
         "tokens": hyperparameters.tokens,
     }
     if hyperparameters.norm != DEFAULT_NORM:
-        shown["norm"] = hyperparameters.norm
+        values["norm"] = hyperparameters.norm
     if hyperparameters.vocab_size != DEFAULT_VOCABULARY:
-        shown["vocab"] = hyperparameters.vocab_size
-    parts = [f"{key}={str(value).replace('.', 'p').replace('/', '-')}" for key, value in shown.items()]
+        values["vocab"] = hyperparameters.vocab_size
+    parts = [f"{key}={str(value).replace('.', 'p').replace('/', '-')}" for key, value in values.items()]
     return "-".join([dataset, model_stem(hyperparameters.model), *parts]) + suffix
 
 

@@ -21,7 +21,7 @@ from training.observers.observer import Observer, OutLog, TrainingBar, TrainLog
 from training.observers.remote_sync import remote_copy
 from training.observers.trackers import LossPlot, make_trackers, tracker_names
 from training.optimization.averagers import parse_averagers
-from training.optimization.recipe import Recipe, tf32_matmul
+from training.optimization.recipe import Recipe, default_precision, tf32_matmul
 from training.optimization.schedule import Schedule, constant_schedule, cosine_schedule, wsd_schedule
 from training.optimization.step import StepConfig
 from training.plan.config import TrainConfig
@@ -43,9 +43,8 @@ def run(values: Mapping[str, Any], observers: Sequence[Observer] = ()) -> RunPro
     ranks = read_ranks()
     with process_group(ranks), tf32_matmul():
         if not _training_sources(values) and values["phase_plan"] is None:
-            return evaluate_only(
-                make_model_config(values), values, ranks, precision_of(values, ranks), make_mask(values)
-            )
+            precision = values["precision"] or default_precision(ranks.device)
+            return evaluate_only(make_model_config(values), values, ranks, precision, make_mask(values))
         config = make_config(values, ranks)
         validator = make_validator(values, config, ranks)
         remote = values["remote_sync"] and storage.join(values["remote_sync"], config.name)
@@ -77,7 +76,7 @@ def make_config(values: Mapping[str, Any], ranks: Ranks) -> TrainConfig:
     folder = storage.join(values["logs"], name)
     if values["resume"] is None and storage.exists(storage.join(folder, OUT_LOG)):
         raise InputError(f"{folder} holds a run; use --resume latest to go on with it, or another --name")
-    precision = precision_of(values, ranks)
+    precision = values["precision"] or default_precision(ranks.device)
     return TrainConfig(
         name=name,
         folder=folder,
@@ -119,11 +118,6 @@ def make_model_config(values: Mapping[str, Any]) -> ModelConfig:
         positional_embedding_type=values["positional_embedding_type"],
         ffn_type=values["ffn_type"],
     )
-
-
-def precision_of(values: Mapping[str, Any], ranks: Ranks) -> str:
-    """`--precision`; by default bf16 autocast on CUDA, fp32 elsewhere."""
-    return values["precision"] or ("amp_bfloat16" if ranks.device.type == "cuda" else "fp32")
 
 
 def make_mask(values: Mapping[str, Any]) -> TargetMask | None:

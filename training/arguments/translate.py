@@ -26,7 +26,18 @@ _DOWNSTREAM = (
 def trainer_arguments(
     options: ExperimentOptions, scale: Hyperparameters, dataset: DatasetReference | None, name: str, precision: str
 ) -> list[str]:
-    """The arguments, in DCLM's order, ours last; without a data set those of a re-evaluation."""
+    """The arguments, in DCLM's order, ours last.
+
+    Args:
+        options: what the user asked for.
+        scale: after all overrides.
+        dataset: to train on; without one the arguments are those of a re-evaluation.
+        name: of the run.
+        precision: as `--precision` names it.
+
+    Raises:
+        InputError: flags that exclude each other, or a validation set that is missing.
+    """
     arguments: list[Any] = [
         *("--workers", options.workers),
         *("--precision", precision),

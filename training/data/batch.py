@@ -1,4 +1,4 @@
-"""Batches: sequences of token ids become inputs and targets, with the source, domain and place of each sequence.
+"""Batches: sequences of token ids become inputs and targets, with the origin of each sequence.
 
 Follows OpenLM's reading of token ids. Departs from it in that ids beyond the vocabulary are refused; and in sequences
 that are shorter than the model's: where they are not skipped, they are padded and the padding is no target.
@@ -71,10 +71,13 @@ def make_batch(
     draws: random.Random | None = None,
     origins: Sequence[SequenceOrigin] = (),
 ) -> Batch:
-    """Inputs and targets from sequences of equal length.
+    """Inputs and targets from sequences of equal length; negative ids become `id mod vocab_size`.
 
-    Negative ids become `id mod vocab_size`. Where the sequences are longer than `seq_len + 1`, one start is drawn for
-    the batch; without `draws` it is 0.
+    Args:
+        rows: token ids of each sequence, at least `seq_len + 1`.
+        spec: sizes, vocabulary and mask.
+        draws: where the sequences are longer, gives the one start for the batch; without it the start is 0.
+        origins: of the sequences.
 
     Raises:
         InputError: sequences of unequal length, or an id beyond the vocabulary.
@@ -89,9 +92,15 @@ def make_batch(
 
 
 def pad_batch(chunk_BT: I64Array, lengths_B: I64Array, spec: BatchSpec, origins: Sequence[SequenceOrigin]) -> Batch:
-    """Inputs and targets of sequences that stand in the first `lengths_B` columns of `chunk_BT` (B, seq_len + 1).
+    """Inputs and targets of padded sequences.
 
     What follows a sequence is no target; as an input it is id 0, which no earlier position sees.
+
+    Args:
+        chunk_BT: (B, seq_len + 1), each sequence in the first columns of its row.
+        lengths_B: tokens of each sequence.
+        spec: vocabulary and mask.
+        origins: of the sequences.
     """
     x_BT, y_BT = chunk_BT[:, :-1], chunk_BT[:, 1:]
     padding_BT = np.arange(1, chunk_BT.shape[1])[None] >= lengths_B[:, None]

@@ -5,7 +5,7 @@ permuted among themselves: reads stay sequential, memory is bounded by two windo
 blocks whose quotas follow the weights. Batch s of a phase is positions s B to (s + 1) B; rank r takes the r-th of
 `world_size` equal parts of it. Nothing but the position is needed to go on.
 
-A sequence longer than needed starts at a place drawn from its position; a shorter one is padded, the padding no target.
+A sequence longer than needed starts at a token drawn from its position; a shorter one is padded, the padding no target.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class GlobalReader:
         orders: of each source.
         interleaving: of the sources.
         domains: of the sequences of each source that name none themselves.
-        spec: sizes and this rank's place.
+        spec: sizes, and which part of a batch this rank has.
         last_position: where the phase ends; nothing beyond it is read.
     """
 

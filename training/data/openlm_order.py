@@ -269,7 +269,14 @@ def _worker_batches(
 def read_sequences(
     shards: Sequence[TokenShard], spec: BatchSpec, source: int = 0, domain: str = ""
 ) -> Iterator[tuple[SequenceOrigin, Ids]]:
-    """The sequences of these shards in order; those that are too short are skipped, and their number is reported."""
+    """The sequences of these shards in order; those that are too short are skipped, and their number is reported.
+
+    Args:
+        shards: to read from.
+        spec: sequences have more than its `seq_len` tokens.
+        source: index of the source, for the origins.
+        domain: of sequences that name none themselves.
+    """
     for shard in shards:
         skipped = 0
         for row in read_rows(shard):

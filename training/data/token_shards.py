@@ -52,7 +52,7 @@ class TokenShard:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenSequence:
-    """A sequence of a shard: its place, its token ids as they stand, and its domain where it names one."""
+    """A sequence of a shard: its row, its token ids as they stand, and its domain where it names one."""
 
     row: int
     ids: Ids

@@ -90,7 +90,13 @@ def openlm_obstacles(config: ModelConfig) -> list[str]:
 
 
 def choose_format(form: str, config: ModelConfig, weights: dict[str, Tensor], where: str) -> str:
-    """`llama` or `openlm`.
+    """Choose between `llama` and `openlm`.
+
+    Args:
+        form: what was asked for, one of FORMATS.
+        config: of the model.
+        weights: of the model.
+        where: names the model in errors.
 
     Raises:
         InputError: the model fits neither, or not the one asked for; the message names what does not fit.

@@ -230,7 +230,7 @@ class ReadAhead:
                     break
             else:
                 self._put(self._END)
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that reads, which raises it
+        except BaseException as error:  # noqa: BLE001  # the thread's boundary: handed to the reader, which raises it
             self._put(error)
         finally:
             close = getattr(self._batches, "close", None)

@@ -76,6 +76,11 @@ class _TrainingRun:
 def total_steps(sequences_per_epoch: int, num_checkpoints: int, global_batch_size: int) -> int:
     """Optimizer steps of a run.
 
+    Args:
+        sequences_per_epoch: sequences between two checkpoints.
+        num_checkpoints: how often that many are read.
+        global_batch_size: sequences per step, all processes together.
+
     Raises:
         InputError: not even one.
     """

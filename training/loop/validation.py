@@ -187,7 +187,13 @@ def _batches(dataset: TokenDataset, spec: BatchSpec) -> Iterator[Batch]:
 
 
 def bootstrap_interval(values: F64Array, intervals: Intervals, seed: int = 0) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of the means of resamples of the values."""
+    """The 2.5th and 97.5th percentile of the means of resamples.
+
+    Args:
+        values: losses to draw from, with replacement.
+        intervals: number and largest size of the resamples.
+        seed: of the draws.
+    """
     draws = np.random.default_rng(seed)
     size = len(values) if intervals.max_population is None else min(len(values), intervals.max_population)
     means: list[F64Array] = []

@@ -138,6 +138,16 @@ def evaluate_only(
 ) -> RunProgress:
     """Validate the weights that `--average`, `--resume` or `--pretrained` name, without training.
 
+    Args:
+        config: of the model.
+        values: OpenLM's arguments.
+        ranks: this process among its peers; all call it.
+        precision: as `--precision` names it.
+        mask: which targets are ignored.
+
+    Returns:
+        A progress that holds nothing but the evaluation.
+
     Raises:
         InputError: no weights, or no data, are named.
     """

@@ -25,6 +25,7 @@ from training.state.run_folder import CHECKPOINTS, RESULTS_NAME, TRAIN_LOG
 PLOT_NAME = "loss.png"
 SMOOTHING_POINTS = 40
 _DOTS_PER_INCH = 120
+_MARKERS = "osd^v*"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,8 +103,8 @@ def draw_curves(curves: Sequence[Curve], title: str = "") -> bytes:
         colour = f"C{index}"
         axes.plot(curve.tokens, curve.losses, color=colour, alpha=0.25, linewidth=0.8)
         axes.plot(curve.tokens, smoothed(curve.losses), color=colour, label=f"{curve.name} (training)", linewidth=1.5)
-        for place, (name, points) in enumerate(sorted(curve.validation.items())):
-            marker = "osd^v*"[place % 6]
+        for index_of_set, (name, points) in enumerate(sorted(curve.validation.items())):
+            marker = _MARKERS[index_of_set % len(_MARKERS)]
             label = f"{curve.name} ({name})"
             axes.plot(*zip(*points, strict=True), color=colour, marker=marker, linestyle=":", label=label)
     axes.set_xlabel("tokens")

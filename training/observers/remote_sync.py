@@ -32,10 +32,17 @@ def copy_file(source: str, target: str) -> None:
 
 
 def sync_tree(folder: str, remote: str, copied: dict[str, tuple[int, str]]) -> int:
-    """Copy what is new or changed below `folder` to `remote`; returns the number of files copied.
+    """Copy what is new or changed below a folder.
 
-    `copied` remembers size and etag of what was copied, by relative name; it is brought up to date. A file that
-    vanishes while it is being looked at is left to the next pass.
+    A file that vanishes while it is being looked at is left to the next pass.
+
+    Args:
+        folder: to copy from.
+        remote: to copy to.
+        copied: size and etag of what was copied before, by relative name; it is brought up to date.
+
+    Returns:
+        The number of files copied.
     """
     changed = {
         storage.relative(info.url, folder): (info.size, info.etag)
@@ -150,8 +157,16 @@ def remote_copy(
 ) -> Iterator[list[Observer]]:
     """Keep `remote` a copy of the experiment's folder inside the block; before it, fetch what the run goes on from.
 
-    Every rank enters; one process per machine copies. Gives the observers that the loop must have; None for `remote`
-    does nothing.
+    Every rank enters; one process per machine copies.
+
+    Args:
+        remote: where the copy goes; None does nothing.
+        folder: the experiment's.
+        ranks: this process among its peers.
+        seconds: from one pass to the next.
+
+    Yields:
+        The observers that the loop must have.
 
     Raises:
         RunFailed: the last pass failed.

@@ -35,7 +35,15 @@ _NOT_SCALARS = ("step", "epoch")
 def make_trackers(
     report_to: str, *, project: str = "open-lm", notes: str = "", offline: bool = False
 ) -> list[Observer]:
-    """The trackers that `--report-to` names; raises what `tracker_names` does."""
+    """The trackers that `--report-to` names.
+
+    Args:
+        report_to: names in a row with commas, or `all`.
+        project, notes, offline: as `WandbTracker` takes them.
+
+    Raises:
+        UserError: as `tracker_names` does.
+    """
     names = tracker_names(report_to)
     made: list[Observer] = []
     if TENSORBOARD in names:

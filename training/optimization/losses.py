@@ -79,7 +79,13 @@ def next_token_loss(
     *,
     compiled: bool = False,
 ) -> LossTerms:
-    """Loss terms of hidden states and the output layer's weight; arguments as in `NextTokenHead`."""
+    """Loss terms of hidden states.
+
+    Args:
+        hidden_BTD: what the model computes, after its last norm.
+        weight_VD: of the output layer.
+        targets_BT, z_loss, weights_B, compiled: as in `NextTokenHead`.
+    """
     targets_N = targets_BT.flatten()
     if weights_B is None:
         weights_BT = torch.ones_like(targets_BT, dtype=torch.float32)

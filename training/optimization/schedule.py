@@ -66,7 +66,14 @@ def rate_at(schedule: Sequence[Segment], step: int) -> float:
 
 
 def cosine_schedule(*, peak: float, final: float, warmup: int, total: int) -> Schedule:
-    """OpenLM's: linear warm-up, then half a cosine that would reach `final` at step `total`."""
+    """OpenLM's: linear warm-up, then half a cosine that would reach `final` at step `total`.
+
+    Args:
+        peak: highest rate.
+        final: last rate.
+        warmup: steps of the warm-up.
+        total: steps of both together.
+    """
     return (_warmup(peak, warmup), Segment(kind="cosine", steps=max(0, total - warmup), first=peak, last=final))
 
 
@@ -78,7 +85,15 @@ def constant_schedule(*, peak: float, warmup: int, total: int) -> Schedule:
 def wsd_schedule(
     *, peak: float, final: float, warmup: int, decay_steps: int, total: int, decay: str = "linear"
 ) -> Schedule:
-    """Warm-up, stable, decay: the last `decay_steps` fall to `final` in the shape `decay` (of `DECAYS`).
+    """Warm-up, stable, decay: the last steps fall from the peak to the final rate.
+
+    Args:
+        peak: highest rate.
+        final: last rate.
+        warmup: steps of the warm-up.
+        decay_steps: steps of the decay.
+        total: steps of all three together.
+        decay: shape of the decay, one of `DECAYS`.
 
     Raises:
         InputError: warm-up and decay don't fit into `total`, or an unknown shape.

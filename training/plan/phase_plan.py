@@ -167,13 +167,13 @@ def load_phase_plan(path: str, seq_len: int) -> PhasePlan:
     found = document.data
     if not isinstance(found, dict) or set(found) != {"phases"} or not isinstance(found["phases"], list):
         raise ConfigError(document.where(), "a phase plan is a mapping with the one key 'phases', a list")
-    phases = tuple(_phase(document, index, seq_len) for index in range(len(found["phases"])))
+    phases = tuple(_build_phase(document, index, seq_len) for index in range(len(found["phases"])))
     if not phases:
         raise ConfigError(document.where("phases"), "a phase plan needs at least one phase")
     return PhasePlan(phases=phases)
 
 
-def _phase(document: YamlDocument, index: int, seq_len: int) -> Phase:
+def _build_phase(document: YamlDocument, index: int, seq_len: int) -> Phase:
     where = _below(document, "phases", index)
     mapping = document.data["phases"][index]
     if not isinstance(mapping, dict):
@@ -184,8 +184,8 @@ def _phase(document: YamlDocument, index: int, seq_len: int) -> Phase:
     if steps is None:
         raise ConfigError(where(), "a phase needs a length: steps or tokens")
     data = tuple(
-        build(DataSource, source, _below(document, "phases", index, "data", place))
-        for place, source in enumerate(found.data)
+        build(DataSource, source, _below(document, "phases", index, "data", number))
+        for number, source in enumerate(found.data)
     )
     try:
         return Phase(
@@ -193,7 +193,7 @@ def _phase(document: YamlDocument, index: int, seq_len: int) -> Phase:
             data=data,
             steps=steps,
             global_batch_size=found.global_batch_size,
-            schedule=_schedule(document, index, found.learning_rate, steps, tokens_per_step),
+            schedule=_build_schedule(document, index, found.learning_rate, steps, tokens_per_step),
             seq_len=found.seq_len,
             objective=found.objective,
             checkpoints=found.checkpoints,
@@ -206,22 +206,24 @@ def _phase(document: YamlDocument, index: int, seq_len: int) -> Phase:
         raise ConfigError(where(), str(error)) from error
 
 
-def _schedule(document: YamlDocument, index: int, entries: list[Any], steps: int, tokens_per_step: int) -> Schedule:
+def _build_schedule(
+    document: YamlDocument, index: int, entries: list[Any], steps: int, tokens_per_step: int
+) -> Schedule:
     """The segments of a phase; those without a length share out the steps that the others leave."""
-    wheres = [_below(document, "phases", index, "learning_rate", place) for place in range(len(entries))]
+    wheres = [_below(document, "phases", index, "learning_rate", number) for number in range(len(entries))]
     found = [build(_SegmentDocument, entry, where) for entry, where in zip(entries, wheres, strict=True)]
     lengths = [
         _steps(entry.steps, entry.tokens, tokens_per_step, where) for entry, where in zip(found, wheres, strict=True)
     ]
-    open_places = [place for place, length in enumerate(lengths) if length is None]
-    left = steps - sum(length for length in lengths if length is not None)
-    if left < 0 or len(open_places) > 1 or (left and not open_places):
+    num_open = lengths.count(None)
+    steps_left = steps - sum(length for length in lengths if length is not None)
+    if steps_left < 0 or num_open > 1 or (steps_left and not num_open):
         message = f"the segments must fill the phase's {steps} steps, and one at most may have no length"
         raise ConfigError(document.where("phases", index, "learning_rate"), message)
     return tuple(
         Segment(
             kind=entry.kind,
-            steps=left if length is None else length,
+            steps=steps_left if length is None else length,
             first=_number(entry.first, where("first")),
             last=_number(entry.last, where("last")),
         )

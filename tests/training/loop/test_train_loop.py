@@ -150,6 +150,16 @@ def test_pretrained_weights_start_a_new_run(make_config):
     assert_equal(weights(second, 1), weights(first, 3))
 
 
+def test_weights_of_another_shape_are_refused_by_the_name_of_their_file(make_config):
+    first = make_config("first")
+    train(first, ALONE)
+    url = f"{first.folder}/checkpoints/epoch_3.pt"
+    wide = replace(first.model, hidden_dim=32)
+    for changed in ({"pretrained": url}, {"resume": url}, {"average": ((url, 1.0),)}):
+        with pytest.raises(InputError, match=r"epoch_3\.pt does not fit the model config: size mismatch"):
+            train(make_config("second", model=wide, **changed), ALONE)
+
+
 def test_micro_batches_give_the_step_of_the_whole_batch(make_config):
     chunk = np.random.default_rng(0).integers(0, 32, (8, 17))
     results = []
