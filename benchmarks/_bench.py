@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from corpusmith.command import Parser
-from corpusmith.errors import InputError
+from corpusmith.errors import CorpusmithError, InputError
 
 if TYPE_CHECKING:
     from corpusmith.io.pages.shards import ShardRef
@@ -45,6 +45,18 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--source", default=str(DEFAULT_SOURCE), help="folder of page shards")
     parser.add_argument("--json", help="write the rows, the machine and the versions to this file")
     return parser
+
+
+def run(parser: argparse.ArgumentParser, measure: Callable[[argparse.Namespace], Sequence[Row]]) -> int:
+    """Parse the flags, measure, report; the exit code is 0, or the error's where there is nothing to measure."""
+    arguments = parser.parse_args()
+    try:
+        rows = measure(arguments)
+    except CorpusmithError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    report(rows, arguments.json)
+    return 0
 
 
 def page_shards(source: str, quick: bool) -> list[ShardRef]:

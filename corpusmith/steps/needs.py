@@ -13,7 +13,7 @@ WORKER_BYTES = 350_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Phase:
+class PhaseNeeds:
     """A phase of a dedup: how many tasks it has, the memory of one (bytes), what it leaves on disk (bytes)."""
 
     name: str
@@ -28,7 +28,7 @@ class DedupPlan:
 
     title: str
     facts: list[str]
-    phases: list[Phase]
+    phases: list[PhaseNeeds]
     output: int
 
     @property

@@ -62,7 +62,8 @@ def execution_from(arguments: argparse.Namespace) -> Execution:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+# without slots: `TaskSpec[str](…)` of a frozen class with slots is a TypeError in Python 3.11
+@dataclass(frozen=True, kw_only=True)
 class TaskSpec(Generic[K]):
     """How the tasks of one `map` are run; K is what names a task: its index (`Runner.map`), its unit (`Stage`).
 
