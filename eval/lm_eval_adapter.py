@@ -23,7 +23,7 @@ from eval.scoring.batching import TokenBudget
 from eval.scoring.inference import generate
 from eval.scoring.request_scores import ContinuationRequest, score_requests
 from eval.tasks.prompts import GenerationInput
-from training.loop.checkpoint import load_model
+from training.state.checkpoint import load_model
 
 try:
     from lm_eval import utils

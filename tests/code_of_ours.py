@@ -108,5 +108,5 @@ def versions() -> dict[str, int]:
 
 
 def version_package(module: str) -> str:
-    """The nearest package at or above a module that has a VERSION."""
-    return next(name for name in parents(module) if name in versions())
+    """The nearest package at or above a module that has a VERSION; `""` where none has."""
+    return next((name for name in parents(module) if name in versions()), "")

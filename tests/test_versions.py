@@ -46,8 +46,8 @@ DYNAMIC_IMPORTS = {
     "ray_processing.pipeline.forecast": "what global steps need, told before they run",
     "ray_processing.pipeline.stages": "the plans of global steps: each gives itself as entry",
     "raw_sources.extractors.registry": "rows of its own table, which raw_sources.ingest.run gives as entries",
-    "training.models.registry": "architectures, named in its own strings",
     "training.observers.trackers": "wandb",
+    "training.models.registry": "architectures, named in its own strings",
     "training.open_lm_backend": "open_lm itself",
 }
 IMPORTERS = ("import_module", "resolve", "resolve_name", "__import__")
@@ -85,7 +85,7 @@ def current_state(kinds: list[Kind]) -> State:
     state: State = {}
     for module in sorted(closure(entry for kind in kinds for entry in kind.entries)):
         package = version_package(module)
-        here = state.setdefault(package, {"version": versions()[package], "modules": {}})
+        here = state.setdefault(package, {"version": versions().get(package), "modules": {}})
         here["modules"][module] = tree_hash(modules()[module].read_text(encoding="utf-8"))
     return dict(sorted(state.items()))
 
@@ -198,6 +198,11 @@ def test_what_hand_written_lists_forgot_counts(kind: str, module: str, kinds: li
     (found,) = (each for each in kinds if each.name == kind)
     assert version_package(module) in code_of(found.fingerprint())
     assert module in closure(found.entries)
+
+
+def test_every_deciding_module_lies_in_a_package_with_a_version(kinds: list[Kind]) -> None:
+    without = sorted({each for kind in kinds for each in closure(kind.entries) if not version_package(each)})
+    assert not without, "give their packages a VERSION, or name them in UNDECIDING with the reason"
 
 
 def test_only_runs_that_use_a_row_of_a_table_depend_on_it(fingerprints: dict[str, Any]) -> None:

@@ -61,6 +61,8 @@ def test_a_finished_run_is_refused_after_the_version_of_its_kernels_was_raised(
         ("from baselines.mappers.enrichers.enrichers import line_counter", True),
         ("from mappers.enrichers.enrichers import line_counter", True),
         ("import core.constants", False),
+        ("from training.hyperparameters import SCALES", False),
+        ("from corpusmith.nowhere import nothing", False),
     ],
 )
 def test_code_of_ours_that_a_users_file_imports_counts(

@@ -10,6 +10,8 @@ import pytest
 from corpusmith.io.pages.shards import open_shard_writer, read_shard
 from ray_processing.process import main
 
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("runner")]
+
 SHARDS = 6
 PAGES = 40
 YAML = """

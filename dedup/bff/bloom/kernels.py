@@ -15,21 +15,29 @@ from numba import types
 from numba.extending import intrinsic
 
 from corpusmith.text.hashing import finalize
-from corpusmith.text.kernels import U64_IN, I64Array, U8Array, U32Array, U64Array, helper_kernel, kernel
+from corpusmith.text.kernels import (
+    I64_IN,
+    U8_IN,
+    U8_OUT,
+    U32_IN,
+    U32_OUT,
+    U64_IN,
+    U64_OUT,
+    I64Array,
+    U8Array,
+    U32Array,
+    U64Array,
+    helper_kernel,
+    kernel,
+)
 
 BLOCK_BITS = 512
 BLOCK_WORDS = 8
 MAX_HASHES = 32
 
-U64 = types.Array(types.uint64, 1, "C")
-U32 = types.Array(types.uint32, 1, "C")
-U8 = types.Array(types.uint8, 1, "C")
-U8_IN = types.Array(types.uint8, 1, "C", readonly=True)
-
 LOW_32 = np.uint64(0xFFFFFFFF)
 SHIFT_32 = np.uint64(32)
 SHIFT_9 = np.uint64(9)
-SHIFT_6 = np.uint64(6)
 WORD_MASK = np.uint64(7)
 BIT_MASK = np.uint64(63)
 ONE = np.uint64(1)
@@ -137,7 +145,7 @@ def clear_bits(words: U64Array, start: np.int64, value: np.uint64, hashes: int, 
         left -= 1
 
 
-@kernel(U64, U64_IN, U8_IN, types.int64, types.uint64, types.int64)
+@kernel(U64_OUT, U64_IN, U8_IN, types.int64, types.uint64, types.int64)
 def insert_marked(
     words: U64Array, hashes: U64Array, marked: U8Array, k: int, blocks: np.uint64, first_block: int
 ) -> int:
@@ -155,7 +163,7 @@ def insert_marked(
     return fresh
 
 
-@kernel(U64_IN, U64_IN, types.int64, types.uint64, types.int64, U8)
+@kernel(U64_IN, U64_IN, types.int64, types.uint64, types.int64, U8_OUT)
 def probe(words: U64Array, hashes: U64Array, k: int, blocks: np.uint64, first_block: int, contained: U8Array) -> None:
     """Note in `contained` (U8, one for each hash) which hashes the filter contains."""
     for i in range(hashes.shape[0]):
@@ -173,8 +181,8 @@ def blocks_of(hashes: U64Array, blocks: np.uint64) -> I64Array:
     return found
 
 
-@kernel(U64, U64_IN, types.Array(types.int64, 1, "C", readonly=True), U8_IN, types.int64, types.uint64,
-        types.int64, U8, U32)  # fmt: skip
+@kernel(U64_OUT, U64_IN, I64_IN, U8_IN, types.int64, types.uint64,
+        types.int64, U8_OUT, U32_OUT)  # fmt: skip
 def check_and_insert(
     words: U64Array, hashes: U64Array, unit_ngrams: I64Array, marked: U8Array, k: int, blocks: np.uint64,
     first_block: int, contained: U8Array, fresh: U32Array,
@@ -199,7 +207,7 @@ def check_and_insert(
         begin = end
 
 
-@kernel(U64, U64_IN, types.int64, types.uint64, types.int64, types.Array(types.uint32, 1, "C", readonly=True))
+@kernel(U64_OUT, U64_IN, types.int64, types.uint64, types.int64, U32_IN)
 def undo(words: U64Array, hashes: U64Array, k: int, blocks: np.uint64, first_block: int, fresh: U32Array) -> None:
     """Take back the insertions of `check_and_insert`; each bit was set by one of them alone, so the order is free."""
     for i in range(hashes.shape[0]):

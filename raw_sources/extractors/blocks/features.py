@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from corpusmith.text.kernels import helper_kernel, kernel
+from corpusmith.text.kernels import I64_2D_IN, helper_kernel, kernel
 from raw_sources.extractors.blocks.kernels import (
     B_BITS,
     B_BOLD,
@@ -30,7 +30,6 @@ from raw_sources.extractors.blocks.kernels import (
     B_UPPER,
     B_WIDE,
     B_WORDS,
-    I64_OUT,
     N_ALL,
     N_DEPTH,
     N_OWN,
@@ -235,7 +234,7 @@ def _kind(group: int, groups: Array, whole: float, out: Array, at: int) -> int:
     return at + _KIND
 
 
-@kernel(I64_OUT, I64_OUT, I64_OUT)
+@kernel(I64_2D_IN, I64_2D_IN, I64_2D_IN)
 def compute(blocks: Array, nodes: Array, groups: Array) -> Array:
     """The features, (blocks, FEATURES); `groups` holds each block's kinds, narrow and wide, and its repeats."""
     count = len(blocks)

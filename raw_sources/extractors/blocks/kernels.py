@@ -12,9 +12,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
 
-from corpusmith.text.kernels import I32_IN, I64_IN, U64_IN, helper_kernel, kernel
+from corpusmith.text.kernels import (
+    I32_2D_IN,
+    I32_IN,
+    I64_2D_OUT,
+    I64_IN,
+    I64_OUT,
+    U8_IN,
+    U64_IN,
+    helper_kernel,
+    kernel,
+)
 from raw_sources.extractors.blocks.tables import BLOCK, RAW, SKIPPED, TAG, VOID
 from raw_sources.extractors.blocks.tags import (
     A_ALT_START,
@@ -65,11 +74,6 @@ _UL, _OL, _DL, _HEAD, _BODY, _SCRIPT, _TITLE = (
 _H1, _H6, _B, _STRONG, _MATH, _IMG = (TAG[name] for name in ("h1", "h6", "b", "strong", "math", "img"))
 _MATH_BIT = np.int64(1 << 25)
 _TABLE_FAMILY = (_TR, _TD, _TH, _TABLE, _CAPTION, _TBODY, _THEAD, _TFOOT)
-
-U8_IN = types.Array(types.uint8, 1, "C", readonly=True)
-I32_TABLE = types.Array(types.int32, 2, "C", readonly=True)
-I64_OUT = types.Array(types.int64, 2, "C")
-I64_LINE = types.Array(types.int64, 1, "C")
 
 
 @helper_kernel
@@ -330,8 +334,8 @@ def _push(
 
 
 @kernel(
-    U8_IN, U64_IN, U64_IN, I32_IN, I32_IN, I64_IN, I32_TABLE, I64_IN, I32_TABLE, I64_IN,
-    I64_OUT, I64_OUT, I64_OUT, I64_LINE,
+    U8_IN, U64_IN, U64_IN, I32_IN, I32_IN, I64_IN, I32_2D_IN, I64_IN, I32_2D_IN, I64_IN,
+    I64_2D_OUT, I64_2D_OUT, I64_2D_OUT, I64_OUT,
 )  # fmt: skip
 def scan(
     html: Array, letters: Array, codes: Array, tags: Array, kinds: Array, tag_bits: Array,

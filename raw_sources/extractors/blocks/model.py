@@ -14,19 +14,14 @@ from typing import Any
 
 import numpy as np
 import orjson
-from numba import types
 
-from corpusmith.text.kernels import kernel
+from corpusmith.text.kernels import F32_2D_IN, F32_IN, I16_IN, I32_IN, kernel
 from raw_sources.extractors.blocks.features import FEATURES
 from raw_sources.extractors.blocks.tables import Array
 
 #: log-odds around the threshold within which one booster is not enough; boosters differ by a few tenths
 DOUBT = 1.5
 MODEL_FILE = pathlib.Path(__file__).with_name("block_model.json")
-_I16 = types.Array(types.int16, 1, "C", readonly=True)
-_F32 = types.Array(types.float32, 1, "C", readonly=True)
-_I32 = types.Array(types.int32, 1, "C", readonly=True)
-_TABLE = types.Array(types.float32, 2, "C")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +53,7 @@ class BlockModel:
         return 1.0 / (1.0 + np.exp(-raw))
 
 
-@kernel(_TABLE, _I16, _F32, _I32, _I32, _I32)
+@kernel(F32_2D_IN, I16_IN, F32_IN, I32_IN, I32_IN, I32_IN)
 def predict(features: Array, feature: Array, value: Array, left: Array, right: Array, roots: Array) -> Array:
     """The sum of some trees for each row."""
     out = np.zeros(len(features), np.float64)

@@ -236,6 +236,7 @@ def keep(page, source, key):
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 def test_process_shows_and_stores_no_secret_of_its_yaml(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

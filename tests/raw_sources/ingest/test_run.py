@@ -93,6 +93,7 @@ def files(folder: pathlib.Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 def test_ingest_writes_pages_and_books_and_runs_once(crawl: pathlib.Path, tmp_path: pathlib.Path) -> None:
     out = tmp_path / "out"
     result = run(crawl, out)

@@ -542,14 +542,12 @@ def test_the_working_directory_is_sent_to_the_nodes_when_asked_for(tmp_path: pat
     ],
 )
 def test_a_wish_that_no_node_can_fulfil_is_refused(runner: Runner, execution: Execution, says: str) -> None:
-    list(runner.map(str, [1], label="start"))
     with pytest.raises(InputError, match=says), Runner(execution) as greedy:
         list(greedy.map(str, [1], label="never"))
 
 
 @pytest.mark.ray
 def test_memory_and_cpus_of_a_task_bound_how_many_run_at_once(tmp_path: pathlib.Path, runner: Runner) -> None:
-    list(runner.map(str, [1], label="start"))
     with Runner(Execution(task_cpus=2, task_memory=1 << 20)) as wide:
         outcomes = list(wide.map(overlaps, [str(tmp_path)] * 4, label="wide"))
     assert [outcome.value for outcome in outcomes] == [False] * 4
