@@ -14,10 +14,10 @@ from pathlib import Path
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import CorpusmithError, InputError, did_you_mean
+from corpusmith.imports import resolve
 from corpusmith.io import storage
 from corpusmith.io.cache import cache_folder, file_sha256
 from corpusmith.run.progress import say
-from corpusmith.steps.global_steps import resolve
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 CATALOGUES = ("baselines.asset_table:ASSETS", "eval.tasks.assets:ASSETS")

@@ -19,7 +19,7 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.run import RunOptions
 from raw_sources.common_crawl.paths import BASE, reachable, read_paths
 from raw_sources.ingest.config import IngestConfig, load_ingest_config

@@ -8,7 +8,10 @@ finished one.
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import argparse
 from collections.abc import Sequence
@@ -22,7 +25,7 @@ from corpusmith.io.pages.shards import ShardRef
 from corpusmith.report.command import write_report
 from corpusmith.run.ledger import Counts
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from ray_processing.pipeline.config import Pipeline, load_pipeline
 from ray_processing.pipeline.forecast import check_possible, free_bytes, machine_bytes, make_forecast, tell

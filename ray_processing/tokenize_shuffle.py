@@ -12,7 +12,10 @@ sized too, and that no copy of the reference is put among the tars.
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import argparse
 import os
@@ -23,7 +26,7 @@ from typing import TYPE_CHECKING
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import SHARD_SUFFIXES
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 from ray_processing.utils import split_list
 
 if TYPE_CHECKING:

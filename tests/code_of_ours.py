@@ -12,9 +12,8 @@ import modulefinder
 import pathlib
 import types
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from corpusmith.packages import ROOMS
+from corpusmith.packages import PACKAGES
 from corpusmith.run.deciding_code import TABLES, UNDECIDING
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -23,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 @functools.cache
 def modules() -> dict[str, pathlib.Path]:
     """Every module and package of ours with its file."""
-    files = (path for room in ("corpusmith", *ROOMS) for path in sorted((ROOT / room).rglob("*.py")))
+    files = (path for room in ("corpusmith", *PACKAGES) for path in sorted((ROOT / room).rglob("*.py")))
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 
 
@@ -33,25 +32,20 @@ def syntax(module: str) -> ast.Module:
     return ast.parse(modules()[module].read_text(encoding="utf-8"))
 
 
-class _AtRunTime(ast.NodeTransformer):
-    """Takes out what only type checkers read."""
-
-    def visit_If(self, node: ast.If) -> Any:
-        self.generic_visit(node)
-        is_for_type_checkers = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        return (node.orelse or ast.Pass()) if is_for_type_checkers else node
-
-
 @functools.cache
 def imports(module: str) -> frozenset[str]:
     """The modules of ours that a module imports, or names in a string unless it is a table."""
-    tree = _AtRunTime().visit(ast.parse(modules()[module].read_text(encoding="utf-8")))
+    body = [node for node in syntax(module).body if not _is_for_type_checkers(node)]
     found: set[str] = set()
-    for code in _codes(compile(ast.fix_missing_locations(tree), module, "exec", dont_inherit=True)):
+    for code in _codes(compile(ast.Module(body=body, type_ignores=[]), module, "exec", dont_inherit=True)):
         found |= set(_imported(code))
         if module not in TABLES:
             found |= set(_named(code.co_consts))
     return frozenset(found - {module})
+
+
+def _is_for_type_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -114,5 +108,5 @@ def versions() -> dict[str, int]:
 
 
 def version_package(module: str) -> str:
-    """The nearest package at or above a module that has a VERSION."""
-    return next(name for name in parents(module) if name in versions())
+    """The nearest package at or above a module that has a VERSION; `""` where none has."""
+    return next((name for name in parents(module) if name in versions()), "")

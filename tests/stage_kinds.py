@@ -28,8 +28,9 @@ from ray_processing.tokens.config import CellPlan, TokenConfig
 from ray_processing.tokens.detokenize_stage import Source
 from ray_processing.tokens.detokenize_stage import plan_stage as plan_detokenize
 from ray_processing.tokens.plan import plan_run
-from training.finetuning.examples import SftOptions, deciding
-from training.loop.checkpoint import load_model
+from training.finetuning.examples import SftOptions
+from training.finetuning.prepare import deciding
+from training.state.checkpoint import load_model
 
 MODELS = ("model.bin", "en.arpa.bin", "en.sp.model")
 MIXTURE = Mixture(lines=[MixtureLine(source="web", proportion=1)])
@@ -68,14 +69,9 @@ def _local(folder: pathlib.Path) -> Iterator[Kind]:
         )
 
     for module, name in functions.items():
-        yield kind(name, LocalStep(index=0, func=name), module)
-    step = LocalStep(index=0, func="page_length_filter", aggregate={"n": {"type": "percentiles"}})
-    yield kind("aggregates", step, functions_module("page_length_filter"), "baselines.aggregators")
-
-
-def functions_module(name: str) -> str:
-    """The module of a built-in mapper."""
-    return MAPPERS[name].partition(":")[0]
+        yield kind(module.rpartition(".")[2], LocalStep(index=0, func=name), module)
+    step = LocalStep(index=0, func="join_lines_modifier", aggregate={"text": {"type": "percentiles"}})
+    yield kind("aggregates", step, "baselines.mappers.modifiers", "baselines.aggregators")
 
 
 def _global() -> Iterator[Kind]:
@@ -129,13 +125,14 @@ def _others(folder: pathlib.Path) -> Iterator[Kind]:
     yield Kind(
         name="evaluation",
         planner="eval.results.items",
-        entries=("eval.scoring.task_run", "eval.models.openlm", "training.loop.checkpoint"),
+        entries=("eval.scoring.task_run", "eval.models.openlm", "training.state.checkpoint"),
         fingerprint=lambda: records.fingerprint(task, 0),
     )
-    module = "training.finetuning.examples"
+    module = "training.finetuning.prepare"
     options = SftOptions(input_files=(), output_dir=str(folder))
     tokenizer = cast(Tokenizer, SimpleNamespace(content_hash="0"))
-    yield Kind(name="sft", planner=module, entries=(module,), fingerprint=lambda: deciding(options, tokenizer, ()))
+    entries = ("training.finetuning.folders",)
+    yield Kind(name="sft", planner=module, entries=entries, fingerprint=lambda: deciding(options, tokenizer, ()))
 
 
 def code_of(fingerprint: Tree) -> dict[str, Any]:

@@ -23,7 +23,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from corpusmith.run import deciding_code
-from tests.code_of_ours import closure, imports, modules, parents, syntax, version_package, versions
+from tests.code_of_ours import closure, imports, modules, syntax, version_package, versions
 from tests.stage_kinds import Kind, all_kinds, code_of
 
 STATE = pathlib.Path(__file__).with_name("deciding_modules.json")
@@ -35,17 +35,22 @@ DYNAMIC_IMPORTS = {
     "baselines.core.aliases": "DCLM's names for modules of ours, imported for users' files",
     "baselines.core.factories": "rows of the mappers' table, which ray_processing.pipeline.stages gives as entries",
     "baselines.mappers.enrichers.quality_prediction_enrichers_kenlm_model": "libraries of others",
+    "corpusmith.assets": "the catalogues and the builders of assets, which a fingerprint holds by their content",
     "corpusmith.cli": "verbs",
+    "corpusmith.imports": "what its callers name",
     "corpusmith.io.storage": "back ends, named in its own strings",
     "corpusmith.run.deciding_code": "packages, for their VERSION",
     "corpusmith.run.ray.worker": "what a task asks to be set up, named in strings of who asks",
     "corpusmith.steps.global_steps": "rows of its own table",
+    "ray_processing.pipeline.config": "the arguments of global steps, which a fingerprint holds",
+    "ray_processing.pipeline.forecast": "what global steps need, told before they run",
+    "ray_processing.pipeline.stages": "the plans of global steps: each gives itself as entry",
     "raw_sources.extractors.registry": "rows of its own table, which raw_sources.ingest.run gives as entries",
+    "training.observers.trackers": "wandb",
     "training.models.registry": "architectures, named in its own strings",
-    "training.backends.open_lm": "open_lm itself",
     "training.open_lm_backend": "open_lm itself",
 }
-IMPORTERS = ("import_module", "resolve_name", "__import__")
+IMPORTERS = ("import_module", "resolve", "resolve_name", "__import__")
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +66,10 @@ def fingerprints(kinds: list[Kind]) -> dict[str, Any]:
 # --- what changed -------------------------------------------------------------------------------------------------
 
 
-class _Normalized(ast.NodeTransformer):
-    """Takes out docstrings, and where modules of ours lie: a change of both changes no result."""
-
-    def visit(self, node: ast.AST) -> Any:
-        self.generic_visit(node)
+def tree_hash(source: str) -> str:
+    """A hash of a module's syntax tree without docstrings, and without the places of the modules of ours it names."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if ast.get_docstring(node, clean=False) is not None:
                 node.body = node.body[1:] or [ast.Pass()]
@@ -74,19 +78,14 @@ class _Normalized(ast.NodeTransformer):
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             module, _, name = node.value.partition(":")
             node.value = f":{name}" if "." in module and module in modules() else node.value
-        return node
-
-
-def tree_hash(source: str) -> str:
-    """A hash of a module's syntax tree."""
-    return hashlib.sha256(ast.dump(_Normalized().visit(ast.parse(source))).encode()).hexdigest()[:16]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
 
 
 def current_state(kinds: list[Kind]) -> State:
     state: State = {}
     for module in sorted(closure(entry for kind in kinds for entry in kind.entries)):
         package = version_package(module)
-        here = state.setdefault(package, {"version": versions()[package], "modules": {}})
+        here = state.setdefault(package, {"version": versions().get(package), "modules": {}})
         here["modules"][module] = tree_hash(modules()[module].read_text(encoding="utf-8"))
     return dict(sorted(state.items()))
 
@@ -182,9 +181,9 @@ def test_raising_a_version_makes_each_stage_differ_that_imports_the_package_and_
 @pytest.mark.parametrize(
     ("kind", "module"),
     [
-        ("local: url_removal_modifier", "baselines.mappers.kernels.address_kernels"),
-        ("local: random_sampling_filter", "corpusmith.seeds"),
-        ("local: page_length_filter", "corpusmith.text.tokenizers.load"),
+        ("local: url_modifiers", "baselines.mappers.kernels.address_kernels"),
+        ("local: metadata_filters", "corpusmith.seeds"),
+        ("local: content_filters", "corpusmith.text.tokenizers.load"),
         ("local: aggregates", "baselines.aggregators"),
         ("exact_dedup", "corpusmith.io.spill"),
         ("minhash_dedup", "dedup.groups.phases"),
@@ -201,9 +200,14 @@ def test_what_hand_written_lists_forgot_counts(kind: str, module: str, kinds: li
     assert module in closure(found.entries)
 
 
+def test_every_deciding_module_lies_in_a_package_with_a_version(kinds: list[Kind]) -> None:
+    without = sorted({each for kind in kinds for each in closure(kind.entries) if not version_package(each)})
+    assert not without, "give their packages a VERSION, or name them in UNDECIDING with the reason"
+
+
 def test_only_runs_that_use_a_row_of_a_table_depend_on_it(fingerprints: dict[str, Any]) -> None:
-    assert "baselines.mappers.enrichers" not in code_of(fingerprints["local: url_removal_modifier"])
-    assert "baselines.mappers.enrichers" in code_of(fingerprints["local: line_counter"])
+    assert "baselines.mappers.enrichers" not in code_of(fingerprints["local: url_modifiers"])
+    assert "baselines.mappers.enrichers" in code_of(fingerprints["local: enrichers"])
     assert "raw_sources.extractors.blocks" not in code_of(fingerprints["ingest: resiliparse"])
     assert "raw_sources.extractors.blocks" in code_of(fingerprints["ingest: blocks"])
     assert "dedup.bff" not in code_of(fingerprints["exact_dedup"])
@@ -212,8 +216,8 @@ def test_only_runs_that_use_a_row_of_a_table_depend_on_it(fingerprints: dict[str
 def test_every_planner_of_a_stage_is_among_the_kinds(kinds: list[Kind]) -> None:
     asking = {
         name
-        for name in modules()
-        if name != deciding_code.__name__
+        for name, path in modules().items()
+        if "code_versions(" in path.read_text(encoding="utf-8") and name != deciding_code.__name__
         for node in ast.walk(syntax(name))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "code_versions"
     }
@@ -250,13 +254,15 @@ def test_packages_hold_a_version_and_names_of_others_only() -> None:
 def test_modules_are_imported_by_constant_names() -> None:
     dynamic = {
         name
-        for name in modules()
+        for name, path in modules().items()
+        if any(f"{importer}(" in path.read_text(encoding="utf-8") for importer in IMPORTERS)
         for node in ast.walk(syntax(name))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func).rpartition(".")[2] in IMPORTERS
+        and node.args
         and not isinstance(node.args[0], ast.Constant)
     }
-    assert dynamic == {name for name in DYNAMIC_IMPORTS if name in modules()}
+    assert dynamic == DYNAMIC_IMPORTS.keys()
 
 
 def taken_values(tree: ast.Module, is_undeciding: Any) -> list[str]:
@@ -314,9 +320,8 @@ def test_no_deciding_module_takes_a_value_from_one_that_cannot_decide(kinds: lis
     found = {
         module: taken
         for module in closure(entry for kind in kinds for entry in kind.entries)
-        if (
-            taken := taken_values(syntax(module), lambda name: bool(deciding_code.UNDECIDING.keys() & {*parents(name)}))
-        )
+        if any(map(deciding_code.is_undeciding, imports(module)))
+        if (taken := taken_values(syntax(module), deciding_code.is_undeciding))
     }
     assert not found
 

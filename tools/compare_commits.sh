@@ -9,7 +9,8 @@ NEED_HUB=(fineweb_edu)
 # real pages of moderate size, `\u` escapes (7), many zstd frames (5) and a tiny shard (8); damaged and unusual files
 SOME_PAGES=(shard_0000000{1,5,7,8}_processed.jsonl.zst
     bad/{malformed_lines,invalid_utf8,two_frames,bit_flip}.jsonl.zst bad/truncated.jsonl.gz)
-FORMATS=(wds mds parquet bin)
+# of the sample crawl; tokens in every format, as they come and by a mixture
+SAMPLE_RUNS=(crawl ingest_{fast,best} tokenizer tokenize_{wds,mds,parquet,bin}{,_mixture})
 
 usage() {
     cat <<'TEXT'
@@ -197,6 +198,11 @@ run() {
 run_if_wanted() { if wanted "$1"; then run "$@"; fi; }
 # shellcheck disable=SC2053 # a glob is meant
 wanted() { [[ $1 == $only ]]; }
+any_wanted() {
+    local name
+    for name in "$@"; do if wanted "$name"; then return 0; fi; done
+    return 1
+}
 
 # run_all FOLDER COMMIT LABEL: all runs of a commit; their names go to `names`. Outputs stand at the same path for both
 # commits while they are written and read, because some of them hold paths.
@@ -207,43 +213,35 @@ run_all() {
         ln -sfn "$side/outputs" "$out"
     fi
     run_if_wanted demo bash tools/demo.sh "$out/demo"
-    crawl_runs
-    token_runs
+    ! any_wanted "${SAMPLE_RUNS[@]}" || sample_runs
     [ -z "$pages" ] || page_runs "$2"
 }
 
 # reference NAME: the flags that every verb has, into `flags`
 reference() { flags=(--readable_name "$1" --exp-data-dir "$out/$1/exp_data" --num_cpus "$cpus"); }
 
-crawl_runs() {
-    local extractor name
+# what others read (crawl, ingest_fast, tokenizer) is made even if it is not wanted itself
+sample_runs() {
+    local name extractor packs=(concat concat best_fit best_fit document document concat concat) number=0
+    local ingested=$out/ingest_fast/processed_data
     run crawl corpusmith sample-crawl --output "$out/crawl/crawl"
     for extractor in fast best; do
         name=ingest_$extractor
-        reference "$name"
-        # what other runs read is made even if it is not wanted itself
         [ "$extractor" = fast ] || wanted "$name" || continue
+        reference "$name"
         run "$name" corpusmith ingest --input "$out/crawl/crawl" --extractor "$extractor" --output_dir "$out/$name" \
             "${flags[@]}"
     done
-    run tokenizer corpusmith train-tokenizer --input "$out/ingest_fast/processed_data/train" \
-        --output "$out/tokenizer/tokenizer.json" --vocab_size 4096
-}
-
-# every format, as it comes and by a mixture that reads one source again and another in part; packings in turn
-token_runs() {
-    local format name mixed packs=(concat best_fit document concat) number=0 ingested=$out/ingest_fast/processed_data
-    for format in "${FORMATS[@]}"; do
-        for mixed in "" _mixture; do
-            name=tokenize_$format$mixed
-            reference "$name"
-            flags+=(--format "$format" --pack "${packs[number]}" --seqlen 256 --wds_chunk_size 512)
-            [ "$format" = bin ] || flags+=(--with_source)
-            [ -z "$mixed" ] || flags+=(--mixture "$work/mixture.yaml")
-            run_if_wanted "$name" corpusmith tokenize --input "$ingested/train,$ingested/heldout" --output "$out/$name/tokens" \
-                --tokenizer "$out/tokenizer/tokenizer.json" "${flags[@]}"
-        done
-        number=$((number + 1))
+    run tokenizer corpusmith train-tokenizer --input "$ingested/train" --output "$out/tokenizer/tokenizer.json" \
+        --vocab_size 4096
+    for name in "${SAMPLE_RUNS[@]}"; do
+        [[ $name =~ ^tokenize_([a-z]+)(_mixture)?$ ]] || continue
+        reference "$name"
+        flags+=(--format "${BASH_REMATCH[1]}" --pack "${packs[number++]}" --seqlen 256 --wds_chunk_size 512)
+        [ "${BASH_REMATCH[1]}" = bin ] || flags+=(--with_source)
+        [ -z "${BASH_REMATCH[2]}" ] || flags+=(--mixture "$work/mixture.yaml")
+        run_if_wanted "$name" corpusmith tokenize --input "$ingested/train,$ingested/heldout" --output "$out/$name/tokens" \
+            --tokenizer "$out/tokenizer/tokenizer.json" "${flags[@]}"
     done
 }
 
@@ -253,10 +251,11 @@ page_runs() {
     while read -r path; do
         config=$(basename "$path" .yaml) name=process_$(basename "$path" .yaml)
         reference "$name"
+        wanted "$name" || continue
         if [[ " ${NEED_HUB[*]} " == *" $config "* ]]; then
             say "$label: $name: left out, its model is on the Hub"
         else
-            run_if_wanted "$name" corpusmith process --config_path "$path" --assets sample \
+            run "$name" corpusmith process --config_path "$path" --assets sample \
                 --raw_data_dirpath "$pages" --output_dir "$out/$name" "${flags[@]}"
         fi
     done < <(git -C "$root" ls-tree --name-only "$1" baselines/baselines_configs/ | grep '\.yaml$')
@@ -290,6 +289,7 @@ compare_outputs() {
     [ -z "$pages" ] || [ -n "$whole" ] || some_pages
     run_all "$old_side" "$old_id" old
     run_all "$new_side" "$new_id" new
+    ((${#names[@]})) || die "no run matches --only $only; --list names them"
     for name in "${names[@]}"; do [[ " ${once[*]} " == *" $name "* ]] || once+=("$name"); done
     if [ -n "$list" ]; then
         printf '%s\n' "${once[@]}"
@@ -333,4 +333,5 @@ compare_times() {
 old_side=$work/$old_id
 new_side=$work/$new_id
 [ "$old_id" != "$new_id" ] || new_side=$new_side-again
-if [ -n "$timing" ]; then compare_times; else compare_outputs; fi
+# on one line, because bash reads a script while it runs it, and this file may change meanwhile
+if [ -n "$timing" ]; then compare_times; else compare_outputs; fi; exit

@@ -88,7 +88,7 @@ def _is_compared(relative: pathlib.Path) -> bool:
     folders = relative.parts[:-1]
     if relative.suffix in LEFT_OUT_SUFFIXES:
         return False
-    return "run" not in folders or relative.name == "mixture.json" or folders[-1] == "log"
+    return "run" not in folders or relative.name == "mixture.json" or "log" in folders
 
 
 # --- one file ---------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from baselines.core.constants import CONTENT
 from baselines.core.factories import error_text, get_aggregator, get_transform, looking_beside
 from baselines.core.profile import profile_of
 from corpusmith.io.pages.shards import Page, Record, ShardRef, ShardWriter, dump_page, open_shard_writer, read_records
-from corpusmith.run.errors_file import READ_STEP, SetAside
-from corpusmith.run.ledger import Counts
+from corpusmith.run.errors_file import QuarantineWriter
+from corpusmith.run.ledger import READ_STEP, Counts
 from corpusmith.run.stage import OutputFile, ShardRecord, StagePlace
 from corpusmith.seeds import seed_python
 from corpusmith.text.segmentation.view import count_content_tokens
@@ -62,13 +62,15 @@ class _Tally:
 class ShardProcessor:
     """Runs the steps over the records of one shard and keeps its books."""
 
-    def __init__(self, task: LocalTask, built: tuple[BuiltStep, ...], writer: ShardWriter, aside: SetAside) -> None:
+    def __init__(
+        self, task: LocalTask, built: tuple[BuiltStep, ...], writer: ShardWriter, quarantine: QuarantineWriter
+    ) -> None:
         self._task = task
         self._built = built
         self._plan = compile_steps(built)
         self._waiting: list[list[_Item]] = [[] for _ in self._plan]
         self._writer = writer
-        self._aside = aside
+        self._quarantine = quarantine
         self.counts = Counts()
         self.tallies = [_Tally() for _ in built]
         self.samples: dict[str, list[dict[str, Any]]] = {}
@@ -80,8 +82,8 @@ class ShardProcessor:
         """Take one record through all steps; it may wait for others where a step works on batches (`finish`)."""
         self.counts.read += 1
         if record.page is None:
-            self.counts.set_aside(READ_STEP)
-            self._aside.add(READ_STEP, record, record.error or "unreadable")
+            self.counts.quarantine(READ_STEP)
+            self._quarantine.add(READ_STEP, record, record.error or "unreadable")
             return
         tokens = count_content_tokens(record.page.get(CONTENT))
         self.tokens_in += tokens
@@ -201,8 +203,8 @@ class ShardProcessor:
         return items
 
     def _fail(self, built: BuiltStep, record: Record, problem: str, piece: int) -> None:
-        self.counts.set_aside(built.key)
-        self._aside.add(built.key, record, problem, piece=piece)
+        self.counts.quarantine(built.key)
+        self._quarantine.add(built.key, record, problem, piece=piece)
 
     def _keep(self, step: LocalStep, tally: _Tally, result: list[Page]) -> None:
         pages = len(result)
@@ -237,8 +239,8 @@ class ShardProcessor:
         try:
             self._writer.write_line(dump_page(page))
         except (TypeError, ValueError) as error:
-            self.counts.set_aside(WRITE_STEP)
-            self._aside.add(WRITE_STEP, record, f"cannot be written: {error}", piece=piece)
+            self.counts.quarantine(WRITE_STEP)
+            self._quarantine.add(WRITE_STEP, record, f"cannot be written: {error}", piece=piece)
             return
         self.counts.kept += 1
         tokens = count_content_tokens(page.get(CONTENT))
@@ -254,7 +256,7 @@ class ShardProcessor:
         return {
             "steps": [_step_row(built.step, tally) for built, tally in pairs],
             "samples": self.samples,
-            "errors": self._aside.examples,
+            "errors": self._quarantine.examples,
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
             "histograms": {"tokens_in": _trimmed(self.lengths_in), "tokens_out": _trimmed(self.lengths_out)},
@@ -333,8 +335,8 @@ def process_shard(task: LocalTask) -> None:
     built = build_steps(task.steps)
     url = task.place.output_url(task.output)
     keys = [*(step.key for step in task.steps), WRITE_STEP]
-    with SetAside(task.place, task.shard.name, keys) as aside, open_shard_writer(url) as writer:
-        processor = ShardProcessor(task, built, writer, aside)
+    with QuarantineWriter(task.place, task.shard.name, keys) as quarantine, open_shard_writer(url) as writer:
+        processor = ShardProcessor(task, built, writer, quarantine)
         for record in read_records(task.shard.url):
             processor.process(record)
         processor.finish()

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
-import io
 import json
 import mmap
 import os
@@ -23,9 +21,10 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol
 
 from corpusmith.errors import InputError, StorageError
+from corpusmith.imports import resolve
 from corpusmith.redact import redact_place
 
 TEMPORARY_PREFIX = ".partial-"
@@ -142,10 +141,9 @@ _BACKENDS = {
 def _backend_of(scheme: str) -> Backend:
     """The backend of a scheme, its module imported the first time."""
     if scheme not in _BACKENDS:
-        backend: Backend = importlib.import_module("corpusmith.io.backends.fsspec").open_backend(scheme)
+        backend: Backend = resolve("corpusmith.io.backends.fsspec:open_backend")(scheme)
         return backend
-    module, _, name = _BACKENDS[scheme].partition(":")
-    made: Backend = getattr(importlib.import_module(module), name)()
+    made: Backend = resolve(_BACKENDS[scheme])()
     return made
 
 
@@ -368,8 +366,3 @@ def check_writable(folder: str) -> None:
         remove(probe)
     except (StorageError, InputError) as error:
         raise InputError(f"cannot write to {redact_place(folder)}: {error}") from error
-
-
-def as_buffered(file: BinaryIO) -> io.BufferedReader:
-    """The file with a read-ahead buffer of 1 MiB."""
-    return io.BufferedReader(cast(io.RawIOBase, file), 1 << 20)

@@ -19,8 +19,7 @@ from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.report.duplicate_facts import DuplicateFacts
 from corpusmith.report.values import as_dict, as_int, as_number, as_rows
-from corpusmith.run.errors_file import READ_STEP
-from corpusmith.run.ledger import Counts
+from corpusmith.run.ledger import READ_STEP, Counts
 
 EXAMPLES_PER_STEP = 5
 FAILURES_SHOWN = 20
@@ -53,7 +52,7 @@ class StepFacts:
     tokens_removed: int | None = 0
     seconds: float = 0.0
     samples: list[Example] = field(default_factory=list)
-    set_aside: list[Example] = field(default_factory=list)
+    quarantined: list[Example] = field(default_factory=list)
     values: dict[str, dict[str, int]] = field(default_factory=dict)
     duplicates: DuplicateFacts | None = None
 
@@ -334,7 +333,7 @@ def _merge(stage: StageFacts, record: dict[str, Any]) -> None:
     for kind in ("samples", "errors"):
         for key, rows in as_dict(details.get(kind)).items():
             step = stage.steps.setdefault(key, StepFacts(key=key))
-            shown = step.samples if kind == "samples" else step.set_aside
+            shown = step.samples if kind == "samples" else step.quarantined
             _add_examples(shown, unit, as_rows(rows))
     for key, found in as_dict(details.get("duplicates")).items():
         step = stage.steps.setdefault(key, StepFacts(key=key))

@@ -13,26 +13,7 @@ from typing import Any
 import orjson
 
 from corpusmith.report.facts import Example, FunnelRow, RunFacts, StageFacts, StepFacts, funnel
-from corpusmith.report.html import (
-    UNKNOWN,
-    Html,
-    bar,
-    byte_size,
-    columns,
-    duration,
-    el,
-    facts,
-    folded,
-    join,
-    legend,
-    number,
-    page_text,
-    rate,
-    share,
-    short_number,
-    table,
-    tile,
-)
+from corpusmith.report.html import Html, bar, columns, el, facts, folded, join, legend, page_text, table, tile
 from corpusmith.report.lineage import Lineage
 from corpusmith.report.sections.distributions import lengths_section, values_section
 from corpusmith.report.sections.duplicates import duplicates_section
@@ -40,7 +21,8 @@ from corpusmith.report.sections.profile import profile_section
 from corpusmith.report.sections.results import results_section
 from corpusmith.report.style import STYLE
 from corpusmith.report.values import as_dict
-from corpusmith.run.errors_file import READ_STEP
+from corpusmith.run.ledger import READ_STEP
+from corpusmith.units import UNKNOWN, byte_size, duration, number, rate, share, short_number
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 INPUTS_SHOWN = 20
@@ -295,7 +277,7 @@ def _aside_section(run: RunFacts, rows: list[FunnelRow]) -> Html:
             el("div", page_text(example.reason), class_="wide"),
         )
         for _, step in steps
-        for example in step.set_aside
+        for example in step.quarantined
     ]
     hint = "Records that could not be read and pages that a step could not handle. They are kept as they were."
     return join(

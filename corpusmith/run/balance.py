@@ -24,7 +24,7 @@ def check_stage(stage: Stage, before: Stage | None, *, is_last: bool) -> None:
     `before`: the stage whose output this one read, None for the first; `is_last`: whether its output folder is the
     run's, which others will list.
     """
-    wrong = [*_record_problems(stage), *stage.strays(), *_unit_problems(stage), *_flow_problems(stage, before)]
+    wrong = [*_record_problems(stage), *stage.foreign_records(), *_unit_problems(stage), *_flow_problems(stage, before)]
     if is_last:
         wrong += [f"{name}: stands in the output folder, but no record tells of it" for name in stage.unrecorded()]
     if wrong:
@@ -74,7 +74,7 @@ def _flow_problems(stage: Stage, before: Stage | None) -> Iterator[str]:
         return
     if not works_by_shard(stage):
         read, kept = stage.counts().read, before.counts().kept
-        if read != kept and not stage.lacking():
+        if read != kept and not stage.missing():
             yield f"all cells: read {read} records, but stage {before.place.name} wrote {kept}"
         return
     written = {file.name: file.records for record in before.records().values() for file in record.outputs}

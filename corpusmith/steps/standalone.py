@@ -19,7 +19,7 @@ from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef, list_shards
 from corpusmith.report.command import write_report
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult, StagePlan
 from corpusmith.steps.global_steps import Needs
 from corpusmith.steps.sizing import spread

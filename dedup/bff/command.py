@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io import storage
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 
 if TYPE_CHECKING:
     from corpusmith.io.pages.shards import ShardRef

@@ -26,7 +26,9 @@ from corpusmith.io.pages.shards import ShardRef
 from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.fingerprint import digest, inputs_identity
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Node, Runner
+from corpusmith.run.ray.cluster import ClusterNode
+from corpusmith.run.ray.execution import TaskSpec
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import StagePlan
 from corpusmith.run.stage import Stage
 from corpusmith.steps.rewrite import RewriteTask
@@ -98,7 +100,7 @@ def make_layout(
     )
 
 
-def count_parts(shape_bytes: int, config: BffConfig, nodes: Sequence[Node]) -> int:
+def count_parts(shape_bytes: int, config: BffConfig, nodes: Sequence[ClusterNode]) -> int:
     """How many parts the filter needs; InputError where the nodes have not the memory for them."""
     smallest = min((node.memory for node in nodes if node.memory), default=0)
     capacity = int(NODE_SHARE * smallest)
@@ -120,7 +122,7 @@ class _BffWork:
     runner: Runner
     config: BffConfig
     step: str
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[ClusterNode] = field(default_factory=list)
     rounds: list[tuple[int, int]] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)
     new_ngrams: int = 0
@@ -184,9 +186,11 @@ class _BffWork:
             {**alone, **tasks},
             label=self.stage.place.name,
             unit="tasks",
-            set_up="dedup.bff.stage:warm_kernels",
-            sizes={**sizes, **dict.fromkeys(alone, ALONE_BYTES)},
-            nodes={f"part {part}": self.nodes[part % len(self.nodes)].id for part in parts},
+            spec=TaskSpec(
+                set_up="dedup.bff.stage:warm_kernels",
+                sizes={**sizes, **dict.fromkeys(alone, ALONE_BYTES)},
+                nodes={f"part {part}": self.nodes[part % len(self.nodes)].id for part in parts},
+            ),
             on_value=on_value,
         )
 
@@ -377,10 +381,9 @@ class _BffWork:
         self._forget_here()
         if len(self.nodes) > 1:
             tasks = [ForgetTask(layout=self.layout) for _ in self.nodes]
-            ids = [node.id for node in self.nodes]
-            for _ in self.runner.map(
-                perform, tasks, label="free memory", unit="nodes", sizes=[ALONE_BYTES] * len(tasks), nodes=ids
-            ):
+            nodes = {index: node.id for index, node in enumerate(self.nodes)}
+            spec = TaskSpec(sizes=dict.fromkeys(nodes, ALONE_BYTES), nodes=nodes)
+            for _ in self.runner.map(perform, tasks, label="free memory", unit="nodes", spec=spec):
                 continue
 
     def _forget_here(self) -> None:

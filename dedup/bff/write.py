@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from corpusmith.errors import BalanceError
 from corpusmith.io.pages.shards import Page, Record, dump_page, read_records
-from corpusmith.run.errors_file import READ_STEP
+from corpusmith.run.ledger import READ_STEP
 from corpusmith.steps.rewrite import Rewrite, RewriteTask, bin_of, histogram, open_rewrite, write_record
 from corpusmith.text.segmentation.view import count_whitespace_words
 from dedup.bff import config as bff_config
@@ -114,9 +114,9 @@ class _PageWriter:
         if text is not None and record.page is not None:
             self._apply(record, record.page, text, next(self.verdicts))
         elif record.page is None:
-            rewrite.set_aside(READ_STEP, record, record.error or "unreadable")
+            rewrite.quarantine(READ_STEP, record, record.error or "unreadable")
         else:
-            rewrite.set_aside(rewrite.task.step, record, text_problem(record.page, key) or "has no text")
+            rewrite.quarantine(rewrite.task.step, record, text_problem(record.page, key) or "has no text")
 
     def _apply(self, record: Record, page: Page, text: str, verdict: Verdict) -> None:
         config = self.config

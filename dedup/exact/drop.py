@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from corpusmith.io.pages.shards import Page, Record, dump_page, read_records
 from corpusmith.io.spill import read_spill_cell
-from corpusmith.run.errors_file import READ_STEP
+from corpusmith.run.ledger import READ_STEP
 from corpusmith.steps.rewrite import Rewrite, RewriteTask, open_rewrite, write_record
 from corpusmith.text.segmentation.view import count_content_tokens
 from dedup.exact.config import ExactConfig
@@ -56,11 +56,11 @@ class _Dropper:
         rewrite, step = self._rewrite, self._task.rewrite.step
         rewrite.counts.read += 1
         if record.page is None:
-            rewrite.set_aside(READ_STEP, record, record.error or "unreadable")
+            rewrite.quarantine(READ_STEP, record, record.error or "unreadable")
         elif record.index >= len(self._units) or not self._units[record.index]:
             problem = self._reader.read(record.page)
             if isinstance(problem, str):
-                rewrite.set_aside(step, record, problem)
+                rewrite.quarantine(step, record, problem)
             elif self.members.lost and self._reader.unit == "content":
                 rewrite.remove(record.index, record.page, "", "the page has no unit")
             else:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from corpusmith.io.pages.shards import Page, Record, dump_page, read_records
-from corpusmith.run.errors_file import READ_STEP
+from corpusmith.run.ledger import READ_STEP
 from corpusmith.steps.rewrite import Rewrite, RewriteTask, bin_of, histogram, open_rewrite, write_record
 from dedup.groups.examples import ShownGroup, ShownMembers
 from dedup.groups.layout import shard_names
@@ -61,11 +61,11 @@ class _Dropper:
         rewrite = self._rewrite
         rewrite.counts.read += 1
         if record.page is None:
-            rewrite.set_aside(READ_STEP, record, record.error or "unreadable")
+            rewrite.quarantine(READ_STEP, record, record.error or "unreadable")
             return
         problem = self._reader.problem(record.page)
         if problem is not None:
-            rewrite.set_aside(self._task.rewrite.step, record, problem)
+            rewrite.quarantine(self._task.rewrite.step, record, problem)
             return
         found = self.members.of_page(record.index)
         text = self._reader.text(record.page) or ""

@@ -20,6 +20,7 @@ import itertools
 
 from corpusmith.io import storage
 from corpusmith.run.deciding_code import code_versions
+from corpusmith.run.ray.execution import TaskSpec
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import StagePlan, unit_per_shard_of_all
 from corpusmith.run.stage import Stage
@@ -101,7 +102,7 @@ class _Work:
             if not {layout.bands_url(number), layout.pages_url(number)} <= self._there
         }
         label = f"{self._stage.place.name}: sign"
-        return self._stage.run_units(self._runner, sign_shard, tasks, label=label, set_up=WARM)
+        return self._stage.run_units(self._runner, sign_shard, tasks, label=label, spec=TaskSpec(set_up=WARM))
 
     def _link(self) -> list[str]:
         layout = self._layout

@@ -86,7 +86,7 @@ class Progress:
     def begin(self) -> bool:
         """The next item begins; whether a worker died at it before."""
         self._index += 1
-        position.tell(self._url, self._index)
+        position.report(self._url, self._index)
         return self._index in self._avoided
 
 

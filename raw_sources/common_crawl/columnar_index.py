@@ -22,7 +22,8 @@ from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef, open_shard_writer
 from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.ledger import Counts
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult, StagePlan
 from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
 

@@ -16,11 +16,12 @@ from corpusmith.errors import InputError
 from corpusmith.io import position, storage
 from corpusmith.io.compression import Content, Damage
 from corpusmith.io.pages.shards import Page, Record, read_records
+from corpusmith.run.ledger import READ_STEP
 from raw_sources.archives.http_message import TooLargeError
 from raw_sources.extractors.charset import decode_html
 from raw_sources.extractors.nesting import TooDeepError
 from raw_sources.ingest.inputs import Member
-from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, READ_STEP, Outcome, Removed, SetAside
+from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, Outcome, Removed, SetAside
 from raw_sources.ingest.pages import PageMaker
 
 MAX_DOCUMENT_BYTES = 64 << 20
@@ -151,7 +152,7 @@ def read_csv(url: str) -> Iterator[Record]:
             if not row:
                 continue
             index += 1
-            position.tell(url, index)
+            position.report(url, index)
             yield _csv_record(index, rows.line_num, names, row, position.avoided(url).get(index))
 
 
@@ -192,7 +193,7 @@ def document_outcomes(members: tuple[Member, ...], maker: PageMaker, unit: str) 
     """What becomes of each file."""
     poison = position.avoided(unit)
     for index, member in enumerate(members):
-        position.tell(unit, index)
+        position.report(unit, index)
         if left_out := maker.refused_sample(member.name, 0):
             yield left_out
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from corpusmith.io.pages.shards import Page
+from corpusmith.run.ledger import READ_STEP
 
 #: why a record is no page, in the order in which it is asked; keys of the ledger's `removed`
 REMOVAL_STEPS = (
@@ -12,7 +13,6 @@ REMOVAL_STEPS = (
     "empty_text",
 )  # fmt: skip
 #: what could not be handled; keys of the ledger's `errored`
-READ_STEP = "read"
 EXTRACT_STEP = "extract"
 ERROR_STEPS = (READ_STEP, EXTRACT_STEP)
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 
 from corpusmith.io import position
 from corpusmith.io.pages.shards import Page
+from corpusmith.run.ledger import READ_STEP
 from corpusmith.seeds import uniform
 from raw_sources.archives.http_message import (
     CodingError,
@@ -34,7 +35,7 @@ from raw_sources.extractors.nesting import TooDeepError, check_nesting
 from raw_sources.extractors.registry import Extract
 from raw_sources.ingest.config import IngestConfig
 from raw_sources.ingest.crawl_stats import CrawlStats
-from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, READ_STEP, Outcome, Removed, SetAside
+from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, Outcome, Removed, SetAside
 from raw_sources.ingest.url_blocklist import load_block_list
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})

@@ -13,10 +13,11 @@ from corpusmith.errors import InputError
 from corpusmith.io import position, storage
 from corpusmith.io.pages.shards import list_shards, read_shard
 from corpusmith.run.fingerprint import digest
+from corpusmith.run.ledger import READ_STEP
 from raw_sources.archives.open_archive import Found, read_archive_file
 from raw_sources.ingest.documents import read_csv
 from raw_sources.ingest.inputs import Member, Unit
-from raw_sources.ingest.outcomes import READ_STEP, Outcome, SetAside
+from raw_sources.ingest.outcomes import Outcome, SetAside
 from raw_sources.ingest.pages import PAGE_RECORD_TYPES, PageMaker
 
 COLUMNS = ("warc_filename", "warc_record_offset", "warc_record_length")
@@ -114,7 +115,7 @@ def record_outcomes(members: tuple[Member, ...], maker: PageMaker, unit: str) ->
             continue
         for member in run:
             index += 1
-            position.tell(unit, index)
+            position.report(unit, index)
             raw = content[member.start - start : member.start - start + member.length]
             if len(raw) < member.length:
                 yield _lost(member, f"the file ends {member.length - len(raw)} bytes before its record does")

@@ -24,7 +24,8 @@ from corpusmith.io.pages.shards import file_checksum
 from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.fingerprint import Tree, asset_hashes
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Execution, Runner, add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import Execution, TaskSpec, add_execution_arguments, execution_from
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult, StagePlan
 from corpusmith.run.stage import Stage
 from raw_sources.common_crawl.paths import BASE, reachable, read_paths
@@ -70,7 +71,8 @@ def ingest(
             name: IngestTask(unit=by_name[name], stem=stems[name], config=config, place=stage.place)
             for name in stage.pending()
         }
-        return stage.run_units(runner, ingest_unit, tasks, label="ingest", unit="inputs", record_seconds=page_seconds)
+        spec = TaskSpec[str](record_seconds=page_seconds)
+        return stage.run_units(runner, ingest_unit, tasks, label="ingest", unit="inputs", spec=spec)
 
     plan = RunPlan(
         inputs=[unit.ref for unit in units],
@@ -134,7 +136,7 @@ def summary(result: RunResult) -> list[str]:
     lines = [f"{counts.read} records of {len(result.records)} inputs: {counts.kept} pages"]
     lines += [f"  not a page ({step}): {number}" for step, number in sorted(counts.removed.items())]
     lines += [f"  set aside ({step}): {number}" for step, number in sorted(counts.errored.items())]
-    late = sum(len(records) for records in result.stages[-1].poison().values())
+    late = sum(len(records) for records in result.stages[-1].quarantined().values())
     return lines + ([f"  of these, records that ended their worker (run/stages/*/poison.json): {late}"] if late else [])
 
 

@@ -49,7 +49,7 @@ def ingest_unit(task: IngestTask) -> None:
                 url = task.place.error_url(outcome.step, unit.name)
                 aside[outcome.step] = files.enter_context(open_shard_writer(url))
             aside[outcome.step].write(_error_row(unit.name, outcome))
-            counts.set_aside(outcome.step)
+            counts.quarantine(outcome.step)
 
         for outcome in unit_outcomes(unit, PageMaker(task.config, stats)):
             counts.read += 1
@@ -61,7 +61,7 @@ def ingest_unit(task: IngestTask) -> None:
                 set_aside(refused)
             else:
                 counts.kept += 1
-        position.rest()
+        position.report_no_record()
     seconds = time.monotonic() - started
     details = {"seconds": seconds, "text_characters": stats.text_characters, "crawl": stats.to_json()}
     task.place.write_record(
@@ -121,7 +121,7 @@ class PartWriter:
         self._bytes = 0
 
     def _close(self) -> None:
-        position.rest()  # what a full part takes is no fault of its last page
+        position.report_no_record()  # what a full part takes is no fault of its last page
         self._stack.close()
         writer = self._writer
         assert writer is not None

@@ -21,7 +21,8 @@ from baselines.core.factory_utils import is_factory
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
 from corpusmith.config import Where, YamlDocument, build, check_type, load_yaml
 from corpusmith.errors import ConfigError, did_you_mean
-from corpusmith.steps.global_steps import GLOBAL_STEPS, resolve
+from corpusmith.imports import resolve
+from corpusmith.steps.global_steps import GLOBAL_STEPS
 
 IGNORED_KEYS = ("func", "module")
 REFUSED_KEYS = ("_profile", "_safe")

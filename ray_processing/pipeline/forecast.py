@@ -21,14 +21,15 @@ from dataclasses import dataclass, field, replace
 from baselines.core.compiled import LocalStep, build_steps
 from baselines.core.shard_processor import LocalTask, process_shard
 from corpusmith.errors import InputError
+from corpusmith.imports import resolve
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef
-from corpusmith.report.html import byte_size, duration
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.stage import ShardRecord, StagePlace
-from corpusmith.steps.global_steps import GLOBAL_STEPS, Needs, resolve
+from corpusmith.steps.global_steps import GLOBAL_STEPS, Needs
 from corpusmith.text.segmentation.view import VIEW_BYTES_PER_CHARACTER, warm_kernels
+from corpusmith.units import byte_size, duration
 from ray_processing.pipeline.config import GlobalCall, Pipeline
 from ray_processing.pipeline.page_sample import SampledShard, draw_sample
 from ray_processing.pipeline.stages import find_files, local_runs

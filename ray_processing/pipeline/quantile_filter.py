@@ -25,8 +25,8 @@ import numpy.typing as npt
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import Page, ShardRef, read_records
 from corpusmith.run.deciding_code import code_versions
-from corpusmith.run.errors_file import READ_STEP
 from corpusmith.run.fingerprint import inputs_identity
+from corpusmith.run.ledger import READ_STEP
 from corpusmith.run.progress import say
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import StagePlan, unit_per_shard_of_all
@@ -186,11 +186,11 @@ def filter_shard(task: FilterTask) -> None:
         for record in read_records(task.rewrite.shard.url):
             rewrite.counts.read += 1
             if record.page is None:
-                rewrite.set_aside(READ_STEP, record, record.error or "unreadable")
+                rewrite.quarantine(READ_STEP, record, record.error or "unreadable")
                 continue
             score = config.score(record.page)
             if isinstance(score, str):
-                rewrite.set_aside(task.rewrite.step, record, score)
+                rewrite.quarantine(task.rewrite.step, record, score)
             elif score < task.threshold:
                 rewrite.remove(record.index, record.page, "", f"{config.key} {record.page.get(config.key)}")
             else:

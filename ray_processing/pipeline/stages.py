@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
 from baselines.assets import resolve_step
+from baselines.core.aliases import without_aliases
 from baselines.core.compiled import LocalStep
 from baselines.core.factories import custom_path, load_mapper_function, looking_beside
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
 from baselines.core.shard_processor import LocalTask, process_shard
 from corpusmith.errors import InputError
+from corpusmith.imports import resolve
+from corpusmith.io import storage
 from corpusmith.io.pages.shards import TABLE_SUFFIXES, ShardRef, shard_stem
-from corpusmith.run.deciding_code import Entry, code_versions
+from corpusmith.run.deciding_code import Entry, code_versions, modules_in
 from corpusmith.run.fingerprint import Tree, asset_hashes
+from corpusmith.run.ray.execution import TaskSpec
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import StagePlan
 from corpusmith.run.stage import Stage
-from corpusmith.steps.global_steps import GLOBAL_STEPS, resolve
+from corpusmith.steps.global_steps import GLOBAL_STEPS
 from corpusmith.text.segmentation.view import UNICODE_VERSION
 from ray_processing.pipeline.config import Commit, GlobalCall, Pipeline
 
@@ -82,18 +87,27 @@ def _functions(step: LocalStep) -> list[str]:
     return names
 
 
-def _entries_of_ours(steps: tuple[LocalStep, ...]) -> Iterator[Entry]:
-    """The rows of the mappers' tables that steps use."""
+def _entries_of_ours(step: LocalStep) -> Iterator[Entry]:
+    """The rows of the mappers' tables that a step uses, and the modules of ours that users' files of it import."""
     table = {**AGGREGATORS, **MAPPERS}
-    for name in (name for step in steps for name in _functions(step) if "." not in name):
-        yield table.get(name) or load_mapper_function(name)
+    for name in _functions(step):
+        if "." not in name:
+            yield table.get(name) or load_mapper_function(name)
+    for path in _user_files(step):
+        yield from modules_in(without_aliases(storage.read_bytes(path).decode("utf-8", "replace")))
+
+
+def _user_files(step: LocalStep) -> list[str]:
+    """The files that hold a user's functions of a step."""
+    with looking_beside(step.folder):
+        paths = [custom_path(name) for name in _functions(step) if "." in name]
+    return [path for path in paths if os.path.isfile(path)]
 
 
 def _user_code(step: LocalStep) -> Tree:
-    """The content of the user's files that hold functions of a step; nothing where all are ours."""
-    with looking_beside(step.folder):
-        files = [custom_path(name) for name in _functions(step) if "." in name]
-        return {"file": sorted(asset_hashes(files).values())} if files else {}
+    """The content of the user's files that a step uses; nothing where all its functions are ours."""
+    files = _user_files(step)
+    return {"file": sorted(asset_hashes(files).values())} if files else {}
 
 
 def find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple[LocalStep, ...], dict[str, str]]:
@@ -115,7 +129,8 @@ def plan_local(
     running, hashes = find_files(steps, assets)
     fingerprint: Tree = {f"steps[{step.index}]": {**step.to_json(), **_user_code(step)} for step in steps}
     fingerprint["assets"] = {**asset_hashes([step.arguments for step in steps]), **hashes}
-    fingerprint["code"] = {**code_versions(process_shard, *_entries_of_ours(steps)), "unicode": UNICODE_VERSION}
+    entries = [entry for step in steps for entry in _entries_of_ours(step)]
+    fingerprint["code"] = {**code_versions(process_shard, *entries), "unicode": UNICODE_VERSION}
 
     def work(stage: Stage, runner: Runner) -> list[str]:
         by_name = {shard.name: shard for shard in stage.inputs}
@@ -137,8 +152,7 @@ def plan_local(
             process_shard,
             tasks,
             label=f"{stage.place.name} ({len(steps)} steps)",
-            set_up="corpusmith.text.segmentation.view:warm_kernels",
-            actors=_actors(running),
+            spec=TaskSpec(set_up="corpusmith.text.segmentation.view:warm_kernels", actors=_actors(running)),
         )
 
     return StagePlan(name=LOCAL_STAGE, fingerprint=fingerprint, work=work)

@@ -166,7 +166,7 @@ def _global_stats_row(chunk: Chunk) -> Row:
     seconds = sum(_seconds(record) for stage in chunk.stages for record in stage.records().values())
     if not chunk.is_local:
         return {"name": stage_name(chunk.stages[0]), "secs": seconds, "working_dir": working_dir}
-    failed = sorted({unit for stage in chunk.stages for unit in stage.lacking()})
+    failed = sorted({unit for stage in chunk.stages for unit in stage.missing()})
     return {
         "name": LOCAL_ROW,
         "secs": seconds,

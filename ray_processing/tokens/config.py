@@ -20,9 +20,14 @@ SPILL_BYTES = 128 * MIB
 TOKEN_BYTES = 4
 #: bytes of tokens (4 each) that a byte of a shard makes, by its compression; on the safe side for web text
 EXPANSION = {
-    ".jsonl": 1.2, ".jsonl.gz": 3.5, ".jsonl.zst": 4.0, ".jsonl.zstd": 4.0, ".parquet": 4.0, ".arrow": 1.2,
+    ".jsonl": 1.2,
+    ".jsonl.gz": 3.5,
+    ".jsonl.zst": 4.0,
+    ".jsonl.zstd": 4.0,
+    ".parquet": 4.0,
+    ".arrow": 1.2,
     ".tar": 2.0,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 
 EXAMPLE = "corpusmith detokenize tokenized pages --tokenizer EleutherAI/gpt-neox-20b"
 

@@ -13,7 +13,7 @@ import shutil
 from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from ray_processing.tokens.config import EXPANSION, MIB, TOKEN_BYTES, token_bytes
 from ray_processing.tokens.plan import TokenRun
 from ray_processing.tokens.tokenize import encode_contents, read_documents

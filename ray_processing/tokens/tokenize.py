@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from corpusmith.io.pages.shards import Page, Record, ShardRef, read_records
-from corpusmith.run.errors_file import READ_STEP, SetAside
-from corpusmith.run.ledger import Counts
+from corpusmith.run.errors_file import QuarantineWriter
+from corpusmith.run.ledger import READ_STEP, Counts
+from corpusmith.run.ray.execution import TaskSpec
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.stage import ShardRecord, Stage, StagePlace
 from corpusmith.seeds import uniform
@@ -72,8 +73,8 @@ def tokenize_work(
         for shard in stage.inputs
         if shard.name in pending
     }
-    set_up = "ray_processing.tokens.tokenize:set_up_worker"
-    return stage.run_units(runner, tokenize_shard, tasks, label="tokenize", set_up=set_up)
+    spec = TaskSpec[str](set_up="ray_processing.tokens.tokenize:set_up_worker")
+    return stage.run_units(runner, tokenize_shard, tasks, label="tokenize", spec=spec)
 
 
 def set_up_worker() -> None:
@@ -102,9 +103,9 @@ def tokenize_shard(task: TokenizeTask) -> None:
     )
     counts = Counts()
     tokens = 0
-    with SetAside(task.place, shard.name, [STEP]) as aside, PageLog(task.place, shard.name) as log:
+    with QuarantineWriter(task.place, shard.name, [STEP]) as quarantine, PageLog(task.place, shard.name) as log:
         rows = _RowSink(task, counts, log)
-        for batch in _batches(shard, config, counts, aside):
+        for batch in _batches(shard, config, counts, quarantine):
             documents = encode_contents(tokenizer, batch.contents)
             tokens += sum(map(len, documents)) + len(documents)
             log.add_pages(batch.indexes, batch.names)
@@ -117,7 +118,7 @@ def tokenize_shard(task: TokenizeTask) -> None:
         "tokens": tokens,
         "row_tokens": rows.spiller.tokens,
         "source": task.source,
-        "errors": aside.examples,
+        "errors": quarantine.examples,
         "bytes_in": shard.bytes,
         "seconds": time.perf_counter() - started,
     }
@@ -126,15 +127,15 @@ def tokenize_shard(task: TokenizeTask) -> None:
     )
 
 
-def _batches(shard: ShardRef, config: TokenConfig, counts: Counts, aside: SetAside) -> Iterator[_Batch]:
+def _batches(shard: ShardRef, config: TokenConfig, counts: Counts, quarantine: QuarantineWriter) -> Iterator[_Batch]:
     """The documents of a shard in batches, counted; records without a text are set aside."""
     batch = _Batch()
     for record, content in read_documents(shard, config.content_key):
         counts.read += 1
         if content is None or record.page is None:
             step = READ_STEP if record.page is None else STEP
-            counts.set_aside(step)
-            aside.add(step, record, record.error or _no_text(record.page or {}, config.content_key))
+            counts.quarantine(step)
+            quarantine.add(step, record, record.error or _no_text(record.page or {}, config.content_key))
             continue
         batch.contents.append(content)
         batch.indexes.append(record.index)

@@ -10,8 +10,6 @@ import torch
 from corpusmith.io import storage
 from corpusmith.io.tokens import wds
 from corpusmith.io.tokens.wds import ManifestEntry
-from training.loop.checkpoint import load_weights
-from training.loop.ranks import Ranks
 from training.loop.train_loop import train
 from training.models.config import ModelConfig
 from training.observers.observer import OutLog, TrainLog
@@ -22,6 +20,8 @@ from training.optimization.schedule import cosine_schedule
 from training.optimization.step import StepConfig
 from training.plan.config import TrainConfig
 from training.plan.phase_plan import DataSource, Phase, PhasePlan
+from training.state.checkpoint import load_weights
+from training.state.ranks import Ranks
 
 REMOTE = "s3://corpus/runs/run"
 

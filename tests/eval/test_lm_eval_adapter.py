@@ -20,7 +20,7 @@ from tests.eval.making import write_checkpoint, write_tokenizer
 from tests.eval.plain import continuation, span_losses
 from tests.eval.scoring.test_invariance import VOCABULARY, model_of, plain_logits
 from tests.oracles.table_model import TableModel
-from training.loop.checkpoint import load_model
+from training.state.checkpoint import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 HARNESS = ROOT / ".peers" / "lm_eval" / "bin" / "python"

@@ -13,6 +13,7 @@ from corpusmith.cli import main
 from corpusmith.io.pages.shards import read_records, read_shard
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "baselines" / "baselines_configs"
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("runner")]
 TEN_MAPPERS_AND_DEDUP = """
 - source: cc
   steps:

@@ -21,7 +21,7 @@ MANIFEST = "run1/tokens/manifest.jsonl"
 GLOBAL_STATS = "run1/global_stats.jsonl"
 PAGES_REFERENCE = "run1/exp_data/datasets/untokenized/pages.json"
 TOKENS_REFERENCE = "run1/exp_data/datasets/tokenized/tokens.json"
-BUILD_LOG = "run1/run/stages/00-tokenize-{}/log/shard_0.parquet"
+BUILD_LOG = "run1/run/stages/00-tokenize-{}/log/00-train/shard_0.parquet"
 CHECKPOINT = "run1/logs/model/checkpoints/epoch_1.pt"
 
 

@@ -14,10 +14,10 @@ import torch
 from corpusmith.errors import InputError
 from corpusmith.expdb import references as expdb
 from corpusmith.expdb.references import DatasetReference
-from training.data.token_shards import find_token_shards
-from training.loop.checkpoint import load_model
-from training.loop.params_txt import read_params_text
+from training.data.token_shards import find_token_dataset
 from training.loop.validation import count_training_tokens, unigram_loss
+from training.state.checkpoint import load_model
+from training.state.params_txt import read_params_text
 from training.train import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -255,18 +255,18 @@ def test_unigram_loss_by_hand():
 
 
 def test_token_shards_are_found_by_reference_manifest_or_tar(workspace):
-    by_reference = find_token_shards(str(workspace / "heldout.json"))
+    by_reference = find_token_dataset(str(workspace / "heldout.json"))
     tar = str(workspace / "heldout" / "00000001.tar")
     assert [shard.url for shard in by_reference.shards] == [tar]
-    manifest = find_token_shards(str(workspace / "heldout" / "manifest.jsonl"))
+    manifest = find_token_dataset(str(workspace / "heldout" / "manifest.jsonl"))
     assert [(shard.url, shard.num_sequences) for shard in manifest.shards] == [(tar, 8)]
-    assert find_token_shards(tar, "txt").shards[0].data_key == "txt"
+    assert find_token_dataset(tar, "txt").shards[0].data_key == "txt"
 
 
 def _sequences(reference: Path):
     from corpusmith.io.tokens import wds
 
-    for shard in find_token_shards(str(reference)).shards:
+    for shard in find_token_dataset(str(reference)).shards:
         yield from wds.read_wds_shard(shard.url)
 
 

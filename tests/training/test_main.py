@@ -20,10 +20,10 @@ from corpusmith.io.tokens.rows import TokenRows
 from corpusmith.io.tokens.shards import write_token_shard
 from training.arguments.openlm import build_parser, parse_arguments
 from training.arguments.to_config import make_config
-from training.loop.checkpoint import load_file, load_weights
-from training.loop.params_txt import read_params_text
-from training.loop.ranks import Ranks
 from training.main import main
+from training.state.checkpoint import load_file, load_weights
+from training.state.params_txt import read_params_text
+from training.state.ranks import Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -238,7 +238,7 @@ def test_long_files_are_taken_in_parts(tmp_path, monkeypatch):
 
     monkeypatch.setattr(token_data, "PART_SEQUENCES", 5)
     np.arange(13 * 4, dtype=np.uint16).tofile(tmp_path / "train.bin")
-    found = token_data.find_token_shards(str(tmp_path / "train.bin"), seq_len=3)
+    found = token_data.find_token_dataset(str(tmp_path / "train.bin"), seq_len=3)
     assert [(shard.first_row, shard.num_sequences) for shard in found.shards] == [(0, 5), (5, 5), (10, 3)]
     rows = list(token_data.read_rows(found.shards[1], np.array([0, 3])))
     assert [(row.row, row.ids.tolist()) for row in rows] == [(5, [20, 21, 22, 23]), (8, [32, 33, 34, 35])]
@@ -246,12 +246,12 @@ def test_long_files_are_taken_in_parts(tmp_path, monkeypatch):
 
 
 def test_tars_are_named_as_openlm_names_them(tmp_path, write_tokens):
-    from training.data.token_shards import expand_shards, find_token_shards
+    from training.data.token_shards import expand_shards, find_token_dataset
 
     assert expand_shards("d/{a,b}.tar") == ["d/a.tar", "d/b.tar"]
     assert expand_shards("d/s-{008..010}.tar") == ["d/s-008.tar", "d/s-009.tar", "d/s-010.tar"]
     assert expand_shards("pipe:aws s3 cp s3://b/{x,y}.tar -") == ["s3://b/x.tar", "s3://b/y.tar"]
     assert expand_shards("d/{a,b}{1..2}.tar") == ["d/a1.tar", "d/a2.tar", "d/b1.tar", "d/b2.tar"]
     write_tokens(tmp_path / "t", 3, 4, 16, 32)
-    found = find_token_shards(f"{tmp_path}/t/{{00000001..00000003}}.tar")
+    found = find_token_dataset(f"{tmp_path}/t/{{00000001..00000003}}.tar")
     assert [shard.num_sequences for shard in found.shards] == [4, 4, 4]

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from corpusmith.errors import ChangedError, InputError
-from corpusmith.run.ray.runner import Execution, Runner
-from training.loop.checkpoint import load_weights
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from training.proxies import ProxySpec, ProxyWorker, fingerprint, run_proxies, run_proxy
+from training.state.checkpoint import load_weights
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def make_spec(make_config, tmp_path, write_tokens):
     return make
 
 
-def test_runs_on_warm_actors_equal_the_runs_alone_bit_for_bit(make_spec, ray_is_up):
+def test_runs_on_warm_actors_equal_the_runs_alone_bit_for_bit(make_spec, runner):
     specs = [make_spec(f"run-{seed}", seed=seed) for seed in (124, 125, 126, 124 + 1000)]
     arrived = []
     results = run_proxies(specs, cpus_per_run=1, on_result=lambda result: arrived.append(result.name))
@@ -57,7 +58,7 @@ def test_a_worker_forgets_what_a_run_did_to_its_process(make_spec):
     assert second.curve == first.curve
 
 
-def test_finished_runs_are_not_trained_again_and_changed_ones_are_refused(make_spec, ray_is_up):
+def test_finished_runs_are_not_trained_again_and_changed_ones_are_refused(make_spec, runner):
     specs = [make_spec("a"), make_spec("b", seed=7)]
     first = run_proxies(specs)
     before = {spec.name: Path(spec.config.folder, "train_log.jsonl").stat().st_mtime_ns for spec in specs}
@@ -78,7 +79,7 @@ def test_the_fingerprint_is_of_what_decides_the_numbers(make_spec):
     assert fingerprint(spec) != fingerprint(replace(spec, config=replace(spec.config, seed=1)))
 
 
-def test_a_failing_run_is_a_result_and_the_others_go_on(make_spec, ray_is_up):
+def test_a_failing_run_is_a_result_and_the_others_go_on(make_spec, runner):
     missing = make_spec("missing")
     missing = replace(missing, validation=("nowhere.jsonl",))
     results = run_proxies([missing, make_spec("good")])
@@ -109,7 +110,7 @@ class Killer(ProxyWorker):
 
 
 @pytest.mark.all
-def test_a_run_whose_process_dies_is_begun_again_and_one_that_always_dies_is_an_error(make_spec, ray_is_up):
+def test_a_run_whose_process_dies_is_begun_again_and_one_that_always_dies_is_an_error(make_spec, runner):
     specs = [make_spec("poison"), make_spec("once"), make_spec("good")]
     results = run_proxies(specs, max_retries=1, worker=Killer)
     assert [result.error is None for result in results] == [False, True, True]
@@ -135,7 +136,7 @@ def test_four_runs_share_one_gpu(make_spec):
         ({"cpus_per_run": 0}, "more than 0 CPUs"),
     ],
 )
-def test_resources_that_no_cluster_has_are_refused(make_spec, ray_is_up, resources, named):
+def test_resources_that_no_cluster_has_are_refused(make_spec, runner, resources, named):
     with pytest.raises(InputError, match=named):
         run_proxies([make_spec("a")], **resources)
 

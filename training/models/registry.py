@@ -19,7 +19,7 @@ from training.models.config import ModelConfig
 ARCHITECTURES: dict[str, str] = {"transformer": "training.models.openlm:Transformer"}
 
 
-class LanguageModel(Protocol):
+class TrainableModel(Protocol):
     """What the loop asks of a model beside being an `nn.Module`.
 
     `forward` takes ids (B, T), `documents` and `head` as `training.models.openlm.Transformer.forward` does.

@@ -25,7 +25,7 @@ from backports import zstd
 from corpusmith.errors import InputError, ShardError
 from corpusmith.io import storage
 from corpusmith.io.compression import Content, Damage
-from corpusmith.io.position import noted
+from corpusmith.io.position import reporting
 
 Page = dict[str, Any]
 
@@ -210,7 +210,7 @@ def _read_lines(content: Content) -> Iterator[Record]:
     yield from filter(None, (lost, rest))
 
 
-@noted
+@reporting
 def read_records(url: str) -> Iterator[Record]:
     """All records of a shard in order, good and bad; blank lines are none.
 

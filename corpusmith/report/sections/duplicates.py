@@ -4,21 +4,8 @@ from __future__ import annotations
 
 from corpusmith.report.duplicate_facts import DuplicateFacts, Member
 from corpusmith.report.facts import RunFacts
-from corpusmith.report.html import (
-    Child,
-    Html,
-    Series,
-    bar,
-    column_chart,
-    columns,
-    el,
-    folded,
-    join,
-    number,
-    page_text,
-    share,
-    table,
-)
+from corpusmith.report.html import Child, Html, Series, bar, column_chart, columns, el, folded, join, page_text, table
+from corpusmith.units import number, share
 
 DOMAINS_SHOWN = 20
 SIMILARITY = (

@@ -58,7 +58,7 @@ def test_table_of_mappers_is_complete() -> None:
     helpers = {"count_words", "read_banlist", "require_free"}
     defined: dict[str, str] = {}
     for path in sorted((ROOT / "baselines" / "mappers").rglob("*.py")):
-        if not path.name.startswith("_"):
+        if not path.name.startswith("_") and path.parent.name != "kernels":
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             names = public_functions(path) - helpers
             if path.parent.name == "enrichers" and path.name != "enrichers.py":
@@ -242,12 +242,6 @@ heavy = {"numba", "ray", "torch", "fasttext", "unidecode", "nltk", "blingfire", 
 print(sorted(heavy & set(sys.modules)))
 """
     assert run_python(code, tmp_path) == "[]"
-
-
-@pytest.mark.parametrize("name", sorted(tables.MAPPERS | tables.AGGREGATORS))
-def test_every_deciding_module_has_a_version(name: str) -> None:
-    module = importlib.import_module((tables.MAPPERS | tables.AGGREGATORS)[name].partition(":")[0])
-    assert isinstance(module.VERSION, int)
 
 
 @pytest.mark.parametrize(

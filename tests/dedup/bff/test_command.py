@@ -13,7 +13,7 @@ import pytest
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import open_shard_writer, read_shard
 from corpusmith.report.command import write_report
-from corpusmith.run.ray.runner import add_execution_arguments
+from corpusmith.run.ray.execution import add_execution_arguments
 from dedup.bff import command as bff
 from dedup.bff.command import find_inputs, main
 

@@ -15,7 +15,9 @@ import pytest
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
 from corpusmith.run.fingerprint import digest
-from corpusmith.run.ray.runner import Execution, Node, Outcome
+from corpusmith.run.ray.cluster import ClusterNode
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Outcome
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from corpusmith.steps.rewrite import bin_of, histogram
 from dedup.bff import resolve as bff_resolve
@@ -43,21 +45,19 @@ class InlineRunner:
     def __exit__(self, *error: object) -> None:
         return None
 
-    def nodes(self) -> list[Node]:
-        return [Node(id=str(number), cpus=1, memory=1 << 30) for number in range(self._nodes)]
+    def nodes(self) -> list[ClusterNode]:
+        return [ClusterNode(id=str(number), cpus=1, memory=1 << 30) for number in range(self._nodes)]
 
-    def map(
-        self, function: Callable[[Any], Any], tasks: Sequence[Any], *, name: Callable[[Any], str] = str, **_: Any
-    ) -> Iterator[Outcome[Any]]:
+    def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Iterator[Outcome[Any]]:
         order = list(range(len(tasks)))
         self._random.shuffle(order)
         for index in order:
             try:
                 value = function(tasks[index])
             except Exception as error:  # noqa: BLE001 - as the worker does
-                yield Outcome(name=name(tasks[index]), index=index, error=f"{type(error).__name__}: {error}")
+                yield Outcome(index=index, error=f"{type(error).__name__}: {error}")
             else:
-                yield Outcome(name=name(tasks[index]), index=index, value=value)
+                yield Outcome(index=index, value=value)
 
 
 def make_text(draw: random.Random, lines: list[str]) -> str:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from corpusmith.io.pages.shards import list_shards, read_shard
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
 from dedup.bff.blocks import NgramBlockBuilder, resolve_in_order
 from dedup.bff.bloom.filter import shape_for

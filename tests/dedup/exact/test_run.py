@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from dedup.exact.config import ExactConfig
 from dedup.exact.stage import plan_stage

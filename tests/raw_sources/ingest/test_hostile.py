@@ -156,7 +156,6 @@ def test_best_survives_any_markup() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_page_that_takes_too_long_is_set_aside_by_the_retry(tmp_path: pathlib.Path, runner: Runner) -> None:
-    list(runner.map(str, [1], label="start"))
     crawl = tmp_path / "crawl"
     crawl.mkdir()
     endless = http_response("200 OK", HTML, b"<b>" * 3_000_000 + b"text")

@@ -11,7 +11,7 @@ import pytest
 
 from corpusmith.errors import ChangedError, InputError
 from corpusmith.io.pages.shards import read_shard
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.run import RunOptions
 from raw_sources.archives.open_archive import Found
 from raw_sources.archives.warc import WarcRecord
@@ -93,6 +93,7 @@ def files(folder: pathlib.Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 def test_ingest_writes_pages_and_books_and_runs_once(crawl: pathlib.Path, tmp_path: pathlib.Path) -> None:
     out = tmp_path / "out"
     result = run(crawl, out)

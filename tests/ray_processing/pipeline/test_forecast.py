@@ -15,7 +15,7 @@ from baselines.core.compiled import BuiltStep, build_steps
 from corpusmith.cli import main
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import Record, ShardRef, list_shards, open_shard_writer, read_records
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.seeds import seed_python
 from ray_processing.pipeline.config import Pipeline, load_pipeline
 from ray_processing.pipeline.forecast import Forecast, check_possible, interval, make_forecast, tell
@@ -224,11 +224,11 @@ def last_steps(config: str, folder: str) -> tuple[list[str], list[tuple[str, int
 def check_coverage(config: pathlib.Path, folder: pathlib.Path) -> None:
     """For each step: the intervals of 50 seeds hold the share that is really left in 45 or more."""
     keys, passed = last_steps(str(config), str(folder))
+    draws = [[number for shard, index, number in passed if is_drawn(shard, index, seed, 10)] for seed in range(SEEDS)]
     for position, key in enumerate(keys):
         truth = sum(number > position for _, _, number in passed) / len(passed)
         held = 0
-        for seed in range(SEEDS):
-            drawn = [number for shard, index, number in passed if is_drawn(shard, index, seed, 10)]
+        for drawn in draws:
             low, high = interval(sum(number > position for number in drawn), len(drawn))
             held += low <= truth <= high
         assert held >= 0.9 * SEEDS, (config.stem, key, held)
@@ -246,6 +246,7 @@ def test_intervals_hold_the_truth_for_every_shipped_config(name: str, shared_dat
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 def test_profile_shows_each_step_against_the_floor(few: Any, tmp_path: pathlib.Path) -> None:
     few()
     arguments = ["--raw_data_dirpath", str(tmp_path / "pages"), "--config_path", str(tmp_path / "few.yaml")]

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
-from corpusmith.run.ray.runner import Execution, Outcome
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Outcome
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from ray_processing.pipeline.quantile_filter import (
     Layout,
@@ -46,7 +47,7 @@ class Inline:
     def map(self, function: Any, tasks: Sequence[Any], **_: Any) -> Iterator[Outcome[Any]]:
         for index, task in enumerate(tasks):
             function(task)
-            yield Outcome(name="", index=index, value=function(task))
+            yield Outcome(index=index, value=function(task))
 
 
 def execute(root: pathlib.Path, config: QuantileConfig) -> RunResult:

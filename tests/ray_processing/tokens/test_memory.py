@@ -14,7 +14,7 @@ from tests.ray_processing.tokens.tokenizing import make_home
 JOB = """
 import dataclasses, pathlib, resource, sys
 from corpusmith.run.run import Run, RunOptions
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from ray_processing.tokens.config import plan_cells
 from ray_processing.tokens.outcome import finish_tokens
 from ray_processing.tokens.plan import open_run, plan_run

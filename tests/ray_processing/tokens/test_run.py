@@ -20,7 +20,7 @@ from corpusmith.errors import ConfigError, InputError
 from corpusmith.expdb.references import load_dataset
 from corpusmith.io.pages.shards import open_shard_writer, read_shard
 from corpusmith.io.tokens.shards import FORMATS, open_token_shards
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.text.packing import MODES
 from corpusmith.text.tokenizers.load import load_tokenizer
 from ray_processing.tokens import detokenize, detokenize_stage

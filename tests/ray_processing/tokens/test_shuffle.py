@@ -36,7 +36,7 @@ class InlineRunner:
 
     def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Iterator[Outcome[Any]]:
         for index, task in reversed(list(enumerate(tasks))):
-            yield Outcome(name="", index=index, value=function(task))
+            yield Outcome(index=index, value=function(task))
 
 
 def words(shard: int, page: int) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 
 from corpusmith.io.pages.shards import open_shard_writer
 from corpusmith.io.tokens.shards import open_token_shards
-from corpusmith.run.ray.runner import Execution, Outcome, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Outcome, Runner
 from corpusmith.run.run import RunOptions, RunResult
 from corpusmith.text.tokenizers.load import load_tokenizer
 from ray_processing.tokens.outcome import finish_tokens
@@ -33,7 +34,7 @@ class InlineRunner:
 
     def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Iterator[Outcome[Any]]:
         for index, task in reversed(list(enumerate(tasks))):
-            yield Outcome(name="", index=index, value=function(task))
+            yield Outcome(index=index, value=function(task))
 
 
 def words(shard: int, page: int) -> str:

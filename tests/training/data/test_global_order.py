@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from corpusmith.errors import InputError
 from corpusmith.io.tokens import wds
 from training.data.batch import BatchSpec
-from training.data.global_order import MIX_BLOCK, GlobalReader, Mixture, SourceOrder
-from training.data.loader import ReadAhead, make_loader
-from training.data.token_shards import TokenShard, find_token_shards
-from training.loop.ranks import Ranks
+from training.data.global_order import MIX_BLOCK, GlobalReader, Interleaving, SourceOrder
+from training.data.token_shards import TokenShard, find_token_dataset
+from training.loop.loader import ReadAhead, make_loader
+from training.state.ranks import Ranks
 
 
 def shards(*counts: int) -> list[TokenShard]:
@@ -62,28 +62,28 @@ def test_shards_that_are_used_up_are_counted_over_passes():
     st.integers(0, 10),
 )
 def test_a_mixture_keeps_its_shares_and_knows_its_positions(weights, first, count, seed):
-    mixture = Mixture(weights, (seed,))
-    labels = mixture.sources(first, first + count)
-    before, after = mixture.before(first), mixture.before(first + count)
+    interleaving = Interleaving(weights, (seed,))
+    labels = interleaving.sources(first, first + count)
+    before, after = interleaving.before(first), interleaving.before(first + count)
     assert before.sum() == first
     assert (np.bincount(labels, minlength=len(weights)) == after - before).all()
     shares = np.array(weights) / sum(weights)
     blocks = 3 * MIX_BLOCK
-    assert np.abs(mixture.before(blocks) - shares * blocks).max() < len(weights)
+    assert np.abs(interleaving.before(blocks) - shares * blocks).max() < len(weights)
     for source in range(len(weights)):
-        places = mixture.positions(source, int(before[source]), int(after[source]))
+        places = interleaving.positions(source, int(before[source]), int(after[source]))
         assert (places == np.flatnonzero(labels == source) + first).all()
 
 
 def read(url: str, *, world_size: int = 1, workers: int = 2, first: int = 0, last: int = 6) -> list[list]:
     """Batches of all ranks, put together: for each step the first tokens and origins in order of rank."""
-    order = SourceOrder(find_token_shards(url).shards, (7,), 3)
+    order = SourceOrder(find_token_dataset(url).shards, (7,), 3)
     steps: list[list] = [[] for _ in range(last - first)]
     for rank in range(world_size):
         spec = BatchSpec(
             seq_len=16, vocab_size=32, batch_size=8 // world_size, rank=rank, world_size=world_size, workers=workers
         )
-        reader = GlobalReader([order], Mixture([1.0], (7,)), [""], spec, 6 * 8)
+        reader = GlobalReader([order], Interleaving([1.0], (7,)), [""], spec, 6 * 8)
         for step, batch in enumerate(reader.batches(first, last)):
             steps[step] += [
                 (x.tolist(), y.tolist(), str(o)) for x, y, o in zip(batch.x_BT, batch.y_BT, batch.origins, strict=True)
@@ -106,7 +106,7 @@ def test_reading_goes_on_at_any_step(manifest, first):
 def test_batches_are_the_sequences_of_their_origins(manifest):
     stored = {
         f"{shard.url}#{row}": tokens
-        for shard in find_token_shards(manifest).shards
+        for shard in find_token_dataset(manifest).shards
         for row, tokens in enumerate(wds.read_wds_shard(shard.url))
     }
     for x, y, origin in [row for step in read(manifest) for row in step]:
@@ -124,9 +124,9 @@ def one_batch(tmp_path, rows: list[list[int]], **spec):
             member = tarfile.TarInfo(f"{number}.json")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    found = find_token_shards(str(tmp_path / "a.tar"), "json")
+    found = find_token_dataset(str(tmp_path / "a.tar"), "json")
     made = BatchSpec(**({"seq_len": 3, "vocab_size": 100, "batch_size": len(rows)} | spec))
-    reader = GlobalReader([SourceOrder(found.shards, (1,), 1)], Mixture([1.0], (1,)), ["web"], made, len(rows))
+    reader = GlobalReader([SourceOrder(found.shards, (1,), 1)], Interleaving([1.0], (1,)), ["web"], made, len(rows))
     (batch,) = reader.batches(0, 1)
     return {
         origin.row: (x.tolist(), y.tolist()) for x, y, origin in zip(batch.x_BT, batch.y_BT, batch.origins, strict=True)

@@ -23,9 +23,9 @@ from training.huggingface.export import main as export_main
 from training.huggingface.import_model import import_model
 from training.huggingface.import_model import main as import_main
 from training.huggingface.llama import llama_obstacles, rope_theta
-from training.loop.checkpoint import load_model, load_weights, write_model_config
 from training.models.config import CONFIG_FOLDER, ModelConfig, load_model_config
 from training.models.openlm import Transformer
+from training.state.checkpoint import load_model, load_weights, write_model_config
 
 transformers = pytest.importorskip("transformers")
 

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from training.loop.checkpoint import load_file, load_weights
-from training.loop.ranks import Ranks, gather_json, process_group
-from training.loop.sharding import AMP, Sharding
 from training.loop.train_loop import train
 from training.plan.config import TrainConfig
+from training.state.checkpoint import load_file, load_weights
+from training.state.ranks import Ranks, gather_json, process_group
+from training.state.sharding import AMP, Sharding
 
 ALONE = Ranks()
 

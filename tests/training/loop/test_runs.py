@@ -19,9 +19,7 @@ from torch import nn
 from corpusmith.errors import ChangedError, ConfigError, InputError, RunFailed, ShardError
 from corpusmith.io.tokens import wds
 from corpusmith.io.tokens.rows import TokenRows
-from training.loop.checkpoint import load_file, load_model, load_weights, save_file
 from training.loop.metrics import LossGuard
-from training.loop.ranks import Ranks
 from training.loop.train_loop import train
 from training.models import registry as architectures
 from training.observers.observer import Observer
@@ -29,6 +27,8 @@ from training.optimization.averagers import make_averagers, parse_averagers
 from training.optimization.schedule import Segment, constant_schedule
 from training.plan.config import TrainConfig
 from training.plan.phase_plan import DataSource, Phase, PhasePlan
+from training.state.checkpoint import load_file, load_model, load_weights, save_file
+from training.state.ranks import Ranks
 
 ROOT = Path(__file__).resolve().parents[3]
 ALONE = Ranks()
@@ -127,9 +127,9 @@ def test_a_loss_that_is_no_number_stops_before_it_touches_the_weights(make_confi
     plain = loop.compute_gradients
     calls = []
 
-    def poisoned(trainer, batch, *arguments, **keywords):
+    def poisoned(state, batch, *arguments, **keywords):
         calls.append(batch.origins)
-        loss = plain(trainer, batch, *arguments, **keywords)
+        loss = plain(state, batch, *arguments, **keywords)
         if len(calls) == 7:
             loss.entropy.fill_(value)
             loss.row_losses_B[3] = math.nan
@@ -207,7 +207,7 @@ import resource, sys
 sys.path.insert(0, {str(ROOT)!r})
 import torch
 from corpusmith.errors import StorageError
-from training.loop.checkpoint import save_file
+from training.state.checkpoint import save_file
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:

@@ -11,25 +11,29 @@ import torch
 from corpusmith.errors import ChangedError, InputError, RunFailed
 from corpusmith.io.tokens import wds
 from training.data.batch import Batch
-from training.loop.checkpoint import load_file, load_model, load_weights
-from training.loop.ranks import Ranks
 from training.loop.resume import seed_all
 from training.loop.train_loop import total_steps, train
 from training.optimization.schedule import constant_schedule
-from training.optimization.step import Trainer, make_trainer, train_step
+from training.optimization.step import TrainingState, apply_gradients, compute_gradients, make_training_state
 from training.plan.config import TrainConfig
+from training.state.checkpoint import load_file, load_model, load_weights
+from training.state.ranks import Ranks
 
 ALONE = Ranks()
 
 
-def fresh_trainer(config: TrainConfig, ranks: Ranks) -> Trainer:
+def fresh_state(config: TrainConfig, ranks: Ranks) -> TrainingState:
     seed_all(config.seed)
-    return make_trainer(config.model, config.step, ranks)
+    return make_training_state(config.model, config.step, ranks)
 
 
-def three_steps(trainer: Trainer, chunk: np.ndarray) -> list[float]:
+def three_steps(state: TrainingState, chunk: np.ndarray) -> list[float]:
     batch = Batch(x_BT=chunk[:, :-1], y_BT=chunk[:, 1:])
-    return [train_step(trainer, batch, rate).entropy.item() for rate in (0.01, 0.02, 0.02)]
+    losses = []
+    for rate in (0.01, 0.02, 0.02):
+        losses.append(compute_gradients(state, batch).entropy.item())
+        apply_gradients(state, rate)
+    return losses
 
 
 def log_rows(config: TrainConfig) -> list[dict]:
@@ -146,13 +150,23 @@ def test_pretrained_weights_start_a_new_run(make_config):
     assert_equal(weights(second, 1), weights(first, 3))
 
 
+def test_weights_of_another_shape_are_refused_by_the_name_of_their_file(make_config):
+    first = make_config("first")
+    train(first, ALONE)
+    url = f"{first.folder}/checkpoints/epoch_3.pt"
+    wide = replace(first.model, hidden_dim=32)
+    for changed in ({"pretrained": url}, {"resume": url}, {"average": ((url, 1.0),)}):
+        with pytest.raises(InputError, match=r"epoch_3\.pt does not fit the model config: size mismatch"):
+            train(make_config("second", model=wide, **changed), ALONE)
+
+
 def test_micro_batches_give_the_step_of_the_whole_batch(make_config):
     chunk = np.random.default_rng(0).integers(0, 32, (8, 17))
     results = []
     for accumulation in (1, 4):
-        trainer = fresh_trainer(make_config(accumulation=accumulation), ALONE)
-        entropies = three_steps(trainer, chunk)
-        results.append((trainer.model.state_dict(), entropies))
+        state = fresh_state(make_config(accumulation=accumulation), ALONE)
+        entropies = three_steps(state, chunk)
+        results.append((state.model.state_dict(), entropies))
     assert results[0][1] == pytest.approx(results[1][1], abs=1e-5)
     assert_equal(results[0][0], results[1][0], atol=1e-5)
 

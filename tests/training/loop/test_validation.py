@@ -13,11 +13,11 @@ import torch
 from corpusmith.io.tokens import wds
 from corpusmith.io.tokens.rows import TokenRows
 from training.data.batch import BatchSpec
-from training.data.token_shards import find_token_shards
-from training.loop.checkpoint import TrainState
-from training.loop.ranks import Ranks
+from training.data.token_shards import find_token_dataset
 from training.loop.validation import Intervals, bootstrap_interval, result_object, validation_loss
-from training.loop.validator import Validation
+from training.loop.validator import Validator
+from training.state.checkpoint import RunProgress
+from training.state.ranks import Ranks
 
 ALONE = Ranks()
 
@@ -40,7 +40,7 @@ def shards(tmp_path: Path):
     metas = [{"source": "sure", "pages": []}] * 4 + [{"source": "even", "pages": []}] * 2
     wds.write_wds_shard(str(tmp_path / "00000001.tar"), TokenRows.of(rows, metas=metas))
     wds.write_manifest(str(tmp_path / "manifest.jsonl"), [wds.ManifestEntry(shard="00000001", num_sequences=6)])
-    return find_token_shards(str(tmp_path / "manifest.jsonl"))
+    return find_token_dataset(str(tmp_path / "manifest.jsonl"))
 
 
 @pytest.fixture
@@ -83,13 +83,13 @@ def test_intervals_hold_the_mean_and_shrink_with_the_population():
 
 
 def test_validation_is_due_every_so_many_epochs_and_at_the_end(shards, model, tmp_path):
-    validation = Validation(
+    validator = Validator(
         sets=[shards, shards], spec=spec(), ranks=ALONE, folder=str(tmp_path / "run"), model_name="table",
         precision="fp32", frequency=2, training=[shards], train_tokens_per_epoch=100,
     )  # fmt: skip
-    assert validation(model, TrainState(epoch=1)) == []
-    assert [result["train_tokens"] for result in validation(model, TrainState(epoch=2))] == [200, 200]
-    assert len(validation(model, TrainState(epoch=3, is_final=True))) == 2
+    assert validator(model, RunProgress(epoch=1)) == []
+    assert [result["train_tokens"] for result in validator(model, RunProgress(epoch=2))] == [200, 200]
+    assert len(validator(model, RunProgress(epoch=3, is_final=True))) == 2
     lines = (tmp_path / "run" / "checkpoints" / "results.jsonl").read_text().splitlines()
     assert [len(json.loads(line)) for line in lines] == [2, 2]
     assert json.loads(lines[0])[0]["unigram_loss"] > 0

@@ -48,9 +48,9 @@ def test_flex_attention_gives_the_same():
 
 def test_training_masks_documents_where_it_is_told_their_separator(make_config):
     from training.data.batch import Batch
-    from training.loop.ranks import Ranks
     from training.loop.resume import seed_all
-    from training.optimization.step import compute_gradients, make_trainer
+    from training.optimization.step import compute_gradients, make_training_state
+    from training.state.ranks import Ranks
 
     ids = IDS.repeat(1, 2).numpy()
     batch = Batch(x_BT=ids[:, :-1], y_BT=ids[:, 1:])
@@ -58,7 +58,7 @@ def test_training_masks_documents_where_it_is_told_their_separator(make_config):
     for separator in (None, END, 31):
         config = make_config(document_separator=separator)
         seed_all(1)
-        trainer = make_trainer(config.model, config.step, Ranks())
-        found.append(compute_gradients(trainer, batch).entropy.item())
+        state = make_training_state(config.model, config.step, Ranks())
+        found.append(compute_gradients(state, batch).entropy.item())
     assert found[0] == pytest.approx(found[2], abs=1e-6)  # no token 31: one document
     assert abs(found[0] - found[1]) > 1e-4

@@ -13,12 +13,9 @@ import pytest
 
 from corpusmith.errors import InputError, UserError
 from corpusmith.run.progress import track
-from training.loop.ranks import Ranks
 from training.loop.train_loop import train
 from training.main import main
-from training.observers import loss_plot
-from training.observers import observer as observers
-from training.observers.observer import TrainLog
+from training.observers.observer import TrainingBar, TrainLog, short_number
 from training.observers.trackers import (
     LossPlot,
     TensorBoardTracker,
@@ -27,7 +24,7 @@ from training.observers.trackers import (
     make_trackers,
     scalars,
 )
-from training.observers.training_bar import TrainingBar, short_number
+from training.state.ranks import Ranks
 
 ALONE = Ranks()
 
@@ -167,10 +164,6 @@ def test_a_run_leaves_a_picture_of_its_loss_and_one_without_a_step_leaves_none(m
     (tmp_path / "other" / "train_log.jsonl").touch()
     plot.on_end(None, None)
     assert not (tmp_path / "other" / "loss.png").exists()
-
-
-def test_the_plot_reads_the_log_that_the_loop_writes():
-    assert loss_plot.TRAIN_LOG == observers.TRAIN_LOG
 
 
 def test_the_bar_tells_loss_tokens_per_second_and_utilisation(make_config, capsys, monkeypatch):

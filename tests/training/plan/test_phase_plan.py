@@ -6,8 +6,7 @@ import pytest
 
 from corpusmith.errors import ConfigError, InputError
 from training.optimization.schedule import constant_schedule
-from training.plan.phase_plan import DataSource, Phase
-from training.plan.phase_plan_yaml import load_phase_plan
+from training.plan.phase_plan import DataSource, Phase, load_phase_plan
 
 PLAN = """\
 phases:

@@ -119,6 +119,7 @@ def test_a_folder_without_a_model_is_named(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 def test_process_scores_pages_on_actors_and_sets_bad_ones_aside(tmp_path: pathlib.Path) -> None:
     model = save_model(tmp_path / "model", labels=1)
     for shard in range(3):

@@ -1,0 +1,34 @@
+"""A tokenizer trained on the sample, and options over files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tokenizers
+
+from tests.training.finetuning.making import MARK, PAD, SAMPLE, sample_rows
+from training.finetuning.examples import SequenceSpec, SftOptions, format_prompt
+
+
+@pytest.fixture(scope="session")
+def tokenizer_json(tmp_path_factory) -> str:
+    """A byte-level BPE of at most 400 ids, trained on the sample file."""
+    bpe = tokenizers.ByteLevelBPETokenizer()
+    texts = [f"{format_prompt(row['instruction'])}{row['response']}" for row in sample_rows()]
+    bpe.train_from_iterator(texts, vocab_size=400, special_tokens=["<|endoftext|>"], show_progress=False)
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    bpe.save(str(path))
+    return str(path)
+
+
+@pytest.fixture
+def options(tmp_path, tokenizer_json):
+    """A function that gives options over the files it is called with; by default over the sample."""
+
+    def make(*files: Path, seq_len: int = 128, **changed) -> SftOptions:
+        spec = SequenceSpec(tokenizer=tokenizer_json, seq_len=seq_len, mask_left=MARK, mask_individual=PAD)
+        names = tuple(map(str, files or (SAMPLE,)))
+        return SftOptions(**{"input_files": names, "output_dir": str(tmp_path / "out"), "spec": spec} | changed)
+
+    return make
