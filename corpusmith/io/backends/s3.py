@@ -92,12 +92,11 @@ class S3Backend:
     @contextlib.contextmanager
     def create(self, url: str) -> Iterator[BinaryIO]:
         upload = _Upload(url)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(upload.abort)
             yield cast(BinaryIO, upload)
             upload.complete()
-        except BaseException:
-            upload.abort()
-            raise
+            undo.pop_all()
 
     def create_new(self, url: str, data: bytes) -> bool:
         """Put an object unless there is one, in one step; StorageError where the server has no such put."""
