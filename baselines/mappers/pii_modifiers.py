@@ -19,10 +19,6 @@ from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
 from corpusmith.text.segmentation.view import view
 
-__all__ = ["pii_masking_modifier"]
-
-# Counts for `_number_kernels` too.
-
 Kind = Literal["email", "ipv4", "phone"]
 Span = tuple[int, int]
 KINDS: tuple[Kind, ...] = ("email", "ipv4", "phone")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from corpusmith.errors import did_you_mean
 from corpusmith.run.fingerprint import Tree
 from corpusmith.text.segmentation.view import UNICODE_VERSION
-from dedup.bff import kernels as bff_kernels
+from dedup.bff import units
 from dedup.bff.bloom.filter import RATE_BOUNDS
 from dedup.bff.bloom.kernels import MAX_HASHES
 
@@ -16,13 +16,13 @@ from dedup.bff.bloom.kernels import MAX_HASHES
 HASH_FAMILY = "corpusmith-1.1"
 
 MODES = {
-    "paragraph": bff_kernels.PARAGRAPH,
-    "document": bff_kernels.DOCUMENT,
-    "both": bff_kernels.BOTH,
-    "naive-both": bff_kernels.NAIVE_BOTH,
-    "old-both": bff_kernels.OLD_BOTH,
-    "substring": bff_kernels.SUBSTRING,
-    "exact": bff_kernels.EXACT,
+    "paragraph": units.PARAGRAPH,
+    "document": units.DOCUMENT,
+    "both": units.BOTH,
+    "naive-both": units.NAIVE_BOTH,
+    "old-both": units.OLD_BOTH,
+    "substring": units.SUBSTRING,
+    "exact": units.EXACT,
 }
 CONTAINED_BEFORE = "bff_contained_ngram_count_before_dedupe"
 CONTAINED = "bff_contained_ngram_count"
@@ -92,6 +92,18 @@ class BffConfig:
     def mode(self) -> int:
         """The mode as the kernels number it."""
         return MODES[self.remove_type]
+
+    @property
+    def rules(self) -> units.Rules:
+        """What is asked for, as the kernels take it."""
+        return units.Rules(
+            mode=self.mode,
+            shortest=self.min_ngram_size,
+            longest=self.max_ngram_size,
+            threshold=float(self.filtering_threshold),
+            shortest_removed=self.substr_seqlen,
+            update=not self.no_update_bloom_filter,
+        )
 
     @property
     def unit(self) -> str:

@@ -27,8 +27,6 @@ from corpusmith.text.segmentation.view import view
 if TYPE_CHECKING:
     from corpusmith.text.kernels import I32Array, U8Array, U32Array
 
-__all__ = ["IPV4_EXPRESSION", "WebAddresses", "remove_ipv4_addresses", "web_address_expression"]
-
 
 # Characters of the shortest address, `a.b`.
 MIN_ADDRESS = 3

@@ -152,7 +152,7 @@ def test_mistakes_are_one_line_with_exit_code_two(
 
 
 def test_help_is_instant_and_the_script_runs_by_path(tmp_path: pathlib.Path) -> None:
-    command = [sys.executable, str(ROOT / "dedup" / "bff.py"), "--help"]
+    command = [sys.executable, str(ROOT / "dedup" / "bff"), "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("usage: corpusmith dedup bff")
     code = (

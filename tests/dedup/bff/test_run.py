@@ -20,7 +20,7 @@ from corpusmith.run.ray.execution import Execution
 from corpusmith.run.ray.runner import Outcome
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from corpusmith.steps.rewrite import bin_of, histogram
-from dedup.bff import settle as bff_settle
+from dedup.bff import resolve as bff_resolve
 from dedup.bff import stage as bff_stage
 from dedup.bff.bloom.filter import shape_for
 from dedup.bff.config import MODES, BffConfig
@@ -392,9 +392,9 @@ class Death(BaseException):
 
 
 def die_at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    """Let the next settling die: after its insertions, after its commit, or in the middle of a shard."""
-    real_json, real_settle = bff_settle.storage.write_json, bff_settle.settle_in_order
-    seen = {"pieces": 0}
+    """Let the next resolving die: after its insertions, after its commit, or in the middle of a shard."""
+    real_json, real_resolve = bff_resolve.storage.write_json, bff_resolve.resolve_in_order
+    seen = {"blocks": 0}
 
     def write_json(url: str, document: Any, indent: int | None = None) -> None:
         if "/rounds/" in url and moment == "between insert and commit":
@@ -403,22 +403,22 @@ def die_at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
         if "/rounds/" in url and moment == "after the commit":
             raise Death
 
-    def settle(*arguments: Any) -> Any:
-        found = real_settle(*arguments)
-        seen["pieces"] += 1
-        if moment == "in the middle" and seen["pieces"] == 3:
+    def resolve(*arguments: Any) -> Any:
+        found = real_resolve(*arguments)
+        seen["blocks"] += 1
+        if moment == "in the middle" and seen["blocks"] == 3:
             raise Death
         return found
 
-    monkeypatch.setattr(bff_settle.storage, "write_json", write_json)
-    monkeypatch.setattr(bff_settle, "settle_in_order", settle)
+    monkeypatch.setattr(bff_resolve.storage, "write_json", write_json)
+    monkeypatch.setattr(bff_resolve, "resolve_in_order", resolve)
     monkeypatch.setattr(bff_stage, "remove_shared", lambda name: None)  # a killed driver removes nothing
 
 
 @pytest.mark.parametrize("moment", ["between insert and commit", "after the commit", "in the middle"])
 @pytest.mark.parametrize("mode", ["old-both", "both", "substring"])
 @pytest.mark.parametrize("loses_memory", [False, True])
-def test_killed_settling_is_continued_to_the_same_bytes(
+def test_killed_resolving_is_continued_to_the_same_bytes(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, moment: str, mode: str, loses_memory: bool
 ) -> None:
     write_corpus(tmp_path / "in", seed=8)
@@ -453,7 +453,7 @@ def is_of(path: pathlib.Path, root: pathlib.Path) -> bool:
 
 
 @pytest.mark.parametrize("parts", [1, 3])
-def test_settling_twice_finds_nothing_of_its_own(tmp_path: pathlib.Path, parts: int) -> None:
+def test_resolving_twice_finds_nothing_of_its_own(tmp_path: pathlib.Path, parts: int) -> None:
     """Each task of a run is performed twice in a row, as a lost node would have it."""
     write_corpus(tmp_path / "in", seed=9)
     config = small_config("paragraph", round_bytes=900)
