@@ -106,7 +106,7 @@ class Mixture:
 class SourcePlan:
     """What one source gives: all numbers in tokens, `target` and `available` multiples of the unit.
 
-    `full_epochs` whole readings and `rest` tokens of the next one; `requested` is what the line asked for before
+    `full_epochs` whole readings and `remainder` tokens of the next one; `requested` is what the line asked for before
     rounding.
     """
 
@@ -121,7 +121,7 @@ class SourcePlan:
         return self.target // self.available if self.available else 0
 
     @property
-    def rest(self) -> int:
+    def remainder(self) -> int:
         """Tokens of the last, partial epoch."""
         return self.target - self.full_epochs * self.available
 
@@ -141,8 +141,9 @@ def plan_mixture(mixture: Mixture, available: Mapping[str, int], unit: int = 1) 
     Raises:
         InputError: a source has nothing, or is asked for more epochs than allowed.
     """
+    available = {line.source: available.get(line.source, 0) for line in mixture.lines}
     for line in mixture.lines:
-        if not available.get(line.source) and line.amount:
+        if not available[line.source] and line.amount:
             raise InputError(f"the source {line.source!r} has no tokens, but the mixture asks for some")
     wanted = _wanted(mixture, available)
     wanted = _fit(mixture, wanted, available)
@@ -151,7 +152,7 @@ def plan_mixture(mixture: Mixture, available: Mapping[str, int], unit: int = 1) 
         SourcePlan(
             source=line.source,
             requested=float(wanted[line.source]),
-            available=available.get(line.source, 0),
+            available=available[line.source],
             target=units[line.source] * unit,
         )
         for line in mixture.lines
@@ -165,7 +166,7 @@ def _wanted(mixture: Mixture, available: Mapping[str, int]) -> dict[str, Fractio
         if line.tokens is not None:
             wanted[line.source] = line.amount
         elif line.repeat is not None:
-            wanted[line.source] = line.amount * available.get(line.source, 0)
+            wanted[line.source] = line.amount * available[line.source]
     shares = {line.source: line.amount for line in mixture.lines if line.proportion is not None}
     total = sum(shares.values())
     if mixture.pool_tokens is None:

@@ -148,7 +148,7 @@ def select(
     plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, runner: Runner
 ) -> dict[str, RowSelection]:
     """The plans made definite, by source."""
-    partial = {plan.source: plan for plan in plans if plan.rest}
+    partial = {plan.source: plan for plan in plans if plan.remainder}
     epochs = {name: plan.full_epochs for name, plan in partial.items()}
     own = [spill for spill in spills if spill[1] in partial]
     batches = [own[start : start + _BATCH] for start in range(0, len(own), _BATCH)]
@@ -158,7 +158,7 @@ def select(
         for name, histogram in histograms.items():
             sums[name] += np.array(histogram, dtype=np.int64)
     # the bin in which the target lies, and the tokens before it
-    bins = {name: int(np.searchsorted(np.cumsum(sums[name]), plan.rest)) for name, plan in partial.items()}
+    bins = {name: int(np.searchsorted(np.cumsum(sums[name]), plan.remainder)) for name, plan in partial.items()}
     before = {name: int(sums[name][: bins[name]].sum()) for name in partial}
     rows: dict[str, list[tuple[int, int]]] = {name: [] for name in partial}
     looks = [_Look(spills=batch, seed=seed, epochs=epochs, bins=bins) for batch in batches]
@@ -169,7 +169,7 @@ def select(
     for plan in plans:
         threshold = 0
         if plan.source in partial:
-            threshold = cut_at(plan.rest - before[plan.source], sorted(rows[plan.source]))
+            threshold = cut_at(plan.remainder - before[plan.source], sorted(rows[plan.source]))
             if threshold == KEYS:  # all rows of the bin: the next bin begins here
                 threshold = (bins[plan.source] + 1) * (KEYS // BINS)
         chosen[plan.source] = RowSelection(full_epochs=plan.full_epochs, threshold=threshold)
