@@ -153,9 +153,9 @@ def _digit_groups(text: str) -> list[Span]:
 
 @cache
 def _kernels() -> ModuleType:
-    from baselines.mappers.kernels import number_kernels as _number_kernels
+    from baselines.mappers.kernels import number_kernels
 
-    return _number_kernels
+    return number_kernels
 
 
 def _replace(text: str, found: list[tuple[int, int, Kind]], replacements: dict[str, list[str]]) -> str:
