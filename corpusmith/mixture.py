@@ -34,7 +34,11 @@ _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*([KMBT]?)\
 
 
 def parse_number(value: Number, where: str) -> Fraction:
-    """A count as YAML may spell it: `26000000000`, `26e9`, `26B`, `26.0 B`. Raises ConfigError for another thing."""
+    """A count as YAML may spell it: `26000000000`, `26e9`, `26B`, `26.0 B`.
+
+    Raises:
+        ConfigError: at `where`, for another thing.
+    """
     match = _NUMBER.fullmatch(str(value)) if not isinstance(value, bool) else None
     if match is None:
         raise ConfigError(where, f"expected a number that is not negative, as 26e9 or 26B, got {value!r}")
@@ -214,7 +218,9 @@ def _round(mixture: Mixture, wanted: Mapping[str, Fraction], unit: int) -> dict[
 def largest_remainder(amounts: Mapping[str, Fraction], total: int) -> dict[str, int]:
     """Whole numbers near `amounts` that add up to `total`: the largest fractions are rounded up, ties by name.
 
-    `total` must lie between the sums of the amounts rounded down and up.
+    Args:
+        amounts: the exact numbers.
+        total: what they are to add up to; between the sums of the amounts rounded down and up.
     """
     floors = {name: math.floor(amount) for name, amount in amounts.items()}
     missing = total - sum(floors.values())
@@ -271,7 +277,8 @@ class _MixtureFile:
 def load_mixture(path: str) -> Mixture:
     """A mixture from YAML: `sources` (a list of lines), `pool_tokens`, `max_epochs`, `on_short`.
 
-    Raises ConfigError with file, line and key for what is wrong in it.
+    Raises:
+        ConfigError: what is wrong in it, with file, line and key.
     """
     document = load_yaml(path)
     if not isinstance(document.data, dict):
