@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from corpusmith.errors import InputError
+from corpusmith.errors import FieldError, InputError
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
 from corpusmith.run.fingerprint import digest
 from corpusmith.run.ray.cluster import ClusterNode
@@ -371,16 +371,16 @@ def test_missing_filter_of_a_check_only_run_is_named(tmp_path: pathlib.Path) -> 
         ({"remove_type": "paragraphs"}, "remove_type: unknown mode 'paragraphs'; did you mean 'paragraph'"),
         ({"min_ngram_size": 0}, "1 <= min <= max, got 0 and 20"),
         ({"min_ngram_size": 21}, "1 <= min <= max, got 21 and 20"),
-        ({"filtering_threshold": 1.5}, r"filtering_threshold must lie in \[0, 1\]"),
-        ({"filtering_threshold": float("nan")}, r"filtering_threshold must lie in \[0, 1\]"),
-        ({"fp_rate": 0.0}, "fp_rate must lie in"),
-        ({"num_hashers": 99}, "num_hashers must lie in"),
-        ({"expected_ngram_count": 0}, "expected_ngram_count must be at least 1"),
+        ({"filtering_threshold": 1.5}, r"filtering_threshold: must lie in \[0, 1\]"),
+        ({"filtering_threshold": float("nan")}, r"filtering_threshold: must lie in \[0, 1\]"),
+        ({"fp_rate": 0.0}, "fp_rate: must lie in"),
+        ({"num_hashers": 99}, "num_hashers: must lie in"),
+        ({"expected_ngram_count": 0}, "expected_ngram_count: must be at least 1"),
         ({"no_update_bloom_filter": True}, "give bloom_filter_file"),
     ],
 )
 def test_nonsense_is_refused_when_the_config_is_made(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(FieldError, match=message):
         BffConfig(**arguments)
 
 
