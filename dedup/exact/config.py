@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from corpusmith.errors import FieldError
 from corpusmith.run.fingerprint import Tree
 from dedup.exact.units import UnitKind, UnitReader
-from dedup.groups.selection import CONTENT_NORMALIZERS, SELECTION_NORMALIZERS, Selection, check_normalizer
+from dedup.groups.selection import CONTENT_NORMALIZERS, SELECTION_NORMALIZERS, CopySelection, check_normalizer
 
 _WITHOUT_EFFECT = ("sync_to_input", "working_dir")
 
@@ -52,9 +52,9 @@ class ExactConfig:
         return {key: value for key, value in asdict(self).items() if key not in _WITHOUT_EFFECT}
 
     @property
-    def selection(self) -> Selection:
+    def selection(self) -> CopySelection:
         """By what the copy to keep is chosen."""
-        return Selection(key=self.selection_key, normalize=self.selection_normalize, reverse=self.selection_reverse)
+        return CopySelection(key=self.selection_key, normalize=self.selection_normalize, reverse=self.selection_reverse)
 
     def unit_reader(self) -> UnitReader:
         """The reader of units that these arguments ask for."""

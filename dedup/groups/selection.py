@@ -68,7 +68,7 @@ def order_key(value: object) -> bytes | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Selection:
+class CopySelection:
     """Keeps the copy on the page with the smallest value (the largest with `reverse`) under `key`.
 
     `key`: a key of the page, or a path of keys joined by dots where the page has no key of that name; None: position
@@ -95,7 +95,7 @@ class Selection:
         return f"{self.key!r} must hold a number or a string to select by" if key is None else key
 
 
-POSITION_ALONE = Selection()
+POSITION_ALONE = CopySelection()
 
 
 def _look_up(page: Page, key: str) -> Any:

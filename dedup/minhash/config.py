@@ -11,7 +11,7 @@ import numpy as np
 
 from corpusmith.errors import FieldError
 from corpusmith.run.fingerprint import Tree
-from dedup.groups.selection import SELECTION_NORMALIZERS, Selection, check_normalizer
+from dedup.groups.selection import SELECTION_NORMALIZERS, CopySelection, check_normalizer
 from dedup.minhash.shingles import ShingleKind, Shingler
 from dedup.minhash.signatures import Family, Signer
 
@@ -128,9 +128,9 @@ class MinhashConfig:
         return Signer(hashes=bands * rows, family=self.hash_family, seed=self.seed)
 
     @property
-    def selection(self) -> Selection:
+    def selection(self) -> CopySelection:
         """By what the page to keep is chosen."""
-        return Selection(key=self.selection_key, normalize=self.selection_normalize, reverse=self.selection_reverse)
+        return CopySelection(key=self.selection_key, normalize=self.selection_normalize, reverse=self.selection_reverse)
 
     def deciding(self) -> Tree:
         """The arguments that decide the result, with the bands that follow from them."""
