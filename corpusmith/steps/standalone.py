@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from corpusmith.errors import InputError
+from corpusmith.errors import FieldError, InputError
 from corpusmith.expdb import references as expdb
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef, list_shards
@@ -51,7 +51,7 @@ def config_from(arguments: argparse.Namespace, kind: type[C]) -> C:
     given = {field.name: getattr(arguments, field.name) for field in fields if hasattr(arguments, field.name)}
     try:
         return kind(**given)
-    except ValueError as error:
+    except FieldError as error:
         raise InputError(f"--{error}") from error
 
 
