@@ -55,9 +55,6 @@ class Backend(Protocol):
     def open_read(self, url: str) -> BinaryIO:
         """A file for reading, seekable where that is possible."""
 
-    def read_range(self, url: str, start: int, length: int) -> bytes:
-        """`length` bytes from `start` on; fewer at the end of the file."""
-
     def create(self, url: str) -> contextlib.AbstractContextManager[BinaryIO]:
         """A file that appears when the block ends, and not at all if it raises; makes parent folders."""
 
@@ -96,11 +93,6 @@ class LocalBackend:
 
     def open_read(self, url: str) -> BinaryIO:
         return open(url, "rb")
-
-    def read_range(self, url: str, start: int, length: int) -> bytes:
-        with open(url, "rb") as file:
-            file.seek(start)
-            return file.read(length)
 
     @contextlib.contextmanager
     def create(self, url: str) -> Iterator[BinaryIO]:
@@ -266,9 +258,9 @@ def read_bytes(url: str) -> bytes:
 
 def read_range(url: str, start: int, length: int) -> bytes:
     """`length` bytes from `start` on; fewer at the end of the file."""
-    backend, path = _backend(url)
-    with _storage_errors(url):
-        return backend.read_range(path, start, length)
+    with open_read(url) as file, _storage_errors(url):
+        file.seek(start)
+        return file.read(length)
 
 
 def map_bytes(url: str) -> memoryview:
