@@ -1,4 +1,4 @@
-"""One door to tokenized data sets of all four formats: open a folder, see its shards, read their rows.
+"""One way to tokenized data sets of all four formats: open a folder, see its shards, read their rows.
 
 | format | shards | index of the folder | row |
 |---|---|---|---|

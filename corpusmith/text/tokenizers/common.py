@@ -32,7 +32,7 @@ _LONG_WHITE_SPACE = re.compile(rf"(?<!\s)\s{{{LONG_WHITE_SPACE}}}")
 
 
 class Tokenizer(Protocol):
-    """What the rooms above may ask of a tokenizer."""
+    """What the layers above may ask of a tokenizer."""
 
     @property
     def name(self) -> str:
