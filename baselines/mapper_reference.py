@@ -11,9 +11,6 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError, did_you_mean
 from corpusmith.run.progress import say
 
-HELPERS = ("line_counter",)
-HELPER_MODULES = ("baselines.mappers.core_utils",)
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `corpusmith mappers`."""
@@ -27,14 +24,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def mapper_names() -> list[str]:
-    """The names of the mappers, sorted; splitting functions that the table of names holds too are left out."""
-    from baselines.core.mapper_table import MAPPERS
+    """The names of the mappers, sorted; functions that the table holds beside them are left out."""
+    from baselines.core.mapper_table import HELPERS, MAPPERS
 
-    return sorted(
-        name
-        for name, reference in MAPPERS.items()
-        if name not in HELPERS and reference.partition(":")[0] not in HELPER_MODULES
-    )
+    return sorted(MAPPERS.keys() - HELPERS.keys())
 
 
 def summary(function: Callable[..., Any]) -> str:

@@ -17,9 +17,10 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from baselines.core.compiled import FilterRun, LocalStep, build_steps, compile_steps
+from baselines.core.compiled import FilterRun, compile_steps
 from baselines.core.profile import measure_floor
 from baselines.core.shard_processor import LocalTask, process_shard
+from baselines.core.steps import LocalStep, build_steps
 from benchmarks._bench import ROOT, Row, interleaved
 from corpusmith.io.pages.shards import ShardRef, read_shard
 from corpusmith.run.ray.execution import Execution, TaskSpec

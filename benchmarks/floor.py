@@ -16,8 +16,8 @@ import argparse
 import statistics
 import tempfile
 
-from baselines.core.compiled import LocalStep
 from baselines.core.shard_processor import LocalTask, process_shard
+from baselines.core.steps import LocalStep
 from benchmarks._bench import Row, interleaved, make_parser, page_shards, run, spread
 from corpusmith.io.pages.shards import ShardRef, open_shard_writer, read_shard
 from corpusmith.run.stage import StagePlace

@@ -107,7 +107,7 @@ class SourcePlan:
     """What one source gives: all numbers in tokens, `target` and `available` multiples of the unit.
 
     `full_epochs` whole readings and `rest` tokens of the next one; `requested` is what the line asked for before
-    rounding, `leftover` what is never read.
+    rounding.
     """
 
     source: str
@@ -129,11 +129,6 @@ class SourcePlan:
     def epochs(self) -> float:
         """Target divided by what there is."""
         return self.target / self.available if self.available else 0.0
-
-    @property
-    def leftover(self) -> int:
-        """Tokens that are never read."""
-        return max(0, self.available - self.target)
 
 
 def plan_mixture(mixture: Mixture, available: Mapping[str, int], unit: int = 1) -> list[SourcePlan]:
@@ -237,7 +232,7 @@ def selection_key(seed: int, source: str, epoch: int, shard: str, position: int)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Selection:
+class RowSelection:
     """A source's plan made definite: `full_epochs` copies of each row, and one more of those with a key below
     `threshold` (0: of none, 2**64: of all)."""
 

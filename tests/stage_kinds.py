@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
-from baselines.core.compiled import LocalStep
 from baselines.core.mapper_table import MAPPERS
+from baselines.core.steps import LocalStep
 from corpusmith.io.tokens.shards import FORMATS
 from corpusmith.mixture import Mixture, MixtureLine
 from corpusmith.run.fingerprint import Tree

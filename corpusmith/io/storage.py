@@ -267,16 +267,12 @@ def map_bytes(url: str) -> memoryview:
 def atomic_write(url: str) -> Iterator[BinaryIO]:
     """A file that appears under `url` when the block ends, and not at all if it raises; makes parent folders."""
     backend, path = _backend(url)
-    context = backend.create(path)
-    with _storage_errors(url):
-        file = context.__enter__()
-    try:
+    with contextlib.ExitStack() as stack:
+        with _storage_errors(url):
+            file = stack.enter_context(backend.create(path))
         yield file
-    except BaseException as error:
-        context.__exit__(type(error), error, error.__traceback__)
-        raise
-    with _storage_errors(url):
-        context.__exit__(None, None, None)
+        with _storage_errors(url):
+            stack.close()
 
 
 def create_new(url: str, data: bytes) -> bool:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from baselines.core.compiled import LocalStep
 from baselines.core.constants import COMMIT_KEY_NAME
 from baselines.core.factories import get_aggregator, load_mapper_function, looking_beside
 from baselines.core.factory_utils import is_factory
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
+from baselines.core.steps import LocalStep
 from corpusmith.config import Where, YamlDocument, build, check_type, load_yaml
 from corpusmith.errors import ConfigError, did_you_mean
 from corpusmith.imports import resolve

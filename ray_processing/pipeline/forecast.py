@@ -18,8 +18,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from baselines.core.compiled import LocalStep, build_steps
 from baselines.core.shard_processor import LocalTask, process_shard
+from baselines.core.steps import LocalStep, build_steps
 from corpusmith.errors import InputError
 from corpusmith.imports import resolve
 from corpusmith.io import storage

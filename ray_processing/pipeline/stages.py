@@ -9,10 +9,10 @@ from typing import Literal
 
 from baselines.assets import resolve_step
 from baselines.core.aliases import without_aliases
-from baselines.core.compiled import LocalStep
 from baselines.core.factories import custom_path, load_mapper_function, looking_beside
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
 from baselines.core.shard_processor import LocalTask, process_shard
+from baselines.core.steps import LocalStep
 from corpusmith.errors import InputError
 from corpusmith.imports import resolve
 from corpusmith.io import storage

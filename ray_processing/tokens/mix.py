@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from corpusmith.errors import RunFailed
 from corpusmith.io.spill import read_spill_cell, spill_source
-from corpusmith.mixture import KEYS, Mixture, Selection, SourcePlan, cut_at, plan_mixture, selection_key
+from corpusmith.mixture import KEYS, Mixture, RowSelection, SourcePlan, cut_at, plan_mixture, selection_key
 from corpusmith.run.ledger import Counts
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.stage import ShardRecord, Stage, StagePlace
@@ -43,7 +43,7 @@ class DealTask:
     config: TokenConfig
     cells: int
     source: str
-    selection: Selection
+    selection: RowSelection
 
 
 def deal_work(
@@ -144,7 +144,9 @@ def sum_tokens(look: _Look) -> dict[str, int]:
     return totals
 
 
-def select(plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, runner: Runner) -> dict[str, Selection]:
+def select(
+    plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, runner: Runner
+) -> dict[str, RowSelection]:
     """The plans made definite, by source."""
     partial = {plan.source: plan for plan in plans if plan.rest}
     epochs = {name: plan.full_epochs for name, plan in partial.items()}
@@ -170,7 +172,7 @@ def select(plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, ru
             threshold = cut_at(plan.rest - before[plan.source], sorted(rows[plan.source]))
             if threshold == KEYS:  # all rows of the bin: the next bin begins here
                 threshold = (bins[plan.source] + 1) * (KEYS // BINS)
-        chosen[plan.source] = Selection(full_epochs=plan.full_epochs, threshold=threshold)
+        chosen[plan.source] = RowSelection(full_epochs=plan.full_epochs, threshold=threshold)
     return chosen
 
 

@@ -17,7 +17,7 @@ import pytest
 from baselines.train_fasttext_classifier import main as train_classifier
 from corpusmith.cli import main
 from corpusmith.io import storage
-from corpusmith.io.backends.s3 import forget_connection
+from corpusmith.io.backends.s3_requests import forget_connection
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
 from tests.corpusmith.io.swift_server import KEY_ID, SECRET, missing_commands, swift_endpoint
 

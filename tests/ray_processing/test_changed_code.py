@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from baselines import mappers
-from baselines.core.compiled import LocalStep
+from baselines.core.steps import LocalStep
 from baselines.mappers import enrichers
 from corpusmith.errors import ChangedError
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard

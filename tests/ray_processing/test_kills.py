@@ -201,6 +201,14 @@ def processes(session: int, starts: bytes = b"") -> list[int]:
     return found
 
 
+def parent(process_id: int) -> int | None:
+    """The process that started another, None where that one is gone."""
+    try:
+        return int(pathlib.Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def wait_until(holds: Callable[[], object], what: str, process: subprocess.Popen[bytes] | None = None) -> None:
     """Wait for a condition; fail where it does not come to hold, or the process ends before."""
     deadline = time.monotonic() + 90
@@ -221,13 +229,21 @@ def is_file(path: pathlib.Path) -> bool:
     return not path.name.startswith(".") and path.is_file()
 
 
-def kill_workers(process: subprocess.Popen[bytes], joined: bool) -> None:
-    """Kill the workers that are in a task of the run."""
-    session = os.getsid(0) if joined else process.pid
+def raylets(cluster: object) -> set[int]:
+    """The processes that start the workers of a cluster."""
+    nodes = cluster.list_all_nodes()  # type: ignore[attr-defined]
+    return {started.process.pid for node in nodes for started in node.all_processes["raylet"]}
+
+
+def kill_workers(process: subprocess.Popen[bytes], joined: object | None) -> None:
+    """Kill the workers that are in a task of the run, on the cluster that it has joined or its own."""
+    session = process.pid if joined is None else os.getsid(0)
     found: list[int] = []
 
     def look() -> bool:
         found[:] = processes(session, b"ray::run_batch")
+        if joined is not None:  # beside it in this session are clusters of other tests
+            found[:] = [worker for worker in found if parent(worker) in raylets(joined)]
         return bool(found)
 
     wait_until(look, "a worker was at work", process)
@@ -261,7 +277,7 @@ def test_a_disturbed_run_ends_with_the_same_bytes(
     wait_until(lambda: progress(out) >= case.files, f"{case.files} files", process)
     time.sleep(case.pause)
     if case.victim == "worker":
-        kill_workers(process, case.joined)
+        kill_workers(process, cluster if case.joined else None)
     elif case.victim == "raylet":
         cluster.remove_node(node, allow_graceful=False)  # type: ignore[attr-defined]
     if case.restart is None:

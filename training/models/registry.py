@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from torch import nn
 
@@ -52,4 +52,4 @@ def build_model(config: ModelConfig, grad_checkpointing: bool = False) -> nn.Mod
 
 def blocks_of(model: nn.Module) -> Sequence[nn.Module]:
     """The model's blocks."""
-    return cast(Any, model).blocks()  # type: ignore[no-any-return]
+    return cast(TrainableModel, model).blocks()

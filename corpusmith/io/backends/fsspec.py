@@ -90,14 +90,12 @@ class FsspecBackend:
         folder, _, name = path.rpartition("/")
         temporary = f"{folder}/{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}"[: len(folder) + 200]
         files.makedirs(folder, exist_ok=True)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(_remove_quietly, files, temporary)
             with files.open(temporary, "wb") as file:
                 yield file
             files.mv(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                files.rm_file(temporary)
-            raise
+            undo.pop_all()
 
     def create_new(self, url: str, data: bytes) -> bool:
         raise InputError(f"{redact_place(url)}: a file cannot be created only where none is on {self._scheme}://")
@@ -116,3 +114,9 @@ class FsspecBackend:
         for path in files.find(base):
             if path.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
                 files.rm_file(path)
+
+
+def _remove_quietly(files: Any, path: str) -> None:
+    """Remove a file of which nobody should know; what stays is a leftover."""
+    with contextlib.suppress(OSError):
+        files.rm_file(path)

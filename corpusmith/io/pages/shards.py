@@ -88,7 +88,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-class _Lines:
+class _LineCutter:
     """Cut pieces into lines of at most MAX_LINE_BYTES; a longer one keeps its head only."""
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ class _LineReader:
     """Makes records of the lines of a shard; counts and offsets go on over what is lost."""
 
     def __init__(self) -> None:
-        self.lines = _Lines()
+        self.lines = _LineCutter()
         self._index = self._offset = self._page_end = 0
 
     @property
@@ -272,7 +272,7 @@ class _Sink(Protocol):
     def write(self, data: bytes) -> Any: ...
 
 
-class _Hashed:
+class _HashingWriter:
     """A file that counts and hashes what goes into it."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -333,7 +333,7 @@ class ShardWriter:
 
 
 @contextlib.contextmanager
-def _compressor(file: _Hashed, name: str) -> Iterator[_Sink]:
+def _compressor(file: _HashingWriter, name: str) -> Iterator[_Sink]:
     if name.endswith((".zst", ".zstd")):
         with zstd.ZstdFile(cast(BinaryIO, file), "wb", level=ZSTD_LEVEL) as sink:
             yield sink
@@ -346,7 +346,7 @@ def _compressor(file: _Hashed, name: str) -> Iterator[_Sink]:
 
 
 @contextlib.contextmanager
-def _line_writer(file: _Hashed, url: str) -> Iterator[ShardWriter]:
+def _line_writer(file: _HashingWriter, url: str) -> Iterator[ShardWriter]:
     with _compressor(file, url) as sink:
         writer = ShardWriter(sink)
         yield writer
@@ -366,7 +366,7 @@ class _TableShardWriter(ShardWriter):
 
 
 @contextlib.contextmanager
-def _table_writer(file: _Hashed, url: str) -> Iterator[ShardWriter]:
+def _table_writer(file: _HashingWriter, url: str) -> Iterator[ShardWriter]:
     from corpusmith.io.pages.parquet_writer import TableSchema, write_table
 
     schema = TableSchema()
@@ -387,7 +387,7 @@ def open_shard_writer(url: str) -> Iterator[ShardWriter]:
     Parquet and Arrow files are written when the block ends; until then their pages wait in a temporary file.
     """
     with storage.atomic_write(url) as file:
-        hashed = _Hashed(file)
+        hashed = _HashingWriter(file)
         with (_table_writer if url.endswith(TABLE_SUFFIXES) else _line_writer)(hashed, url) as writer:
             yield writer
         writer.bytes, writer.checksum = hashed.bytes, hashed.checksum

@@ -15,6 +15,7 @@ import bz2
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from backports import zstd
 
 from corpusmith.errors import InputError, ShardError
 from corpusmith.io import storage
-from corpusmith.io.tokens.mds_values import Codec, codec_of
+from corpusmith.io.tokens.mds_values import ValueCodec, codec_of
 from corpusmith.io.tokens.rows import WrittenFile, write_pieces
 
 INDEX_NAME = "index.json"
@@ -108,10 +109,8 @@ def _decompress(url: str, data: bytes, compression: str, size: int) -> bytes:
         elif name == "bz2":
             raw = bz2.BZ2Decompressor().decompress(data, size + 1)
         else:
-            import zlib
-
             raw = zlib.decompressobj(wbits=31).decompress(data, size + 1)
-    except Exception as error:  # each library has its own
+    except (zstd.ZstdError, zlib.error, OSError, EOFError, ValueError) as error:
         raise ShardError(url, 0, f"cannot be decompressed as {name}: {error}") from error
     if len(raw) != size:
         raise ShardError(url, 0, f"decompresses to another size than the index's {size} bytes")
@@ -130,7 +129,7 @@ class SampleEncoder:
     """Turns samples of one layout into their bytes."""
 
     def __init__(self, columns: Mapping[str, str]) -> None:
-        self._codecs: list[tuple[str, Codec]] = [
+        self._codecs: list[tuple[str, ValueCodec]] = [
             (name, codec_of(columns[name], f"column {name!r}")) for name in sorted(columns)
         ]
 

@@ -44,9 +44,13 @@ def write_parquet_shard(url: str, rows: TokenRows) -> WrittenFile:
     table = pa.table(columns)
     sink = pa.BufferOutputStream()
     pq.write_table(
-        table, sink, compression="zstd", compression_level=_ZSTD_LEVEL, row_group_size=_ROWS_OF_GROUP,
+        table,
+        sink,
+        compression="zstd",
+        compression_level=_ZSTD_LEVEL,
+        row_group_size=_ROWS_OF_GROUP,
         write_statistics=False,
-    )  # fmt: skip
+    )
     data = sink.getvalue()
     with storage.atomic_write(url) as file:
         file.write(memoryview(data))

@@ -41,9 +41,9 @@ _META_SUFFIX = ".meta.json"
 _DEFLATE_LEVEL = 1
 _MOST_ROWS = 1 << 62
 _BLOCK = 512
-_WITHOUT_CONTENT = (
-    tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE
-)  # fmt: skip
+_LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
+_DEVICES = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
+_WITHOUT_CONTENT = (*_LINKS, *_DEVICES, tarfile.DIRTYPE)
 _TAR_RECORD = 20 * _BLOCK
 _WRITE_BYTES = 1 << 20
 # magic, deflate, no flags, no time, no extra flags, unknown system: the same bytes on every machine
@@ -104,11 +104,12 @@ def _gzip(data: bytes) -> bytes:
 
 def _tar_header(name: str, size: int) -> bytes:
     """A ustar header of a plain file: mode 0644, owner 0, time 0."""
+    mode, owner, time, device = b"0000644\0", b"0000000\0", b"00000000000\0", b"0000000\0"
     head = struct.pack(
         "100s8s8s8s12s12s8s1s100s6s2s32s32s8s8s167x",
-        name.encode("ascii"), b"0000644\0", b"0000000\0", b"0000000\0", b"%011o\0" % size, b"00000000000\0",
-        b" " * 8, b"0", b"", b"ustar\0", b"00", b"", b"", b"0000000\0", b"0000000\0",
-    )  # fmt: skip
+        *(name.encode("ascii"), mode, owner, owner, b"%011o\0" % size, time),
+        *(b" " * 8, b"0", b"", b"ustar\0", b"00", b"", b"", device, device),
+    )
     return head[:148] + b"%06o\0 " % sum(head) + head[156:]
 
 

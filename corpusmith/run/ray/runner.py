@@ -225,16 +225,16 @@ class Runner:
 
         Actors end with the block in any case; they cannot be cancelled gently.
         """
+        import ray
+
+        is_over = False
         try:
             yield
-        except BaseException:
-            import ray
-
-            if not work.pool.end():
+            is_over = True
+        finally:
+            if not work.pool.end() and not is_over:
                 with contextlib.suppress(ray.exceptions.RayError):
                     self._cancel(work)
-            raise
-        work.pool.end()
 
     def _cancel(self, work: _InFlight) -> None:
         import ray

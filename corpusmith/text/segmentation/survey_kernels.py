@@ -55,7 +55,6 @@ from corpusmith.text.segmentation.mask_kernels import (
 )
 
 BLANK = 0x20
-NUMBER_SIGN = 0x23
 FULL_STOP = 0x2E
 ELLIPSIS = 0x2026
 # What starts a bulleted line: ● • * -

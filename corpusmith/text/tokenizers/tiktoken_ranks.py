@@ -158,7 +158,7 @@ def named_encoding(name: str, encoding_name: str) -> TiktokenTokenizer:
         raise InputError(f"tokenizer {name}: tiktoken knows no encoding {encoding_name!r}; it knows {known}")
     try:
         encoding = tiktoken.get_encoding(encoding_name)
-    except Exception as error:  # whatever its HTTP client raises
+    except (OSError, ValueError) as error:  # those of its HTTP client are OSErrors; ranks of another hash, a ValueError
         raise InputError(
             f"tokenizer {name}: the ranks of {encoding_name} cannot be fetched ({type(error).__name__}); set "
             "TIKTOKEN_CACHE_DIR to a folder that holds them, or give a .tiktoken file"

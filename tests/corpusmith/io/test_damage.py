@@ -16,8 +16,8 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.core.compiled import LocalStep
 from baselines.core.shard_processor import LocalTask, process_shard
+from baselines.core.steps import LocalStep
 from corpusmith.io import compression, storage
 from corpusmith.io.compression import Content, Damage
 from corpusmith.io.pages import shards

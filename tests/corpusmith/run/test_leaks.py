@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from baselines.core.compiled import BuiltStep, LocalStep, build_steps
 from baselines.core.shard_processor import WRITE_STEP, LocalTask, ShardProcessor
+from baselines.core.steps import BuiltStep, LocalStep, build_steps
 from corpusmith.errors import BalanceError, CorpusmithError, RunFailed
 from corpusmith.io.pages.shards import Page, Record, ShardRef, list_shards, open_shard_writer, read_records
 from corpusmith.run.errors_file import QuarantineWriter

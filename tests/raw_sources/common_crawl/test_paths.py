@@ -144,9 +144,9 @@ def test_where_the_bucket_refuses_its_web_server_is_asked(s3: Any, quick_pauses:
 
 
 def test_where_the_bucket_answers_it_is_used(s3: Any) -> None:
-    from corpusmith.io.backends import s3 as s3_module
+    from corpusmith.io.backends import s3_requests
 
-    s3_module._connect(os.getpid()).client.create_bucket(Bucket="commoncrawl")
+    s3_requests.connect(os.getpid()).client.create_bucket(Bucket="commoncrawl")
     assert common_crawl.reachable("s3://commoncrawl/", "http://nowhere.example/") == "s3://commoncrawl/"
 
 

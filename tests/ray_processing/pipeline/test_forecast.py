@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from baselines.core.compiled import BuiltStep, build_steps
+from baselines.core.steps import BuiltStep, build_steps
 from corpusmith.cli import main
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import Record, ShardRef, list_shards, open_shard_writer, read_records

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from baselines.core import get_mapper
-from baselines.core.compiled import LocalStep, build_steps
+from baselines.core.steps import LocalStep, build_steps
 from corpusmith.cli import main
 from corpusmith.errors import UserError
 from corpusmith.io.pages.shards import open_shard_writer, read_shard

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.core.compiled import LocalStep
 from baselines.core.shard_processor import LocalTask, process_shard
+from baselines.core.steps import LocalStep
 from corpusmith.errors import InputError
 from corpusmith.io.pages import parquet, parquet_writer, shards
 from corpusmith.io.pages.parquet_writer import TableSchema
