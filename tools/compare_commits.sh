@@ -150,14 +150,14 @@ make_command() {
 
 # check_side SIDE: this process and Ray's workers must take the code of the checkout
 check_side() {
-    (cd "$work" && within "$1" python - "$1/tree" <<'PY') || { rm "$1/env/bin/corpusmith"; die "$1: wrong code is imported"; }
+    (cd "$work" && within "$1" python - "$1/tree" <<'PY') || { rm "$1/env/bin/corpusmith"; die "the environment $1/env cannot be used"; }
 import pathlib, sys
 
 import ray
 
 import corpusmith
 
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 remote = ray.get(ray.remote(lambda: __import__("corpusmith").__file__).remote())
 for where, found in (("this process", corpusmith.__file__), ("a worker of Ray", remote)):
     if not pathlib.Path(found).resolve().is_relative_to(pathlib.Path(sys.argv[1]).resolve()):
