@@ -309,7 +309,15 @@ measure() {
         tail -n 5 "$log" >&2
         die "$1: benchmarks/$3.py failed; see $log"
     }
-    say "$3 $4/$repeats $1: $(sed 's/[^0-9]*\([0-9.]*\).*/\1/' "$notes/$3.$4.total.json") CPU seconds"
+    say "$3 $4 of $repeats, $1: $(sed 's/[^0-9]*\([0-9]*\.[0-9]\).*/\1/' "$notes/$3.$4.total.json") CPU seconds"
+}
+
+# warm_up LABEL SIDE BENCHMARK: the first run in a checkout compiles kernels; it isn't counted
+warm_up() {
+    [ ! -e "$2/commands/time_$3" ] || return 0
+    measure "$1" "$2" "$3" 0
+    rm "$work/times/$1/$3.0."*
+    touch "$2/commands/time_$3"
 }
 
 compare_times() {
@@ -321,6 +329,8 @@ compare_times() {
     for benchmark in "${BENCHMARKS[@]}"; do
         wanted "$benchmark" || continue
         measured+=("$benchmark")
+        warm_up old "$old_side" "$benchmark"
+        warm_up new "$new_side" "$benchmark"
         for ((repeat = 1; repeat <= repeats; repeat++)); do
             measure old "$old_side" "$benchmark" "$repeat"
             measure new "$new_side" "$benchmark" "$repeat"
