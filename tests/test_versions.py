@@ -33,6 +33,7 @@ State = dict[str, dict[str, Any]]
 # Who imports by a name that is no constant, and what makes sure that the module counts all the same.
 DYNAMIC_IMPORTS = {
     "baselines.core.aliases": "DCLM's names for modules of ours, imported for users' files",
+    "baselines.core.mapper_table": "its own rows, which ray_processing.pipeline.stages gives as entries",
     "baselines.core.factories": "rows of the mappers' table, which ray_processing.pipeline.stages gives as entries",
     "baselines.mappers.enrichers.quality_prediction_enrichers_kenlm_model": "libraries of others",
     "corpusmith.assets": "the catalogues and the builders of assets, which a fingerprint holds by their content",

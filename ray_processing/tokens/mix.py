@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from corpusmith.errors import RunFailed
 from corpusmith.io.spill import read_spill_cell, spill_source
-from corpusmith.mixture import KEYS, Mixture, Selection, SourcePlan, cut_at, plan_mixture, selection_key
+from corpusmith.mixture import KEYS, Mixture, RowSelection, SourcePlan, cut_at, plan_mixture, selection_key
 from corpusmith.run.ledger import Counts
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.stage import ShardRecord, Stage, StagePlace
@@ -43,7 +43,7 @@ class MixTask:
     config: TokenConfig
     partitions: int
     source: str
-    selection: Selection
+    selection: RowSelection
 
 
 def mix_stage(
@@ -150,7 +150,9 @@ def sum_tokens(look: _Look) -> dict[str, int]:
     return totals
 
 
-def select(plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, runner: Runner) -> dict[str, Selection]:
+def select(
+    plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, runner: Runner
+) -> dict[str, RowSelection]:
     """Return the selection of each source: which of its sequences belong to the last epoch.
 
     Args:
@@ -159,7 +161,7 @@ def select(plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, ru
         seed: of the selection.
         runner: what looks into the spill files.
     """
-    partial = {plan.source: plan for plan in plans if plan.rest}
+    partial = {plan.source: plan for plan in plans if plan.remainder}
     epochs = {name: plan.full_epochs for name, plan in partial.items()}
     own = [spill for spill in spills if spill[1] in partial]
     batches = [own[start : start + _BATCH] for start in range(0, len(own), _BATCH)]
@@ -169,7 +171,7 @@ def select(plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, ru
         for name, histogram in histograms.items():
             sums[name] += np.array(histogram, dtype=np.int64)
     # the bin in which the target lies, and the tokens before it
-    bins = {name: int(np.searchsorted(np.cumsum(sums[name]), plan.rest)) for name, plan in partial.items()}
+    bins = {name: int(np.searchsorted(np.cumsum(sums[name]), plan.remainder)) for name, plan in partial.items()}
     before = {name: int(sums[name][: bins[name]].sum()) for name in partial}
     rows: dict[str, list[tuple[int, int]]] = {name: [] for name in partial}
     looks = [_Look(spills=batch, seed=seed, epochs=epochs, bins=bins) for batch in batches]
@@ -180,10 +182,10 @@ def select(plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, ru
     for plan in plans:
         threshold = 0
         if plan.source in partial:
-            threshold = cut_at(plan.rest - before[plan.source], sorted(rows[plan.source]))
+            threshold = cut_at(plan.remainder - before[plan.source], sorted(rows[plan.source]))
             if threshold == KEYS:  # all rows of the bin: the next bin begins here
                 threshold = (bins[plan.source] + 1) * (KEYS // BINS)
-        chosen[plan.source] = Selection(full_epochs=plan.full_epochs, threshold=threshold)
+        chosen[plan.source] = RowSelection(full_epochs=plan.full_epochs, threshold=threshold)
     return chosen
 
 

@@ -84,20 +84,14 @@ class S3Backend:
         found = self.stat(url)
         return buffered(RangedFile(url, found.size, functools.partial(_fetch, url, found.etag), _BODY_ERRORS))
 
-    def read_range(self, url: str, start: int, length: int) -> bytes:
-        with self.open_read(url) as file:
-            file.seek(start)
-            return file.read(length)
-
     @contextlib.contextmanager
     def create(self, url: str) -> Iterator[BinaryIO]:
         upload = _Upload(url)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(upload.abort)
             yield cast(BinaryIO, upload)
             upload.complete()
-        except BaseException:
-            upload.abort()
-            raise
+            undo.pop_all()
 
     def create_new(self, url: str, data: bytes) -> bool:
         """Put an object unless there is one, in one step; StorageError where the server has no such put."""

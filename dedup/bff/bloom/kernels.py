@@ -181,12 +181,18 @@ def blocks_of(hashes: U64Array, blocks: np.uint64) -> I64Array:
     return found
 
 
-@kernel(U64_OUT, U64_IN, I64_IN, U8_IN, types.int64, types.uint64,
-        types.int64, U8_OUT, U32_OUT)  # fmt: skip
+@kernel(U64_OUT, U64_IN, I64_IN, U8_IN, types.int64, types.uint64, types.int64, U8_OUT, U32_OUT)
 def check_and_insert(
-    words: U64Array, hashes: U64Array, unit_ngrams: I64Array, marked: U8Array, k: int, blocks: np.uint64,
-    first_block: int, contained: U8Array, newly_set_bits: U32Array,
-) -> None:  # fmt: skip
+    words: U64Array,
+    hashes: U64Array,
+    unit_ngrams: I64Array,
+    marked: U8Array,
+    k: int,
+    blocks: np.uint64,
+    first_block: int,
+    contained: U8Array,
+    newly_set_bits: U32Array,
+) -> None:
     """Unit by unit: note which of its n-grams are contained, then insert those that are marked.
 
     `unit_ngrams`: how many of `hashes` belong to each unit, in order. `newly_set_bits` (U32, one for each hash): those

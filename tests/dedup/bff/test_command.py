@@ -135,8 +135,8 @@ def test_two_inputs_of_one_name_are_refused(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--fp-rate", "2"], "error: --fp-rate must lie in"),
-        (["--min-ngram-size", "0"], "error: --min-ngram-size and max_ngram_size must satisfy"),
+        (["--fp-rate", "2"], "error: --fp-rate: must lie in"),
+        (["--min-ngram-size", "0"], "error: --min-ngram-size: with max_ngram_size it must satisfy"),
         (["--no-update-bloom-filter"], "error: --no-update-bloom-filter: give bloom_filter_file"),
         (["--inputs", "nothing-here"], "error: nothing-here: no such file"),
     ],

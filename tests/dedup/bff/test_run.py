@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from corpusmith.errors import InputError
+from corpusmith.errors import FieldError, InputError, RunFailed
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
 from corpusmith.run.fingerprint import digest
 from corpusmith.run.ray.cluster import ClusterNode
@@ -20,7 +20,9 @@ from corpusmith.run.ray.execution import Execution
 from corpusmith.run.ray.runner import Outcome
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from corpusmith.steps.rewrite import bin_of, histogram
+from dedup.bff import blocks as bff_blocks
 from dedup.bff import resolve as bff_resolve
+from dedup.bff import resolve_split
 from dedup.bff import stage as bff_stage
 from dedup.bff.bloom.filter import shape_for
 from dedup.bff.config import MODES, BffConfig
@@ -371,16 +373,16 @@ def test_missing_filter_of_a_check_only_run_is_named(tmp_path: pathlib.Path) -> 
         ({"remove_type": "paragraphs"}, "remove_type: unknown mode 'paragraphs'; did you mean 'paragraph'"),
         ({"min_ngram_size": 0}, "1 <= min <= max, got 0 and 20"),
         ({"min_ngram_size": 21}, "1 <= min <= max, got 21 and 20"),
-        ({"filtering_threshold": 1.5}, r"filtering_threshold must lie in \[0, 1\]"),
-        ({"filtering_threshold": float("nan")}, r"filtering_threshold must lie in \[0, 1\]"),
-        ({"fp_rate": 0.0}, "fp_rate must lie in"),
-        ({"num_hashers": 99}, "num_hashers must lie in"),
-        ({"expected_ngram_count": 0}, "expected_ngram_count must be at least 1"),
+        ({"filtering_threshold": 1.5}, r"filtering_threshold: must lie in \[0, 1\]"),
+        ({"filtering_threshold": float("nan")}, r"filtering_threshold: must lie in \[0, 1\]"),
+        ({"fp_rate": 0.0}, "fp_rate: must lie in"),
+        ({"num_hashers": 99}, "num_hashers: must lie in"),
+        ({"expected_ngram_count": 0}, "expected_ngram_count: must be at least 1"),
         ({"no_update_bloom_filter": True}, "give bloom_filter_file"),
     ],
 )
 def test_nonsense_is_refused_when_the_config_is_made(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(FieldError, match=message):
         BffConfig(**arguments)
 
 
@@ -481,3 +483,22 @@ def test_no_memory_is_left_when_a_run_has_ended(tmp_path: pathlib.Path) -> None:
         execute(tmp_path / "2", tmp_path / "in", small_config("paragraph", expected_ngram_count=20))
     ours = {path for path in pathlib.Path("/dev/shm").glob("corpusmith-bloom-*") if path not in before}
     assert not [path for path in ours if any(is_of(path, tmp_path / name) for name in ("1", "2"))]
+
+
+def test_readers_are_closed_when_a_split_round_fails(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(tmp_path / "in", seed=1)
+    opened, real_open = [], bff_blocks.storage.open_read
+
+    def open_read(url: str) -> Any:
+        opened.append(real_open(url))
+        return opened[-1]
+
+    def refuse(*_: object) -> None:
+        raise InputError("no decision today")
+
+    monkeypatch.setattr(bff_blocks.storage, "open_read", open_read)
+    monkeypatch.setattr(resolve_split, "resolve_contained", refuse)
+    with pytest.raises(RunFailed, match="no decision today"):
+        execute(tmp_path, tmp_path / "in", small_config("paragraph", filter_part_bytes=800))
+    assert len(opened) > 3
+    assert all(file.closed for file in opened)

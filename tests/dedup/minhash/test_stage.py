@@ -20,7 +20,7 @@ from corpusmith.io.pages.shards import dump_page, list_shards, read_shard
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.stage import ShardRecord, Stage, StagePlace
 from corpusmith.steps.rewrite import HISTOGRAM_BINS
-from dedup.groups.layout import Layout
+from dedup.groups.layout import GroupsLayout
 from dedup.groups.selection import SELECTION_NORMALIZERS
 from dedup.minhash.config import PRESETS, MinhashConfig, collision_probability
 from dedup.minhash.sign import sign_text
@@ -44,7 +44,7 @@ def deduplicate(
     )
     inputs = list_shards(str(root / "input"))
     stage = Stage(place=place, inputs=inputs, units={shard.name: "x" for shard in inputs})
-    Layout.of_stage(stage, lambda: dict(zip(("band_cells", "parts", "cells"), sizes, strict=True)))
+    GroupsLayout.of_stage(stage, lambda: dict(zip(("band_cells", "parts", "cells"), sizes, strict=True)))
     assert plan_stage(config, STEP).work(stage, runner) == []
     return place
 
