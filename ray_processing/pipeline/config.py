@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from baselines.core.constants import COMMIT_KEY_NAME
-from baselines.core.factories import get_aggregator, load_mapper_function, looking_beside
+from baselines.core.factories import get_aggregator, load_mapper_function, looking_beside, step_arguments
 from baselines.core.factory_utils import is_factory
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
 from baselines.core.steps import LocalStep
@@ -24,7 +24,6 @@ from corpusmith.errors import ConfigError, did_you_mean
 from corpusmith.imports import resolve
 from corpusmith.steps.global_steps import GLOBAL_STEPS
 
-IGNORED_KEYS = ("func", "module")
 REFUSED_KEYS = ("_profile", "_safe")
 
 
@@ -131,7 +130,7 @@ def _check_step(document: YamlDocument, source: int, index: int, step: Any) -> S
     for key in step:
         if key in REFUSED_KEYS or not isinstance(key, str):
             raise ConfigError(where(str(key)), "this key is not allowed in a step")
-    arguments = {key: value for key, value in step.items() if key not in IGNORED_KEYS and not key.startswith("_")}
+    arguments = step_arguments(step)
     if step["func"] in GLOBAL_STEPS:
         return _check_global(step["func"], index, arguments, step, where)
     _check_local(step["func"], arguments, where)

@@ -77,6 +77,11 @@ class TokenConfig:
             )
 
     @property
+    def row_unit(self) -> int:
+        """Tokens of a row where all are equally long, else 1: what a mixture's amounts are rounded to."""
+        return 1 if self.pack == "document" else self.sequence_length
+
+    @property
     def storage_dtype(self) -> np.dtype[np.generic]:
         """The integers that ids are stored as."""
         return np.dtype(self.dtype)

@@ -60,7 +60,7 @@ def mix_stage(
         runner: what runs its tasks.
     """
     spills = {ref.name: (ref.url, sources[ref.name.rpartition("/")[0]]) for ref in stage.inputs}
-    plans = plan_mixture(mixture, count_tokens(list(spills.values()), runner), _unit(config))
+    plans = plan_mixture(mixture, count_tokens(list(spills.values()), runner), config.row_unit)
     selections = select(plans, list(spills.values()), config.seed, runner)
     pending = set(stage.pending())
     tasks = {
@@ -78,11 +78,6 @@ def mix_stage(
         if unit in pending
     }
     return stage.run_units(runner, mix_spill, tasks, label="mix", unit="files")
-
-
-def _unit(config: TokenConfig) -> int:
-    """Tokens of a row where all are equally long, else 1."""
-    return 1 if config.pack == "document" else config.sequence_length
 
 
 def mix_spill(task: MixTask) -> None:

@@ -73,8 +73,9 @@ def mixture_report(tokens: TokenRun, result: RunResult) -> MixtureReport | None:
         available[source] = available.get(source, 0) + details["available_tokens"]
         realised[source] = realised.get(source, 0) + details["row_tokens"]
         rows[source] = rows.get(source, 0) + details["sequences"]
-    unit = 1 if tokens.config.pack == "document" else tokens.config.sequence_length
-    return MixtureReport(plans=plan_mixture(tokens.mixture, available, unit), realised=realised, rows=rows)
+    return MixtureReport(
+        plans=plan_mixture(tokens.mixture, available, tokens.config.row_unit), realised=realised, rows=rows
+    )
 
 
 def _reference(tokens: TokenRun, result: RunResult) -> DatasetReference:
