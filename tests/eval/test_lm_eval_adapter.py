@@ -7,6 +7,7 @@ import random
 import site
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_a_context_that_several_requests_share_is_run_once() -> None:
     class Counting(TableModel):
         tokens = 0
 
-        def forward(self, ids_BT, *args, **kwargs):  # type: ignore[no-untyped-def]
+        def forward(self, ids_BT: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[no-untyped-def]
             self.tokens += ids_BT.numel()
             return super().forward(ids_BT, *args, **kwargs)
 

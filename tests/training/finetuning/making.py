@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -15,7 +16,7 @@ SAMPLE = ROOT / "finetuning" / "sample_instructions.jsonl"
 MARK, PAD = 500, 501
 
 
-def script(name: str):
+def script(name: str) -> Any:
     spec = importlib.util.spec_from_file_location(f"finetuning_{name}", ROOT / "finetuning" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     module.__package__ = "finetuning"  # as `python -m` would have it: the path is set up already

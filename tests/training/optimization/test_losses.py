@@ -12,14 +12,14 @@ TARGETS = torch.tensor([2, -100, 0])
 IDENTITY = torch.eye(3)  # an output layer that gives the hidden states back as logits
 
 
-def test_z_loss_runs_over_ignored_positions_too():
+def test_z_loss_runs_over_ignored_positions_too() -> None:
     loss, row_losses, row_tokens, _ = next_token_loss(LOGITS[None], IDENTITY, TARGETS[None], 0.1)
     assert row_losses.item() / row_tokens.item() == pytest.approx(0.2140935, abs=1e-6)
     assert row_tokens.tolist() == [2]
     assert loss.item() == pytest.approx(1.4815925, abs=1e-6)
 
 
-def test_token_losses_of_ignored_targets_are_zero():
+def test_token_losses_of_ignored_targets_are_zero() -> None:
     found = token_losses(LOGITS[None], TARGETS[None])
     assert found.shape == (1, 3)
     assert found[0, 1] == 0
@@ -30,7 +30,9 @@ def test_token_losses_of_ignored_targets_are_zero():
     ("z_loss", "chunk_logits", "compiled"),
     [(0.0, 7, False), (0.3, 21, False), (0.3, 1 << 20, False), pytest.param(0.3, 35, True, marks=pytest.mark.all)],
 )
-def test_gradients_are_those_of_the_plain_formula_for_any_chunk(monkeypatch, z_loss, chunk_logits, compiled):
+def test_gradients_are_those_of_the_plain_formula_for_any_chunk(
+    monkeypatch: pytest.MonkeyPatch, z_loss: float, chunk_logits: Any, compiled: bool
+) -> None:
     monkeypatch.setitem(losses.CHUNK_LOGITS, "cpu", chunk_logits)
     generator = torch.Generator().manual_seed(1)
     hidden = torch.randn(2, 5, 4, generator=generator)
@@ -52,7 +54,7 @@ def test_gradients_are_those_of_the_plain_formula_for_any_chunk(monkeypatch, z_l
         torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-5)
 
 
-def test_bf16_gradients_are_near_those_of_fp32():
+def test_bf16_gradients_are_near_those_of_fp32() -> None:
     generator = torch.Generator().manual_seed(2)
     hidden, weight = torch.randn(2, 16, 8, generator=generator), torch.randn(40, 8, generator=generator)
     targets = torch.randint(0, 40, (2, 16), generator=generator)
@@ -67,7 +69,7 @@ def test_bf16_gradients_are_near_those_of_fp32():
         torch.testing.assert_close(narrow, exact, rtol=0.05, atol=2e-3)
 
 
-def test_a_batch_whose_targets_are_all_ignored_has_loss_zero():
+def test_a_batch_whose_targets_are_all_ignored_has_loss_zero() -> None:
     hidden = LOGITS[None].clone().requires_grad_()
     loss, *_ = next_token_loss(hidden, IDENTITY, torch.full((1, 3), -100))
     loss.backward()
@@ -75,7 +77,7 @@ def test_a_batch_whose_targets_are_all_ignored_has_loss_zero():
     assert torch.equal(hidden.grad, torch.zeros_like(hidden))
 
 
-def test_the_mean_of_the_logits_needs_no_logits():
+def test_the_mean_of_the_logits_needs_no_logits() -> None:
     output = torch.nn.Linear(6, 9, bias=False)
     hidden = torch.randn(2, 5, 6)
     head = NextTokenHead(torch.zeros(2, 5, dtype=torch.long), measure_logits=True)
