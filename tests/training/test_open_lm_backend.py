@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import sys
 import textwrap
 from collections.abc import Callable, Iterator

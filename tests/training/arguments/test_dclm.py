@@ -1,5 +1,7 @@
 """The flags of `training.train`."""
 
+from typing import Any
+
 import pytest
 
 from training.arguments.dclm import build_parser

@@ -1,5 +1,7 @@
 """The measured fixture of section 7: sequence length 5, left id 9, padding id 8, -100 written as `_`."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 

@@ -1,5 +1,7 @@
 """The prompt, and sequences by hand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from corpusmith.errors import ChangedError, InputError
+from corpusmith.run.ray.runner import Runner
 from corpusmith.text.tokenizers.load import load_tokenizer
 from tests.training.finetuning.making import MARK, PAD, ROOT, sample_rows, script, shards, write_rows
-from training.finetuning.examples import PROMPT, SequenceSpec, format_prompt
+from training.finetuning.examples import PROMPT, SequenceSpec, SftOptions, format_prompt
 from training.finetuning.prepare import prepare_sft_data
 from training.main import main
 from training.state.checkpoint import load_model

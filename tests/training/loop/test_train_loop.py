@@ -1,7 +1,9 @@
 """Steps, epochs, resume and several ranks, on a model that trains in a second."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson

@@ -14,7 +14,7 @@ import torch
 from corpusmith.io.tokens import wds
 from corpusmith.io.tokens.rows import TokenRows
 from training.data.batch import BatchSpec
-from training.data.token_shards import find_token_dataset
+from training.data.token_shards import TokenDataset, find_token_dataset
 from training.loop.validation import Intervals, bootstrap_interval, result_object, validation_loss
 from training.loop.validator import Validator
 from training.state.checkpoint import RunProgress

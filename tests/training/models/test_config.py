@@ -1,5 +1,7 @@
 """Model configs: the table of section 3 and what is refused."""
 
+from typing import Any
+
 import pytest
 
 from corpusmith.errors import ConfigError, InputError

@@ -1,6 +1,7 @@
 """The model of section 4: keys, shapes, arithmetic, masks, cache and rotary tables."""
 
 import math
+from typing import Any
 
 import pytest
 import torch

@@ -1,5 +1,7 @@
 """The loss of section 5: measured fixtures, and the chunked gradient against the plain formula."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,6 +1,7 @@
 """Learning rates: the measured fixture of section 5, and the other shapes by hand."""
 
 import math
+from typing import Any
 
 import pytest
 
