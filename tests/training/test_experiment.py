@@ -56,9 +56,9 @@ def flags(workspace: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def only_json(folder: Path) -> dict:
+def only_json(folder: Path) -> dict[str, Any]:
     (path,) = folder.glob("*.json")
-    row = json.loads(path.read_text())
+    row: dict[str, Any] = json.loads(path.read_text())
     assert path.stem == row["name"]
     return row
 

@@ -1,7 +1,5 @@
 """The flags of `training.train`."""
 
-from typing import Any
-
 import pytest
 
 from training.arguments.dclm import build_parser
@@ -27,6 +25,6 @@ def test_flags_of_train_are() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["a.json", "--data-config", "b.json"]])
-def test_the_data_set_is_given_once(arguments: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_data_set_is_given_once(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--scale", "tiny", "--logs", "logs", *arguments]) == 2
     assert "--data-config" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +80,12 @@ def test_a_mixture_keeps_its_shares_and_knows_its_positions(weights: Any, first:
         assert (places == np.flatnonzero(labels == source) + first).all()
 
 
-def read(url: str, *, world_size: int = 1, workers: int = 2, first: int = 0, last: int = 6) -> list[list]:
+def read(
+    url: str, *, world_size: int = 1, workers: int = 2, first: int = 0, last: int = 6
+) -> list[list[tuple[list[int], list[int], str]]]:
     """Batches of all ranks, put together: for each step the first tokens and origins in order of rank."""
     order = SourceOrder(find_token_dataset(url).shards, (7,), 3)
-    steps: list[list] = [[] for _ in range(last - first)]
+    steps: list[list[tuple[list[int], list[int], str]]] = [[] for _ in range(last - first)]
     for rank in range(world_size):
         spec = BatchSpec(
             seq_len=16, vocab_size=32, batch_size=8 // world_size, rank=rank, world_size=world_size, workers=workers
@@ -118,7 +120,7 @@ def test_batches_are_the_sequences_of_their_origins(manifest: str) -> None:
         assert (x, y) == (stored[origin][:-1], stored[origin][1:])
 
 
-def one_batch(tmp_path: Path, rows: list[list[int]], **spec: Any) -> Any:
+def one_batch(tmp_path: Path, rows: Sequence[Sequence[int | str]], **spec: Any) -> Any:
     import io
     import json
     import tarfile
@@ -169,7 +171,7 @@ def test_epochs_end_at_the_checkpoints_of_the_plan(make_config: Callable[..., Tr
     assert loader.epoch(4, 1, []).next_shards == [8]
 
 
-def test_reading_ahead_hands_errors_over_in_their_place_and_stops_early() -> Iterator[Any]:
+def test_reading_ahead_hands_errors_over_in_their_place_and_stops_early() -> None:
     def batches() -> Iterator[Any]:
         yield from "ab"
         raise InputError("the third shard is damaged")

@@ -31,7 +31,7 @@ def numbers(selection: ShardSelection) -> list[int]:
 
 
 @pytest.mark.parametrize(("seed", "order"), [(124, ORDER_124), (125, ORDER_125), (None, list(range(20)))])
-def test_order_of_shards(seed: int | None, order: Any) -> None:
+def test_order_of_shards(seed: int | None, order: list[int]) -> None:
     chosen = select_shards([FIXTURE], 1940, [0], workers=1, world_size=1, seed=seed)
     assert numbers(chosen) == order
 
@@ -76,7 +76,7 @@ def test_a_shard_is_taken_from_every_source_at_once() -> None:
         select_shards([FIXTURE, FIXTURE], 1, [0, 20], workers=1, world_size=1, seed=None, multiple_passes=True)
 
 
-def write_shards(folder: Any, shards: list[list[list[int]]]) -> ShardSelection:
+def write_shards(folder: Path, shards: list[list[list[int]]]) -> ShardSelection:
     entries = []
     for number, rows in enumerate(shards):
         name = f"{number:08d}"
@@ -85,9 +85,10 @@ def write_shards(folder: Any, shards: list[list[list[int]]]) -> ShardSelection:
     return ShardSelection(entries=[entries], next_shards=[len(entries)])
 
 
-def firsts(folder: Any, selection: Any, **spec: Any) -> list[list[int]]:
-    spec = BatchSpec(**({"seq_len": 2, "vocab_size": 100} | spec))
-    return [batch.x_BT[:, 0].tolist() for batch in epoch_batches(selection, spec, seed=1, epoch=0)]
+def firsts(folder: Path, selection: ShardSelection, **spec: Any) -> list[list[int]]:
+    values: dict[str, Any] = {"seq_len": 2, "vocab_size": 100}
+    made = BatchSpec(**(values | spec))
+    return [batch.x_BT[:, 0].tolist() for batch in epoch_batches(selection, made, seed=1, epoch=0)]
 
 
 def test_shards_go_to_ranks_then_to_workers_and_each_worker_makes_its_own_batches(tmp_path: Path) -> None:
@@ -145,7 +146,8 @@ def test_one_start_is_drawn_per_batch_of_longer_sequences() -> None:
 def test_tokens_are_fixed_up_as_openlm_does() -> None:
     assert [fix_id(token, 50432) for token in (-1, -2, 7, "x", None, 1.5)] == [50431, 50430, 7, 0, 0, 0]
     spec = BatchSpec(seq_len=2, vocab_size=50432, batch_size=2)
-    assert make_batch([[1, -1, 2], [3, "<|endoftext|>", 4]], spec).x_BT.tolist() == [[1, 50431], [3, 0]]
+    rows: Any = [[1, -1, 2], [3, "<|endoftext|>", 4]]  # as other writers' JSON may hold
+    assert make_batch(rows, spec).x_BT.tolist() == [[1, 50431], [3, 0]]
     assert make_batch([[-1, -2, 2]], spec).x_BT.tolist() == [[50431, 50430]]
 
 

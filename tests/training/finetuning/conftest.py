@@ -31,6 +31,7 @@ def options(tmp_path: Path, tokenizer_json: str) -> Callable[..., SftOptions]:
     def make(*files: Path, seq_len: int = 128, **changed: Any) -> SftOptions:
         spec = SequenceSpec(tokenizer=tokenizer_json, seq_len=seq_len, mask_left=MARK, mask_individual=PAD)
         names = tuple(map(str, files or (SAMPLE,)))
-        return SftOptions(**{"input_files": names, "output_dir": str(tmp_path / "out"), "spec": spec} | changed)
+        values: dict[str, Any] = {"input_files": names, "output_dir": str(tmp_path / "out"), "spec": spec}
+        return SftOptions(**(values | changed))
 
     return make

@@ -36,9 +36,9 @@ def test_questions_and_answers_become_instructions_and_responses(
 def test_a_download_goes_through_the_hub_and_its_failure_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = {}
+    asked: dict[str, str] = {}
 
-    def snapshot(repo_id: Any, repo_type: Any, allow_patterns: Any) -> Any:
+    def snapshot(repo_id: str, repo_type: str, allow_patterns: str) -> str:
         asked.update(repo_id=repo_id, repo_type=repo_type, allow_patterns=allow_patterns)
         (tmp_path / "hub" / "correct_solutions").mkdir(parents=True)
         write_rows(tmp_path / "hub" / "correct_solutions" / "train.jsonl", [{"question": "Q", "expected_answer": "A"}])

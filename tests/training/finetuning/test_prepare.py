@@ -49,7 +49,9 @@ def test_members_are_python_lists_under_txt(options: Callable[..., SftOptions], 
     prepare_sft_data(options())
     with tarfile.open(tmp_path / "out" / "128-v1" / "0" / "shard-0000000.tar") as tar:
         names = tar.getnames()
-        content = tar.extractfile(names[0]).read().decode()
+        member = tar.extractfile(names[0])
+        assert member is not None
+        content = member.read().decode()
     assert names == [f"{n:08d}.txt" for n in range(8)]
     assert content.startswith("[")
     assert ", " in content
@@ -214,7 +216,7 @@ def test_the_guides_command_fine_tunes_a_checkpoint(
     # only the responses were learnt: the loss of prompts stays near that of an untrained model
     tokenizer = load_tokenizer(tokenizer_json)
     model = load_model(str(tmp_path / "logs" / "tuned" / "checkpoints" / "epoch_6.pt"))
-    totals = {"prompt": [], "response": []}
+    totals: dict[str, list[float]] = {"prompt": [], "response": []}
     for row in sample_rows():
         prompt, response = tokenizer.encode(format_prompt(row["instruction"])), tokenizer.encode(row["response"])
         ids = torch.tensor([[*prompt, *response, tokenizer.eot_id]])

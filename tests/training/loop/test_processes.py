@@ -40,7 +40,7 @@ def one_rank(rank: int, port: int, configs: list[TrainConfig], gathered: Any) ->
             train(config, ranks, observers=None)
 
 
-def on_two_ranks(*configs: TrainConfig) -> list:
+def on_two_ranks(*configs: TrainConfig) -> list[list[dict[str, Any]]]:
     context = multiprocessing.get_context("spawn")
     gathered, port = context.Queue(), free_port()
     processes = [context.Process(target=one_rank, args=(rank, port, list(configs), gathered)) for rank in range(2)]

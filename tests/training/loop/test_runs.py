@@ -6,7 +6,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,10 @@ from training.models import registry as architectures
 from training.observers.observer import Observer
 from training.optimization.averagers import make_averagers, parse_averagers
 from training.optimization.schedule import Segment, constant_schedule
+from training.optimization.step import compute_gradients
 from training.plan.config import TrainConfig
 from training.plan.phase_plan import DataSource, Phase, PhasePlan
-from training.state.checkpoint import load_file, load_model, load_weights, save_file
+from training.state.checkpoint import RunProgress, load_file, load_model, load_weights, save_file
 from training.state.ranks import Ranks
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,19 +52,19 @@ class KillAfter(Observer):
 
 class Recorder(Observer):
     def __init__(self) -> None:
-        self.rows: list[dict] = []
+        self.rows: list[dict[str, Any]] = []
         self.told: list[str] = []
 
-    def on_start(self, config: Any, ranks: Any, state: Any) -> None:
-        self.told.append(f"start {state.step}")
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
+        self.told.append(f"start {progress.step}")
 
-    def on_log(self, metrics: Any) -> None:
+    def on_log(self, metrics: Mapping[str, Any]) -> None:
         self.rows.append(dict(metrics))
 
-    def on_checkpoint(self, url: Any, state: Any) -> None:
-        self.told.append(f"checkpoint {state.epoch}")
+    def on_checkpoint(self, url: str, progress: RunProgress) -> None:
+        self.told.append(f"checkpoint {progress.epoch}")
 
-    def on_end(self, state: Any, error: Any) -> None:
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
         self.told.append(f"end {type(error).__name__}")
 
 
@@ -71,11 +72,11 @@ def weights(config: TrainConfig, epoch: int = 3) -> dict[str, torch.Tensor]:
     return load_weights(f"{config.folder}/checkpoints/epoch_{epoch}.pt")
 
 
-def log_rows(config: TrainConfig) -> list[dict]:
+def log_rows(config: TrainConfig) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in (Path(config.folder) / "train_log.jsonl").read_bytes().splitlines()]
 
 
-def sequence_rows(config: TrainConfig) -> list[tuple]:
+def sequence_rows(config: TrainConfig) -> list[tuple[int, int, str, int]]:
     tables = [pq.read_table(path).to_pylist() for path in sorted((Path(config.folder) / "sequences").glob("*.parquet"))]
     return sorted((row["step"], row["slot"], row["shard"], row["row"]) for table in tables for row in table)
 
@@ -127,12 +128,11 @@ def test_every_sequence_of_every_step_is_noted(undisturbed: TrainConfig) -> None
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_stops_before_it_touches_the_weights(
-    make_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, value: Any
+    make_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, value: float
 ) -> None:
     config = make_config(keep_checkpoints=True)
-    import training.loop.train_loop as loop
 
-    plain = loop.compute_gradients
+    plain = compute_gradients
     calls = []
 
     def poisoned(state: Any, batch: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -143,7 +143,7 @@ def test_a_loss_that_is_no_number_stops_before_it_touches_the_weights(
             loss.row_losses_B[3] = math.nan
         return loss
 
-    monkeypatch.setattr(loop, "compute_gradients", poisoned)
+    monkeypatch.setattr("training.loop.train_loop.compute_gradients", poisoned)
     with pytest.raises(RunFailed, match="at step 6") as failure:
         train(config, ALONE)
     worst = calls[6][3]
@@ -176,9 +176,9 @@ def test_the_guard_speaks_only_with_enough_steps_behind_it() -> None:
     guard = LossGuard(2.0)
     assert all(guard.problem(3.0, 1.0) is None for _ in range(20))
     assert guard.problem(4.9, 1.0) is None
-    assert "exploded" in guard.problem(5.2, 1.0)
-    assert "NaN" in guard.problem(math.nan, 1.0)
-    assert "gradient" in guard.problem(3.0, math.inf)
+    assert "exploded" in (guard.problem(5.2, 1.0) or "")
+    assert "NaN" in (guard.problem(math.nan, 1.0) or "")
+    assert "gradient" in (guard.problem(3.0, math.inf) or "")
 
 
 def test_a_corrupt_shard_is_named(make_config: Callable[..., TrainConfig], tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def write_domains(folder: Path, counts: dict[str, int]) -> str:
     draws = np.random.default_rng(0)
     rows, metas = [], []
     for domain, count in counts.items():
-        rows += [draws.integers(0, 4 if domain == "easy" else 32, 17) for _ in range(count)]
+        rows += [draws.integers(0, 4 if domain == "easy" else 32, 17).astype(np.uint32) for _ in range(count)]
         metas += [{"source": domain, "pages": []} for _ in range(count)]
     wds.write_wds_shard(str(folder / "00000001.tar"), TokenRows.of(rows, metas=metas))
     wds.write_manifest(str(folder / "manifest.jsonl"), [wds.ManifestEntry(shard="00000001", num_sequences=len(rows))])

@@ -18,7 +18,7 @@ from training.loop.train_loop import total_steps, train
 from training.optimization.schedule import constant_schedule
 from training.optimization.step import TrainingState, apply_gradients, compute_gradients, make_training_state
 from training.plan.config import TrainConfig
-from training.state.checkpoint import load_file, load_model, load_weights
+from training.state.checkpoint import RunProgress, load_file, load_model, load_weights
 from training.state.ranks import Ranks
 
 ALONE = Ranks()
@@ -38,7 +38,7 @@ def three_steps(state: TrainingState, chunk: np.ndarray) -> list[float]:
     return losses
 
 
-def log_rows(config: TrainConfig) -> list[dict]:
+def log_rows(config: TrainConfig) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in (Path(config.folder) / "train_log.jsonl").read_bytes().splitlines()]
 
 
@@ -98,8 +98,8 @@ def test_a_killed_run_continues_to_the_weights_and_log_of_an_undisturbed_one(
     undisturbed, killed = make_config("a"), make_config("b")
     train(undisturbed, ALONE)
 
-    def kill_in_the_third_epoch(model: Any, state: Any) -> Any:
-        if state.epoch == 3:
+    def kill_in_the_third_epoch(model: torch.nn.Module, progress: RunProgress) -> list[dict[str, Any]]:
+        if progress.epoch == 3:
             raise KeyboardInterrupt
         return []
 
@@ -179,8 +179,13 @@ def test_micro_batches_give_the_step_of_the_whole_batch(make_config: Callable[..
 
 def test_load_model_gives_the_trained_model_in_eval_mode(make_config: Callable[..., TrainConfig]) -> None:
     config = make_config()
-    last = {}
-    train(config, ALONE, lambda model, state: last.update(model=model) or [])
+    last: dict[str, torch.nn.Module] = {}
+
+    def remember(model: torch.nn.Module, progress: RunProgress) -> list[dict[str, Any]]:
+        last["model"] = model
+        return []
+
+    train(config, ALONE, remember)
     loaded = load_model(f"{config.folder}/checkpoints/epoch_3.pt")
     ids = torch.arange(20)[None] % 32
     assert not loaded.training

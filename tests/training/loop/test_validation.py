@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +55,7 @@ def spec(batch_size: int = 4) -> BatchSpec:
     return BatchSpec(seq_len=3, vocab_size=3, batch_size=batch_size)
 
 
-def test_loss_is_found_by_domain_and_weighted_by_sequences(shards: Any, model: Any) -> None:
+def test_loss_is_found_by_domain_and_weighted_by_sequences(shards: TokenDataset, model: Table) -> None:
     found = validation_loss(model, shards, spec(), precision="fp32", ranks=ALONE, intervals=Intervals(sequences=True))
     assert found.by_domain == pytest.approx({"even": math.log(3), "sure": 0.0}, abs=1e-6)
     assert found.loss == pytest.approx(math.log(3) * 2 / 6)
@@ -68,7 +67,7 @@ def test_loss_is_found_by_domain_and_weighted_by_sequences(shards: Any, model: A
     assert "train_tokens" not in record
 
 
-def test_a_limit_is_rounded_up_to_whole_batches(shards: Any, model: Any) -> None:
+def test_a_limit_is_rounded_up_to_whole_batches(shards: TokenDataset, model: Table) -> None:
     found = validation_loss(model, shards, spec(2), precision="fp32", ranks=ALONE, num_sequences=3)
     assert found.sequences == 4
 
@@ -83,7 +82,9 @@ def test_intervals_hold_the_mean_and_shrink_with_the_population() -> None:
     assert bootstrap_interval(np.full(10, 2.5), Intervals(resamples=50)) == (2.5, 2.5)
 
 
-def test_validation_is_due_every_so_many_epochs_and_at_the_end(shards: Any, model: Any, tmp_path: Path) -> None:
+def test_validation_is_due_every_so_many_epochs_and_at_the_end(
+    shards: TokenDataset, model: Table, tmp_path: Path
+) -> None:
     validator = Validator(
         sets=[shards, shards], spec=spec(), ranks=ALONE, folder=str(tmp_path / "run"), model_name="table",
         precision="fp32", frequency=2, training=[shards], train_tokens_per_epoch=100,

@@ -22,6 +22,7 @@ def test_documents_are_numbered_with_their_separator_at_the_end() -> None:
 
 def test_a_token_sees_itself_and_what_precedes_it_in_its_document() -> None:
     mask = document_mask(document_numbers(IDS, END))
+    assert isinstance(mask, torch.Tensor)
     assert mask.shape == (2, 1, 8, 8)
     assert mask[0, 0, 5].tolist() == [False] * 4 + [True, True, False, False]
     assert mask[1, 0, 1].tolist() == [True, True] + [False] * 6

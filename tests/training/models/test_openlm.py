@@ -14,8 +14,8 @@ from training.models.openlm import Transformer, strip_prefixes
 
 
 def config(**changed: Any) -> ModelConfig:
-    values = {"hidden_dim": 24, "n_layers": 2, "n_heads": 3, "seq_len": 12, "vocab_size": 40, "qk_norm": True}
-    return ModelConfig(**(values | {"model_norm": "gain_only_lp_layer_norm"} | changed))
+    values: dict[str, Any] = {"hidden_dim": 24, "n_layers": 2, "n_heads": 3, "seq_len": 12, "vocab_size": 40}
+    return ModelConfig(**(values | {"qk_norm": True, "model_norm": "gain_only_lp_layer_norm"} | changed))
 
 
 def build(seed: int = 0, **changed: Any) -> Transformer:
@@ -71,7 +71,7 @@ def test_tied_weights_are_one_tensor_under_two_keys() -> None:
 def test_initial_weights_are_cut_normals_of_the_stated_width() -> None:
     torch.manual_seed(0)
     model = Transformer(config(hidden_dim=96, n_heads=4, vocab_size=500))
-    layers = model.get_submodule("layers")
+    layers: Any = model.get_submodule("layers")
     for weight, std in [
         (model.tok_embeddings.weight, 1 / math.sqrt(96)),
         (model.output.weight, 1 / math.sqrt(96)),
@@ -85,7 +85,7 @@ def test_initial_weights_are_cut_normals_of_the_stated_width() -> None:
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_norms_against_their_formula(name: Any) -> None:
+def test_norms_against_their_formula(name: str) -> None:
     x = torch.randn(3, 6, generator=torch.Generator().manual_seed(2)) + 1
     norm = make_norm(name, 6)
     for weight in norm.parameters():
@@ -111,7 +111,7 @@ def test_a_low_precision_norm_gives_the_autocast_dtype_and_others_fp32() -> None
 
 def test_qk_norm_covers_the_full_width_before_the_heads_and_attention_is_plain_softmax() -> None:
     model = build(n_layers=1, positional_embedding_type="none")
-    attention = model.layers[0].attention
+    attention: Any = model.layers[0].attention
     x = torch.randn(1, 5, 24, generator=torch.Generator().manual_seed(3))
     q, k, v = (x @ attention.in_proj.weight.T).split(24, dim=-1)
     q, k = attention.q_norm(q), attention.k_norm(k)
@@ -123,7 +123,7 @@ def test_qk_norm_covers_the_full_width_before_the_heads_and_attention_is_plain_s
 
 
 def test_the_first_half_of_w12_is_the_gate() -> None:
-    feed_forward = build(n_layers=1).layers[0].feed_forward
+    feed_forward: Any = build(n_layers=1).layers[0].feed_forward
     x = torch.randn(2, 24)
     gate, up = x @ feed_forward.w12.weight[:256].T, x @ feed_forward.w12.weight[256:].T
     expected = (F.silu(gate) * up) @ feed_forward.w3.weight.T
@@ -141,7 +141,7 @@ def test_logits_are_fp32_and_the_hidden_state_is_normed() -> None:
 
 @pytest.mark.parametrize("ffn_type", FFN_TYPES)
 @pytest.mark.parametrize("position", POSITIONAL_EMBEDDINGS)
-def test_cached_decoding_equals_one_pass(position: Any, ffn_type: Any) -> None:
+def test_cached_decoding_equals_one_pass(position: str, ffn_type: str) -> None:
     model, ids = build(positional_embedding_type=position, ffn_type=ffn_type), tokens()
     whole = model(ids)[0]
     first, _, cache = model(ids[:, :5], use_cache=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,8 @@ def names(root: Path) -> list[str]:
 
 
 def test_only_what_is_new_or_changed_is_copied_and_nothing_is_deleted_there(experiment: Path, tmp_path: Path) -> None:
-    remote, copied = tmp_path / "remote", {}
+    remote = tmp_path / "remote"
+    copied: dict[str, Any] = {}
     assert sync_tree(str(experiment), str(remote), copied) == 4
     assert names(remote) == names(experiment)
     assert sync_tree(str(experiment), str(remote), copied) == 0

@@ -8,10 +8,11 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 import pytest
+import torch
 
 from corpusmith.errors import InputError, UserError
 from corpusmith.run.progress import track
@@ -27,16 +28,17 @@ from training.observers.trackers import (
     scalars,
 )
 from training.plan.config import TrainConfig
+from training.state.checkpoint import RunProgress
 from training.state.ranks import Ranks
 
 ALONE = Ranks()
 
 
-def validate(model: Any, state: Any) -> Any:
-    return [{"loss": 2.0 + state.epoch, "val_data": ["sets/held_out/manifest.jsonl"], "model": "tiny"}]
+def validate(model: torch.nn.Module, progress: RunProgress) -> list[dict[str, Any]]:
+    return [{"loss": 2.0 + progress.epoch, "val_data": ["sets/held_out/manifest.jsonl"], "model": "tiny"}]
 
 
-def log_rows(config: Any) -> list[dict]:
+def log_rows(config: TrainConfig) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in Path(config.folder, "train_log.jsonl").read_bytes().splitlines()]
 
 
@@ -48,13 +50,18 @@ def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
+def near(rows: list[dict[str, Any]], key: str) -> list[tuple[int, Any]]:
+    """Steps with values that are equal to those of the rows but for rounding."""
+    return [(row["step"], pytest.approx(row[key])) for row in rows]
+
+
 def test_tensorboard_gets_what_the_train_log_gets(make_config: Callable[..., TrainConfig]) -> None:
     config = make_config()
     train(config, ALONE, validate, [TrainLog(), TensorBoardTracker()])
     found = events(Path(config.folder, "tensorboard"))
     rows = log_rows(config)
-    assert found["train/loss"] == [(row["step"], pytest.approx(row["loss"])) for row in rows]
-    assert found["train/lr"] == [(row["step"], pytest.approx(row["lr"])) for row in rows]
+    assert found["train/loss"] == near(rows, "loss")
+    assert found["train/lr"] == near(rows, "lr")
     assert len(found["train/mfu"]) == len(rows)
     assert all(0 < share < 1 for _, share in found["train/mfu"])
     assert found["valid/held_out/loss"] == [(4, 3.0), (8, 4.0), (12, 5.0)]
@@ -64,8 +71,8 @@ def test_tensorboard_gets_what_the_train_log_gets(make_config: Callable[..., Tra
 def test_a_continued_run_has_each_step_once_in_tensorboard(make_config: Callable[..., TrainConfig]) -> None:
     config = make_config()
 
-    def interrupt(model: Any, state: Any) -> Any:
-        if state.epoch == 3:
+    def interrupt(model: torch.nn.Module, progress: RunProgress) -> list[dict[str, Any]]:
+        if progress.epoch == 3:
             raise KeyboardInterrupt
         return []
 
@@ -76,29 +83,39 @@ def test_a_continued_run_has_each_step_once_in_tensorboard(make_config: Callable
 
 
 class FakeRun:
-    def __init__(self, settings: Any) -> None:
-        self.settings, self.rows, self.exit_code = settings, [], None
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.rows: list[tuple[int, dict[str, Any]]] = []
+        self.exit_code: int | None = None
 
-    def log(self, values: Any, step: Any) -> None:
+    def log(self, values: dict[str, Any], step: int) -> None:
         self.rows.append((step, values))
 
-    def finish(self, exit_code: Any) -> None:
+    def finish(self, exit_code: int) -> None:
         self.exit_code = exit_code
 
 
+class FakeWandb(types.ModuleType):
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+        self.runs: list[FakeRun] = []
+
+    def init(self, **settings: Any) -> FakeRun:
+        self.runs.append(FakeRun(settings))
+        return self.runs[-1]
+
+
 @pytest.fixture
-def fake_wandb(monkeypatch: pytest.MonkeyPatch) -> Any:
+def fake_wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
     """A module `wandb` that notes what it is told."""
-    module = types.ModuleType("wandb")
-    module.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
-    module.runs = []
-    module.init = lambda **settings: module.runs.append(FakeRun(settings)) or module.runs[-1]
+    module = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", module)
     return module
 
 
 def test_wandb_gets_the_run_its_arguments_and_its_metrics(
-    make_config: Callable[..., TrainConfig], fake_wandb: Any
+    make_config: Callable[..., TrainConfig], fake_wandb: FakeWandb
 ) -> None:
     config = make_config(params={"lr": 0.02})
     (tracker,) = make_trackers("wandb", project="dcnlp", notes="why", offline=True)
@@ -117,11 +134,11 @@ def test_wandb_gets_the_run_its_arguments_and_its_metrics(
 
 
 def test_a_continued_run_is_the_same_wandb_run_and_a_failed_one_says_so(
-    make_config: Callable[..., TrainConfig], fake_wandb: Any
+    make_config: Callable[..., TrainConfig], fake_wandb: FakeWandb
 ) -> None:
     config = make_config()
 
-    def fail(model: Any, state: Any) -> None:
+    def fail(model: torch.nn.Module, progress: RunProgress) -> NoReturn:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -134,7 +151,7 @@ def test_a_continued_run_is_the_same_wandb_run_and_a_failed_one_says_so(
     assert re.fullmatch("[0-9a-f]{16}", first.settings["id"])
 
 
-def test_names_are_checked_before_anything_is_trained(fake_wandb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_checked_before_anything_is_trained(fake_wandb: FakeWandb, monkeypatch: pytest.MonkeyPatch) -> None:
     assert make_trackers("") == []
     assert [type(tracker) for tracker in make_trackers("all")] == [TensorBoardTracker, WandbTracker]
     assert [type(tracker) for tracker in make_trackers("tensorboard, wandb")] == [TensorBoardTracker, WandbTracker]
@@ -168,7 +185,7 @@ def test_a_run_leaves_a_picture_of_its_loss_and_one_without_a_step_leaves_none(
     train(config, ALONE, None, [TrainLog(), LossPlot()])
     assert Path(config.folder, "loss.png").read_bytes().startswith(b"\x89PNG")
     plot = LossPlot()
-    plot.on_start(make_config("other"), ALONE, None)
+    plot.on_start(make_config("other"), ALONE, RunProgress())
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "train_log.jsonl").touch()
     plot.on_end(None, None)

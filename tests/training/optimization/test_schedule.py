@@ -41,7 +41,7 @@ def test_constant_after_warmup() -> None:
     ("decay", "quarter"),
     [("linear", 0.75), ("1-sqrt", 0.5), ("cosine", 0.5 * (1 + math.cos(math.pi / 4)))],
 )
-def test_warmup_stable_decay(decay: str, quarter: Any) -> None:
+def test_warmup_stable_decay(decay: str, quarter: float) -> None:
     schedule = wsd_schedule(peak=1.0, final=0.0, warmup=2, decay_steps=8, total=20, decay=decay)
     assert sum(segment.steps for segment in schedule) == 20
     assert [rate_at(schedule, step) for step in (0, 1, 2, 11, 12)] == [0.5, 1.0, 1.0, 1.0, 1.0]
@@ -57,7 +57,7 @@ def test_one_minus_sqrt_is_the_formula_of_ettin() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "constant"])
 @pytest.mark.parametrize("steps", [0, 1, 7])
-def test_beyond_its_end_a_schedule_has_the_rate_that_its_last_segment_ends_with(kind: Any, steps: int) -> None:
+def test_beyond_its_end_a_schedule_has_the_rate_that_its_last_segment_ends_with(kind: str, steps: int) -> None:
     schedule = (Segment(kind=kind, steps=steps, first=0.25, last=0.5),)
     assert [rate_at(schedule, step) for step in (steps, steps + 1, 100)] == [0.5, 0.5, 0.5]
 
@@ -78,9 +78,10 @@ def test_warmup_and_decay_may_fill_all_steps_and_no_more() -> None:
 
 def test_a_segment_refuses_less_than_nothing_and_takes_nothing() -> None:
     assert Segment(kind="linear", steps=0, first=0.0, last=0.0).rate(0) == 0.0
+    values: dict[str, Any] = {"kind": "linear", "steps": 1, "first": 0.0, "last": 0.0}
     for wrong in ({"steps": -1}, {"first": -1e-9}, {"last": -1e-9}):
         with pytest.raises(InputError, match="at least 0"):
-            Segment(**({"kind": "linear", "steps": 1, "first": 0.0, "last": 0.0} | wrong))
+            Segment(**(values | wrong))
 
 
 def test_what_does_not_fit_is_refused() -> None:
