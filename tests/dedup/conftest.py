@@ -1,7 +1,9 @@
-"""A runner without Ray for this room's property tests: tasks run one after the other in this process."""
+"""A runner without Ray for this room's property tests, and the sample pages."""
 
 from __future__ import annotations
 
+import pathlib
+import shutil
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -27,3 +29,12 @@ class InProcess(Runner):
 def in_process() -> Runner:
     """Runs tasks in this process."""
     return InProcess(Execution())
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory, shared_data: pathlib.Path) -> pathlib.Path:
+    """The page shards of the sample data without the truth about them."""
+    folder = tmp_path_factory.mktemp("pages")
+    for path in sorted((shared_data / "data" / "pages").glob("shard_*.jsonl.zst")):
+        shutil.copy(path, folder)
+    return folder

@@ -6,19 +6,16 @@ import json
 import os
 import pathlib
 import random
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from corpusmith.io.pages.shards import open_shard_writer
-from tests.processes import kill, processes
+from tests.processes import ROOT, kill, kill_workers, printed, processes, start, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.all]
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
 SHARDS = 8
 CONFIG = """
 - source: cc
@@ -67,21 +64,8 @@ def command(home: pathlib.Path, config: str, out: pathlib.Path, cpus: int, addre
     return [sys.executable, "-m", "corpusmith", *arguments]
 
 
-def start(home: pathlib.Path, arguments: list[str]) -> subprocess.Popen[bytes]:
-    """A run in a session of its own; what it says goes to a file."""
-    with open(home / "said.txt", "ab") as said:
-        return subprocess.Popen(
-            arguments,
-            cwd=home,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-
-
 def finish(home: pathlib.Path, arguments: list[str]) -> None:
-    assert start(home, arguments).wait(timeout=300) == 0, (home / "said.txt").read_text(errors="replace")[-3000:]
+    assert start(home, arguments).wait(timeout=300) == 0, printed(home)
 
 
 def result(out: pathlib.Path) -> dict[str, object]:
@@ -132,17 +116,10 @@ def test_killed_run_ends_with_the_same_bytes(
     expected = calm(mode)
     out = home / f"killed-{mode}-{victim}-{files}"
     process = start(home, command(home, mode, out, 2))
-    deadline = time.monotonic() + 120
-    while progress(out) < files:
-        assert process.poll() is None, "the run ended before it could be disturbed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: progress(out) >= files, f"{files} files stood", process)
     if victim == "worker":
-        while not (workers := processes(process.pid, b"ray::run_batch")):
-            assert process.poll() is None, "the run ended before a worker could be killed"
-            time.sleep(0.002)
-        kill(workers)
-        assert process.wait(timeout=300) == 0, (home / "said.txt").read_text(errors="replace")[-3000:]
+        kill_workers(process)
+        assert process.wait(timeout=300) == 0, printed(home)
     else:
         process.kill()
         process.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 
 import orjson
 import pyarrow.parquet as pq
@@ -35,15 +34,6 @@ def contents(root: pathlib.Path) -> dict[str, bytes]:
     run = root / "run"
     files = [*(root / "processed_data").rglob("*"), *run.rglob("groups/*"), *run.rglob("members/**/*")]
     return {str(path.relative_to(root)): path.read_bytes() for path in files if path.is_file()}
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory, shared_data: pathlib.Path) -> pathlib.Path:
-    """The page shards of the sample data without the truth about them."""
-    folder = tmp_path_factory.mktemp("pages")
-    for path in sorted((shared_data / "data" / "pages").glob("shard_*.jsonl.zst")):
-        shutil.copy(path, folder)
-    return folder
 
 
 def test_removed_pages_of_the_sample_are_its_planted_copies(

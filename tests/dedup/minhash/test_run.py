@@ -7,7 +7,6 @@ import itertools
 import math
 import pathlib
 import re
-import shutil
 from typing import Any
 
 import orjson
@@ -26,15 +25,6 @@ STEP = "00-minhash_dedup"
 WORD = re.compile(r"\w+")
 
 Place = tuple[str, int]
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory, shared_data: pathlib.Path) -> pathlib.Path:
-    """The page shards of the sample data without the truth about them."""
-    folder = tmp_path_factory.mktemp("pages")
-    for path in sorted((shared_data / "data" / "pages").glob("shard_*.jsonl.zst")):
-        shutil.copy(path, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
