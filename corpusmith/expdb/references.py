@@ -225,7 +225,11 @@ def find_dataset(
 ) -> tuple[str, dict[str, Any]] | None:
     """The first data set whose `key` equals `value`, or None.
 
-    With `tokenized` True or False only data sets of that sort are looked at.
+    Args:
+        exp_data_dir: the database.
+        key: a key of the reference.
+        value: what it must be.
+        tokenized: with True or False only data sets of that sort are looked at.
     """
     for path, row in read_table(exp_data_dir, "datasets"):
         if row.get(key) == value and tokenized in (None, bool(row.get("tokenized"))):

@@ -5,7 +5,7 @@ silently on a truncated frame, so zstd goes through `backports.zstd` (the standa
 gzip through `isal`, bzip2 through the standard library, LZ4 through `lz4`; all tell when a stream has really ended and
 hand back what follows it.
 
-`Input`, `Codec` and `Member` are what any reader of compressed files is made of (that of archives stands in
+`Input`, `Codec` and `CompressedMember` are what any reader of compressed files is made of (that of archives stands in
 `raw_sources.archives.stream`); `Content` reads the content of a file as it comes. In it damage costs no more than it
 must: the input in which a decoder failed is given to it again byte by byte, which brings out all that stands before the
 damage (a call that fails hands out nothing), and reading goes on at the next frame or member that decodes.
@@ -147,7 +147,7 @@ class DamagedMemberError(Exception):
         self.reason = reason
 
 
-class Member:
+class CompressedMember:
     """A member while it is read; `start` is its offset in the file, `recent` the last inputs that it took."""
 
     __slots__ = ("_decompressor", "_piece_bytes", "_source", "recent", "start")
@@ -241,7 +241,7 @@ class Content:
 
     def _members(self, codec: Codec) -> Iterator[bytes | Damage]:
         while self._input.has_member(codec):
-            member, done = Member(codec, self._input, PIECE_BYTES), 0
+            member, done = CompressedMember(codec, self._input, PIECE_BYTES), 0
             try:
                 while not member.is_done:
                     if piece := member.read():
@@ -256,7 +256,7 @@ class Content:
                     reason = f"damaged {where}: {damage.reason}"
                 yield Damage(reason=reason, resumed=self._resume(codec, member))
 
-    def _salvage(self, codec: Codec, member: Member, done: int) -> Iterator[bytes]:
+    def _salvage(self, codec: Codec, member: CompressedMember, done: int) -> Iterator[bytes]:
         """What stands before the damage in a member and was not among its first `done` bytes."""
         # the input before the last piece was decoded without fault
         sound = self._input.position - len(member.recent[-1]) - member.start if member.recent else 0
@@ -279,7 +279,7 @@ class Content:
                 if fresh:
                     yield fresh
 
-    def _resume(self, codec: Codec, member: Member) -> int | None:
+    def _resume(self, codec: Codec, member: CompressedMember) -> int | None:
         """Go to the next member that decodes after the start of this one; None, with all read, where there is none."""
         source = self._input
         recent = b"".join(member.recent)

@@ -1,7 +1,7 @@
-"""What a run's folder tells: its plan, books, events and the records of its shards, merged into a few numbers.
+"""What a run's folder tells: its plan, ledger, events and the records of its shards, merged into a few numbers.
 
 Records are read one after the other and merged as they come, so memory does not grow with their number; of the pages
-shown as examples only the first few by (shard, index) are kept. The books come from the records, never from the
+shown as examples only the first few by (shard, index) are kept. The counts come from the records, never from the
 ledger: the ledger is only held against them. A record's details are for show, so whatever is missing or odd in them
 counts as unknown and is never an error.
 """
@@ -66,7 +66,7 @@ class StepFacts:
 class StageFacts:
     """One stage over all its records.
 
-    `units`: how many it should have (None: not told); `wall_seconds`: from the events, all tries together;
+    `units`: how many it should have (None: unknown); `wall_seconds`: from the events, all tries together;
     `work_seconds`: summed over the shards; bytes are those of the files as stored. `profile`: sums over the shards
     that were run with `--profile` (seconds, CPU seconds, those of the I/O floor, bytes of content).
     """
@@ -91,7 +91,7 @@ class StageFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """A sentence of the books and whether it holds."""
+    """A claim about the counts and whether it holds."""
 
     claim: str
     holds: bool
@@ -116,7 +116,7 @@ class RunFacts:
         return storage.basename(self.base)
 
     def total(self) -> Counts:
-        """The books from the first stage's input to the last stage's output."""
+        """The counts from the first stage's input to the last stage's output."""
         whole = Counts()
         for stage in self.stages:
             whole.add(Counts(added=stage.counts.added, removed=stage.counts.removed, errored=stage.counts.errored))
@@ -390,7 +390,7 @@ def _add_values(step: StepFacts, aggregates: dict[str, Any]) -> None:
 
 
 def _complete(stage: StageFacts) -> None:
-    """Give steps that only the books name their row: unreadable records first, all others last."""
+    """Give steps that only the counts name their row: unreadable records first, all others last."""
     named: dict[str, None] = dict.fromkeys((*stage.counts.removed, *stage.counts.errored))
     for key in named:
         step = stage.steps.setdefault(key, StepFacts(key=key, tokens_removed=None if stage.tokens_in is None else 0))
@@ -407,7 +407,7 @@ def _complete(stage: StageFacts) -> None:
 
 
 def counts_of(value: object) -> Counts:
-    """The books in a JSON object; what is missing is 0."""
+    """The counts in a JSON object; what is missing is 0."""
     document = as_dict(value)
     return Counts(
         read=as_int(document.get("read")) or 0,

@@ -46,7 +46,7 @@ def render(run: RunFacts, lineage: Lineage | None) -> str:
         ("results", "What came of it", results_section(lineage) if lineage is not None else None),
         ("stages", "Stages", _stages_section(run)),
         ("profile", "Speed", profile_section(run)),
-        ("books", "Books", _books_section(run)),
+        ("books", "Books", _balance_section(run)),
         ("config", "Configuration", _config_section(run)),
     ]
     shown = [(anchor, title, body) for anchor, title, body in sections if body is not None]
@@ -351,7 +351,7 @@ def _slowest(run: RunFacts) -> Html | None:
     )
 
 
-def _books_section(run: RunFacts) -> Html:
+def _balance_section(run: RunFacts) -> Html:
     checks = run.checks()
     balanced = all(check.holds for check in checks)
     verdict = "The books balance." if balanced else "The books do not balance."

@@ -75,11 +75,16 @@ def plain_lines(wanted: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def track(total: int, label: str, unit: str = "shards", within: Tracker | None = None) -> Iterator[Tracker]:
-    """Show the progress of `total` units of work; call `.advance()` for each that is done.
+    """Show the progress of a piece of work; call `.advance()` for each unit that is done.
 
-    `within` is the tracker of a larger work of the same unit, of which this is a part: it advances too, and on a
-    terminal both bars are shown together. Plain lines where standard error is no terminal, or within
-    `plain_lines`.
+    Plain lines where standard error is no terminal, or within `plain_lines`.
+
+    Args:
+        total: how many units there are.
+        label: what the work is called.
+        unit: what its units are called.
+        within: the tracker of a larger work of the same unit, of which this is a part: it advances too, and on a
+            terminal both bars are shown together.
     """
     if isinstance(within, _Bar):
         bar = _Bar(within.progress, label, total, unit, within)

@@ -163,7 +163,11 @@ class Run:
     def execute(self, execution: Execution, options: RunOptions) -> RunResult:
         """Bring the run to its end; see the module's docstring for what is redone.
 
-        Raises ChangedError (exit 2) where the stored run differs, RunFailed where shards failed, BalanceError.
+        Raises:
+            ChangedError: the stored run differs (exit code 2).
+            InputError: the output folder holds files of something else, or cannot be written.
+            RunFailed: shards failed.
+            BalanceError: what was read is not what was kept, removed and set aside.
         """
         self._prepare(options)
         stages = self.stages()

@@ -1,4 +1,4 @@
-"""Read files back and hold them against what the books say of them: size, checksum, number of records."""
+"""Read files back and hold them against what the records say of them: size, checksum, number of records."""
 
 from __future__ import annotations
 

@@ -79,9 +79,13 @@ class Rewrite:
     tokens_of_domain: Counter[str] = field(default_factory=Counter)
 
     def keep(self, record: Record, page: Page, line: bytes | None = None, tokens_lost: int = 0) -> bool:
-        """Write a page: as its line stood, or as `line` where it was changed; False where it cannot be written.
+        """Write a page; False where it cannot be written, and is set aside.
 
-        `tokens_lost`: how many of its tokens are gone.
+        Args:
+            record: the record as it stood.
+            page: what to write.
+            line: the page as JSON where it was changed; None: the record's own line.
+            tokens_lost: how many of its tokens are gone.
         """
         try:
             self.writer.write_line(record.raw if line is None else line)
@@ -111,7 +115,7 @@ class Rewrite:
         self.tokens_of_domain[domain] += tokens
 
     def quarantine(self, step: str, record: Record, reason: str) -> None:
-        """Set a record aside with the reason."""
+        """Quarantine a record with the reason."""
         self.counts.quarantine(step)
         self.tokens_quarantined += count_content_tokens(record.page.get("text")) if record.page is not None else 0
         self.quarantine_writer.add(step, record, reason)

@@ -1,4 +1,4 @@
-"""A dedup by itself: one global step as a run of its own, for `corpusmith dedup …` and the scripts of this room.
+"""A dedup by itself: one global step as a run of its own, for `corpusmith dedup …` and the scripts of `dedup`.
 
 <output_dir>/processed_data/   the shards under their names, without what was removed
 <output_dir>/errors/, run/     as in every run; what was found stands in run/stages/00-…/groups/ and members/

@@ -41,6 +41,7 @@ F32_2D_IN = types.Array(types.float32, 2, "C", readonly=True)
 U8_OUT = types.Array(types.uint8, 1, "C")
 U32_OUT = types.Array(types.uint32, 1, "C")
 U64_OUT = types.Array(types.uint64, 1, "C")
+I32_OUT = types.Array(types.int32, 1, "C")
 I64_OUT = types.Array(types.int64, 1, "C")
 I64_2D_OUT = types.Array(types.int64, 2, "C")
 

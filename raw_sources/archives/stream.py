@@ -26,9 +26,9 @@ from corpusmith.io.compression import (
     LZ4,
     ZSTD,
     Codec,
+    CompressedMember,
     DamagedMemberError,
     Input,
-    Member,
     beginning,
     make_zstd,
 )
@@ -87,7 +87,7 @@ class ArchiveStream:
         self._start = 0
         self._position = 0
         self._members: deque[tuple[int, int]] = deque()
-        self._member: Member | None = None
+        self._member: CompressedMember | None = None
 
     @property
     def offset(self) -> int:
@@ -270,7 +270,7 @@ class ArchiveStream:
         start = self._input.position
         if self._input.peek(len(codec.magic)) != codec.magic:
             raise DamagedError(start, f"bytes between members that are no {codec.unit}")
-        self._member = Member(codec, self._input, PIECE_BYTES)
+        self._member = CompressedMember(codec, self._input, PIECE_BYTES)
         self._members.append((self._position + self._buffered(), start))
         return True
 

@@ -203,6 +203,17 @@ def test_a_shard_in_plain_json_is_compared_by_its_bytes(
     assert compare(old, new, capsys)[0] == 1
 
 
+def test_messages_of_records_set_aside_differ_by_anything_but_an_address(
+    old: pathlib.Path, new: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = "run1/errors/00-step/shard_0.errors.jsonl"
+    write(old / file, [{"index": 1, "error": "TypeError: <fasttext object at 0x7f43>"}])
+    write(new / file, [{"index": 1, "error": "TypeError: <fasttext object at 0x7f9d>"}])
+    assert compare(old, new, capsys)[0] == 0
+    change_line(new / file, error="ValueError: <fasttext object at 0x7f9d>")
+    assert compare(old, new, capsys)[0] == 1
+
+
 def test_a_changed_tensor_of_a_checkpoint_is_found(
     old: pathlib.Path, new: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

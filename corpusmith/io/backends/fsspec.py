@@ -79,11 +79,6 @@ class FsspecBackend:
         file: BinaryIO = files.open(path, "rb")
         return file
 
-    def read_range(self, url: str, start: int, length: int) -> bytes:
-        with self.open_read(url) as file:
-            file.seek(start)
-            return file.read(length)
-
     @contextlib.contextmanager
     def create(self, url: str) -> Iterator[BinaryIO]:
         files, path = self._at(url)

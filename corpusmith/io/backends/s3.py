@@ -84,11 +84,6 @@ class S3Backend:
         found = self.stat(url)
         return buffered(RangedFile(url, found.size, functools.partial(_fetch, url, found.etag), _BODY_ERRORS))
 
-    def read_range(self, url: str, start: int, length: int) -> bytes:
-        with self.open_read(url) as file:
-            file.seek(start)
-            return file.read(length)
-
     @contextlib.contextmanager
     def create(self, url: str) -> Iterator[BinaryIO]:
         upload = _Upload(url)

@@ -275,7 +275,9 @@ def without_derived(files: list[FileInfo]) -> list[FileInfo]:
     """The files without the Arrow files that are no part of a Hugging Face data set.
 
     Where `state.json` stands beside them it names the data files; elsewhere files called `cache-*` are left out.
-    Raises InputError for a data set saved with an index mapping, whose rows do not stand in the files as they count.
+
+    Raises:
+        InputError: a data set saved with an index mapping, whose rows do not stand in the files as they count.
     """
     named: dict[str, set[str] | None] = {}
     for folder in {storage.parent(info.url) for info in files if info.url.endswith(".arrow")}:

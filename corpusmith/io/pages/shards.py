@@ -214,9 +214,11 @@ def _read_lines(content: Content) -> Iterator[Record]:
 def read_records(url: str) -> Iterator[Record]:
     """All records of a shard in order, good and bad; blank lines are none.
 
-    Raises InputError where there is no such file. A part of it that cannot be read is one Record with an error: the
-    rest of a file, what lies before the next compressed frame that decodes, or the rest of a Parquet row group.
-    Offsets count what was decoded.
+    A part of it that cannot be read is one Record with an error: the rest of a file, what lies before the next
+    compressed frame that decodes, or the rest of a Parquet row group. Offsets count what was decoded.
+
+    Raises:
+        InputError: there is no such file.
     """
     with Content(lambda: storage.open_read(url)) as content:
         if _is_table(content.head, url):
@@ -250,7 +252,12 @@ def _read_table(url: str, head: bytes) -> Iterator[Record]:
 
 
 def read_shard(url: str) -> Iterator[Page]:
-    """The pages of a shard; raises ShardError at the first record that is none."""
+    """The pages of a shard.
+
+    Raises:
+        InputError: there is no such file.
+        ShardError: at the first record that is no page.
+    """
     for record in read_records(url):
         if record.page is None:
             raise ShardError(url, record.offset, record.error or "unreadable")
@@ -260,7 +267,8 @@ def read_shard(url: str) -> Iterator[Page]:
 def dump_page(page: Page) -> bytes:
     """A page as one line of JSON without its line end; `json` writes what orjson refuses (lone surrogates, big ints).
 
-    Raises TypeError for what JSON cannot hold.
+    Raises:
+        TypeError: the page holds what JSON cannot.
     """
     try:
         return orjson.dumps(page, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -409,10 +417,13 @@ def shard_stem(name: str) -> str:
 
 
 def list_shards(root: str) -> list[ShardRef]:
-    """All page shards below a folder, sorted by name; InputError where there is no folder or no shard.
+    """All page shards below a folder, sorted by name.
 
     Paths that hold `/stats/` or `global_stats.jsonl` are bookkeeping of DCLM's layout and no shards; neither are
     Arrow files that a saved Hugging Face data set does not name.
+
+    Raises:
+        InputError: there is no such folder, or no shard in it.
     """
     if not storage.is_dir(root):
         raise InputError(f"{root}: no such folder; give the folder that holds the page shards")

@@ -134,7 +134,11 @@ class SampleEncoder:
         ]
 
     def encode(self, sample: Mapping[str, Any]) -> bytes:
-        """Lengths of the variable columns, then all columns. Raises InputError for a missing or unfit value."""
+        """Lengths of the variable columns, then all columns.
+
+        Raises:
+            InputError: a value is missing or does not fit its column.
+        """
         sizes, parts = [], []
         for name, codec in self._codecs:
             if name not in sample:
@@ -229,7 +233,11 @@ class MdsShard:
 
 
 def read_index(folder: str) -> list[MdsShard]:
-    """The shards of a dataset in the order of its index. Raises InputError for an index that is none."""
+    """The shards of a dataset in the order of its index.
+
+    Raises:
+        InputError: there is no index, or it is none.
+    """
     url = storage.join(folder, INDEX_NAME)
     document = storage.read_json(url)
     if not isinstance(document, dict) or not isinstance(document.get("shards"), list):
@@ -266,7 +274,12 @@ class MdsReader:
     """The samples of one shard, at random; a local raw shard is mapped, not read."""
 
     def __init__(self, shard: MdsShard) -> None:
-        """Raises ShardError where the shard is not what the index says, InputError where its file is missing."""
+        """Open and check a shard.
+
+        Raises:
+            ShardError: the shard is not what the index says.
+            InputError: its file is missing.
+        """
         self.shard = shard
         self._data = _raw_image(shard)
         self._codecs = [(name, codec_of(shard.columns[name], f"column {name!r}")) for name in sorted(shard.columns)]
@@ -330,7 +343,9 @@ def _raw_image(shard: MdsShard) -> memoryview:
 def verify(folder: str) -> int:
     """Read every sample of a dataset and check what hashes the index holds; returns the number of samples.
 
-    Raises ShardError for the first shard that does not hold, InputError for one that is missing.
+    Raises:
+        ShardError: the first shard that does not hold.
+        InputError: a shard is missing.
     """
     count = 0
     for shard in read_index(folder):

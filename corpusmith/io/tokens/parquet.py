@@ -63,7 +63,12 @@ class ParquetTokens:
     format = "parquet"
 
     def __init__(self, folder: str) -> None:
-        """Reads the footer of each file. Raises InputError where there is none, or one without token ids."""
+        """Read the footer of each file below a folder.
+
+        Raises:
+            InputError: there is no file, or one without token ids.
+            ShardError: a file is damaged.
+        """
         self.folder = folder
         self.entries: list[ShardEntry] = []
         for info in storage.list_files(folder, (SUFFIX,)):

@@ -14,7 +14,7 @@ from corpusmith.run.ray import worker
 Resources = dict[str, Any]
 
 
-class Pool(Protocol):
+class WorkerPool(Protocol):
     """What runs batches of tasks (`worker.run_batch`), wherever Ray puts them."""
 
     def has_capacity(self, running: int, limit: int, parallel: int) -> bool:
@@ -36,7 +36,7 @@ class Pool(Protocol):
         """End all workers at once, where they are this pool's own; returns whether they were."""
 
 
-def open_pool(actors: Literal["cpu", "gpu"] | None) -> Pool:
+def open_pool(actors: Literal["cpu", "gpu"] | None) -> WorkerPool:
     """A pool of tasks, or of actors; with "gpu" each actor has a GPU where the cluster has any."""
     return TaskPool() if actors is None else ActorPool(gpus=actors == "gpu")
 
@@ -50,19 +50,19 @@ class TaskPool:
         self._run: Any = ray.remote(max_retries=0)(worker.run_batch)
 
     def has_capacity(self, running: int, limit: int, parallel: int) -> bool:
-        """As in `Pool`: some batches wait in Ray for a CPU, so that none is ever idle."""
+        """As in `WorkerPool`: some batches wait in Ray for a CPU, so that none is ever idle."""
         del parallel
         return running < limit
 
     def submit(self, resources: Resources, *arguments: Any) -> Any:
-        """As in `Pool`."""
+        """As in `WorkerPool`."""
         return self._run.options(**resources).remote(*arguments)
 
     def release(self, reference: Any, *, is_alive: bool) -> None:
-        """As in `Pool`; Ray looks after its workers itself."""
+        """As in `WorkerPool`; Ray looks after its workers itself."""
 
     def end(self) -> bool:
-        """As in `Pool`: the workers are Ray's."""
+        """As in `WorkerPool`: the workers are Ray's."""
         return False
 
 
@@ -86,12 +86,12 @@ class ActorPool:
         self._busy: dict[Any, tuple[Resources, Any]] = {}
 
     def has_capacity(self, running: int, limit: int, parallel: int) -> bool:
-        """As in `Pool`: no more actors than run at a time, nor than there are GPUs where each has one."""
+        """As in `WorkerPool`: no more actors than run at a time, nor than there are GPUs where each has one."""
         del limit
         return running < (min(parallel, self._gpus) if self._gpus else parallel)
 
     def submit(self, resources: Resources, *arguments: Any) -> Any:
-        """As in `Pool`."""
+        """As in `WorkerPool`."""
         wanted = {**resources, "num_gpus": 1} if self._gpus else resources
         actor = next((known for held, known in self._idle if held == wanted), None)
         if actor is None:
@@ -103,7 +103,7 @@ class ActorPool:
         return reference
 
     def release(self, reference: Any, *, is_alive: bool) -> None:
-        """As in `Pool`."""
+        """As in `WorkerPool`."""
         resources, actor = self._busy.pop(reference)
         if is_alive:
             self._idle.append((resources, actor))
@@ -111,7 +111,7 @@ class ActorPool:
             self._kill(actor)
 
     def end(self) -> bool:
-        """As in `Pool`: the actors are this pool's."""
+        """As in `WorkerPool`: the actors are this pool's."""
         self._idle += self._busy.values()
         self._busy.clear()
         self._end_idle()

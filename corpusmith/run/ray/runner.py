@@ -26,7 +26,7 @@ from corpusmith.run.ray import worker
 from corpusmith.run.ray.attempts import Attempt, cause_of, plan_batches
 from corpusmith.run.ray.cluster import RESOURCES_SECONDS, Cluster, ClusterNode, affinity
 from corpusmith.run.ray.execution import Execution, Quarantine, TaskSpec
-from corpusmith.run.ray.pools import Pool, open_pool
+from corpusmith.run.ray.pools import WorkerPool, open_pool
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,7 +56,7 @@ class _InFlight:
     """The attempts of one `map`: those that wait, those that run, by the reference of their result, and where."""
 
     waiting: deque[Attempt]
-    pool: Pool
+    pool: WorkerPool
     quarantine: Quarantine
     record_seconds: float | None
     running: dict[Any, Attempt] = field(default_factory=dict)

@@ -41,7 +41,11 @@ SPECIAL = ("<|endoftext|>", "<|padding|>")
 
 
 def rebuild(name: str, content: bytes) -> bytes:
-    """The `tokenizer.json` of a GPT-NeoX rank file. Raises InputError for another rank file."""
+    """The `tokenizer.json` of a GPT-NeoX rank file.
+
+    Raises:
+        InputError: another rank file.
+    """
     ranks = parse_ranks(name, content)
     for spaces, rank in SPACE_RANKS.items():
         token = b" " * spaces

@@ -203,6 +203,7 @@ def test_no_row_holds_documents_of_two_groups_and_each_group_packs_as_if_alone(
     assert len(row_groups) == len(result)
     for row, document in zip(result.pieces.row_P, result.pieces.document_P, strict=True):
         assert row_groups[row] == groups[document]
+    assert rebuilt(result, len(documents)) == [[*document, EOT] for document in documents]
     for group in set(groups):
         alone = by_mode(mode, [d for d, g in zip(documents, groups, strict=True) if g == group], length)
         mine = [row.tolist() for row, g in zip(result.rows(), row_groups, strict=True) if g == group]
