@@ -34,10 +34,10 @@ from corpusmith.io import storage
 from raw_sources.archives.http_message import CodingError, NotHttpError, TooLargeError, decoded_body, parse_response
 from raw_sources.archives.open_archive import read_archive
 from raw_sources.archives.warc import WarcRecord
+from raw_sources.extractors.blocks.columns import B
 from raw_sources.extractors.blocks.extractor import choose
 from raw_sources.extractors.blocks.feature_names import FEATURE_NAMES
 from raw_sources.extractors.blocks.features import block_features
-from raw_sources.extractors.blocks.kernels import B_CHARS
 from raw_sources.extractors.blocks.model import MODEL_FILE, BlockModel, dump_model
 from raw_sources.extractors.blocks.scan import Blocks, scan_blocks
 from raw_sources.extractors.blocks.tables import NEGATIVE
@@ -114,7 +114,7 @@ class Lesson:
         self.features = block_features(self.blocks)
         self.text = PageText(self.blocks)
         texts = [self.text.text(index) for index in range(len(self.blocks.blocks))]
-        self.weights = np.log1p(self.blocks.blocks[:, B_CHARS]) / 4.0
+        self.weights = np.log1p(self.blocks.blocks[:, B.chars]) / 4.0
         self.labels = labels(texts, page.gold if page.gold is not None else teacher)
         if page.gold is None:
             self.weights *= TEACHER_WEIGHT

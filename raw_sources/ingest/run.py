@@ -32,7 +32,7 @@ from raw_sources.common_crawl.paths import BASE, reachable, read_paths
 from raw_sources.extractors.registry import EXTRACTORS, PRESETS
 from raw_sources.ingest.config import IngestConfig, load_ingest_config
 from raw_sources.ingest.crawl_stats import summed
-from raw_sources.ingest.inputs import KINDS, Unit, list_units, listed_units, shard_stems
+from raw_sources.ingest.inputs import KINDS, IngestUnit, list_units, listed_units, shard_stems
 from raw_sources.ingest.record_ranges import list_record_units
 from raw_sources.ingest.unit import IngestTask, ingest_unit
 
@@ -41,7 +41,7 @@ PAGE_SECONDS = 30.0
 
 
 def ingest(
-    inputs: Sequence[str] | Sequence[Unit],
+    inputs: Sequence[str] | Sequence[IngestUnit],
     output_dir: str,
     *,
     readable_name: str,
@@ -86,8 +86,8 @@ def ingest(
     return result
 
 
-def _units_of(inputs: Sequence[str] | Sequence[Unit]) -> list[Unit]:
-    units = [unit for unit in inputs if isinstance(unit, Unit)]
+def _units_of(inputs: Sequence[str] | Sequence[IngestUnit]) -> list[IngestUnit]:
+    units = [unit for unit in inputs if isinstance(unit, IngestUnit)]
     paths = [path for path in inputs if isinstance(path, str)]
     return units + (list_units(paths, say=say) if paths else [])
 
@@ -168,7 +168,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def units_from(arguments: argparse.Namespace) -> list[Unit]:
+def units_from(arguments: argparse.Namespace) -> list[IngestUnit]:
     """The units of work that the parsed flags name."""
     if arguments.records:
         return list_record_units(arguments.records, reachable(arguments.base))

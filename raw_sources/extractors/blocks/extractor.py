@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from raw_sources.extractors.blocks.columns import B, N
 from raw_sources.extractors.blocks.features import block_features
-from raw_sources.extractors.blocks.kernels import B_NODE, N_ALL
 from raw_sources.extractors.blocks.model import BlockModel, load_model
 from raw_sources.extractors.blocks.scan import Blocks, scan_blocks
 from raw_sources.extractors.blocks.tables import BIT, Array
@@ -40,7 +40,7 @@ def with_structure(page: Blocks, chosen: Array) -> Array:
     places = np.flatnonzero(chosen)
     among = np.zeros(len(chosen), bool)
     among[places[0] : places[-1] + 1] = True
-    around = page.nodes[page.blocks[:, B_NODE], N_ALL]
+    around = page.nodes[page.blocks[:, B.node], N.all]
     completed: Array = chosen | (among & ((around & _CODE_OR_TABLE) != 0))
     return completed
 

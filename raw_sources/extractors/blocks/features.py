@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from corpusmith.text.kernels import I64_2D_IN, helper_kernel, kernel
+from raw_sources.extractors.blocks.columns import B, N
 from raw_sources.extractors.blocks.feature_names import (
     ANCESTOR,
     ANCESTORS,
@@ -30,32 +31,6 @@ from raw_sources.extractors.blocks.feature_names import (
     PARENTS_AT,
     PLACE,
     TEXT_AT,
-)
-from raw_sources.extractors.blocks.kernels import (
-    B_BITS,
-    B_BOLD,
-    B_BREAKS,
-    B_CHARS,
-    B_COMMAS,
-    B_DIGITS,
-    B_ENDS,
-    B_FIRST_BYTE,
-    B_HASH,
-    B_LAST_BYTE,
-    B_LINK_CHARS,
-    B_LINKS,
-    B_NODE,
-    B_PUNCTUATION,
-    B_TEXT_BITS,
-    B_UPPER,
-    B_WIDE,
-    B_WORDS,
-    N_ALL,
-    N_DEPTH,
-    N_OWN,
-    N_PARENT,
-    N_SIGNATURE,
-    N_TAG,
 )
 from raw_sources.extractors.blocks.scan import Blocks
 from raw_sources.extractors.blocks.tables import (
@@ -104,26 +79,26 @@ def _ratio(part: float, whole: float) -> float:
 def _sum_nodes(blocks: Array, nodes: Array, sums: Array) -> None:
     """What stands in each element, descendants included; and Readability's score of each."""
     for block in blocks:
-        node = block[B_NODE]
-        chars = block[B_CHARS]
+        node = block[B.node]
+        chars = block[B.chars]
         sums[node, _N_CHARS] += chars
-        sums[node, _N_LINKED] += block[B_LINK_CHARS]
+        sums[node, _N_LINKED] += block[B.link_chars]
         sums[node, _N_BLOCKS] += 1
-        sums[node, _N_WORDS] += block[B_WORDS]
-        sums[node, _N_ENDS] += block[B_ENDS]
+        sums[node, _N_WORDS] += block[B.words]
+        sums[node, _N_ENDS] += block[B.ends]
         sums[node, _N_LONG] += chars >= 100
-        if chars >= 25 and 2 * block[B_LINK_CHARS] < chars:
-            score = 1.0 + block[B_COMMAS] + min(chars / 100.0, 3.0)
-            parent = nodes[node, N_PARENT]
+        if chars >= 25 and 2 * block[B.link_chars] < chars:
+            score = 1.0 + block[B.commas] + min(chars / 100.0, 3.0)
+            parent = nodes[node, N.parent]
             sums[node, _N_SCORE] += score * 0.5
             if parent >= 0:
                 sums[parent, _N_SCORE] += score
-                above = nodes[parent, N_PARENT]
+                above = nodes[parent, N.parent]
                 if above >= 0:
                     sums[above, _N_SCORE] += 0.5 * score
     for node in range(len(nodes) - 1, 0, -1):
         for field in range(_N_SCORE):
-            sums[nodes[node, N_PARENT], field] += sums[node, field]
+            sums[nodes[node, N.parent], field] += sums[node, field]
 
 
 @helper_kernel
@@ -132,8 +107,8 @@ def _best_node(sums: Array, nodes: Array) -> int:
     best, best_score = 0, -1.0
     for node in range(len(sums)):
         score = sums[node, _N_SCORE] * (1.0 - _ratio(sums[node, _N_LINKED], sums[node, _N_CHARS]))
-        own = nodes[node, N_OWN]
-        if own & _AGAINST and nodes[node, N_DEPTH] > 2:
+        own = nodes[node, N.own]
+        if own & _AGAINST and nodes[node, N.depth] > 2:
             score *= 0.3
         if own & _FOR:
             score *= 1.25
@@ -144,26 +119,26 @@ def _best_node(sums: Array, nodes: Array) -> int:
 
 @helper_kernel
 def _own(block: Array, nodes: Array, repeats: int, out: Array) -> None:
-    chars, words = float(block[B_CHARS]), float(block[B_WORDS])
+    chars, words = float(block[B.chars]), float(block[B.words])
     out[OWN.log_chars] = np.log1p(chars)
     out[OWN.log_words] = np.log1p(words)
-    out[OWN.link_density] = _ratio(block[B_LINK_CHARS], chars)
-    out[OWN.links] = block[B_LINKS]
+    out[OWN.link_density] = _ratio(block[B.link_chars], chars)
+    out[OWN.links] = block[B.links]
     out[OWN.chars_per_word] = _ratio(chars, words)
-    out[OWN.commas_per_word] = _ratio(block[B_COMMAS], words)
-    out[OWN.ends_per_word] = _ratio(block[B_ENDS], words)
-    out[OWN.ends] = block[B_ENDS]
-    out[OWN.last_kind] = _last_kind(block[B_LAST_BYTE])
-    out[OWN.digits_per_char] = _ratio(block[B_DIGITS], chars)
-    out[OWN.capitals_per_word] = _ratio(block[B_UPPER], words)
-    out[OWN.bold_share] = _ratio(block[B_BOLD], chars)
-    out[OWN.wide_share] = _ratio(block[B_WIDE], chars)
-    out[OWN.breaks] = block[B_BREAKS]
-    out[OWN.punctuation_per_word] = _ratio(block[B_PUNCTUATION], words)
-    out[OWN.begins_with_capital] = 65 <= block[B_FIRST_BYTE] <= 90
-    out[OWN.begins_with_digit] = 48 <= block[B_FIRST_BYTE] <= 57
-    out[OWN.tag] = nodes[block[B_NODE], N_TAG]
-    out[OWN.depth] = nodes[block[B_NODE], N_DEPTH]
+    out[OWN.commas_per_word] = _ratio(block[B.commas], words)
+    out[OWN.ends_per_word] = _ratio(block[B.ends], words)
+    out[OWN.ends] = block[B.ends]
+    out[OWN.last_kind] = _last_kind(block[B.last_byte])
+    out[OWN.digits_per_char] = _ratio(block[B.digits], chars)
+    out[OWN.capitals_per_word] = _ratio(block[B.upper], words)
+    out[OWN.bold_share] = _ratio(block[B.bold], chars)
+    out[OWN.wide_share] = _ratio(block[B.wide], chars)
+    out[OWN.breaks] = block[B.breaks]
+    out[OWN.punctuation_per_word] = _ratio(block[B.punctuation], words)
+    out[OWN.begins_with_capital] = 65 <= block[B.first_byte] <= 90
+    out[OWN.begins_with_digit] = 48 <= block[B.first_byte] <= 57
+    out[OWN.tag] = nodes[block[B.node], N.tag]
+    out[OWN.depth] = nodes[block[B.node], N.depth]
     out[OWN.repeats] = repeats
 
 
@@ -175,8 +150,8 @@ def _spread_bits(bits: int, number: int, out: Array, at: int) -> None:
 
 @helper_kernel
 def _neighbours(index: int, blocks: Array, nodes: Array, out: Array) -> None:
-    node = blocks[index, B_NODE]
-    parent = max(nodes[node, N_PARENT], 0)
+    node = blocks[index, B.node]
+    parent = max(nodes[node, N.parent], 0)
     for number in range(len(NEIGHBOUR_DISTANCES)):
         at = NEIGHBOURS_AT + number * len(NEIGHBOUR)
         other = index + NEIGHBOUR_DISTANCES[number]
@@ -184,11 +159,11 @@ def _neighbours(index: int, blocks: Array, nodes: Array, out: Array) -> None:
             out[at + NEIGHBOUR.log_chars] = -1.0
             continue
         block = blocks[other]
-        out[at + NEIGHBOUR.log_chars] = np.log1p(block[B_CHARS])
-        out[at + NEIGHBOUR.link_density] = _ratio(block[B_LINK_CHARS], block[B_CHARS])
-        out[at + NEIGHBOUR.last_kind] = _last_kind(block[B_LAST_BYTE])
-        out[at + NEIGHBOUR.tag] = nodes[block[B_NODE], N_TAG]
-        out[at + NEIGHBOUR.is_sibling] = block[B_NODE] == node or nodes[block[B_NODE], N_PARENT] == parent
+        out[at + NEIGHBOUR.log_chars] = np.log1p(block[B.chars])
+        out[at + NEIGHBOUR.link_density] = _ratio(block[B.link_chars], block[B.chars])
+        out[at + NEIGHBOUR.last_kind] = _last_kind(block[B.last_byte])
+        out[at + NEIGHBOUR.tag] = nodes[block[B.node], N.tag]
+        out[at + NEIGHBOUR.is_sibling] = block[B.node] == node or nodes[block[B.node], N.parent] == parent
 
 
 @helper_kernel
@@ -206,7 +181,7 @@ def _ancestors(node: int, nodes: Array, sums: Array, whole: float, out: Array) -
         out[at + ANCESTOR.chars_per_block] = _ratio(chars, sums[node, _N_BLOCKS])
         out[at + ANCESTOR.share_of_chars] = _ratio(chars, whole)
         out[at + ANCESTOR.ends_per_word] = _ratio(sums[node, _N_ENDS], sums[node, _N_WORDS])
-        node = nodes[node, N_PARENT]
+        node = nodes[node, N.parent]
 
 
 @helper_kernel
@@ -219,21 +194,21 @@ def _candidate(node: int, best: int, nodes: Array, sums: Array, out: Array) -> N
         if place == best:
             out[CANDIDATE.is_inside] = 1.0
         score = max(score, sums[place, _N_SCORE])
-        place = nodes[place, N_PARENT]
+        place = nodes[place, N.parent]
     first, second = node, best
     up = 0
     while first != second and first >= 0 and second >= 0:
-        if nodes[first, N_DEPTH] >= nodes[second, N_DEPTH]:
-            first = nodes[first, N_PARENT]
+        if nodes[first, N.depth] >= nodes[second, N.depth]:
+            first = nodes[first, N.parent]
             above += 1
         else:
-            second = nodes[second, N_PARENT]
+            second = nodes[second, N.parent]
             up += 1
     below = np.int64(0)
     place = node
     while place != first and place >= 0:
-        below |= nodes[place, N_OWN]
-        place = nodes[place, N_PARENT]
+        below |= nodes[place, N.own]
+        place = nodes[place, N.parent]
     out[CANDIDATE.levels_up] = above
     out[CANDIDATE.levels_down] = up
     out[CANDIDATE.best_score_above] = _ratio(score, sums[best, _N_SCORE])
@@ -264,9 +239,9 @@ def _sum_kinds(blocks: Array, groups: Array) -> Array:
         for which in (_NARROW, _WIDE):
             sums = kinds[which, groups[index, which]]
             sums[_K_BLOCKS] += 1
-            sums[_K_CHARS] += block[B_CHARS]
-            sums[_K_LINKED] += block[B_LINK_CHARS]
-            sums[_K_ENDS] += block[B_ENDS]
+            sums[_K_CHARS] += block[B.chars]
+            sums[_K_LINKED] += block[B.link_chars]
+            sums[_K_ENDS] += block[B.ends]
     return kinds
 
 
@@ -274,7 +249,7 @@ def _sum_kinds(blocks: Array, groups: Array) -> Array:
 def _first_headline(blocks: Array, nodes: Array) -> int:
     """The first block in an `h1`, or -1."""
     for index in range(len(blocks)):
-        if nodes[blocks[index, B_NODE], N_TAG] == _H1:
+        if nodes[blocks[index, B.node], N.tag] == _H1:
             return index
     return -1
 
@@ -293,18 +268,18 @@ def compute(blocks: Array, nodes: Array, groups: Array) -> Array:
     before = 0.0
     for index in range(count):
         block, row = blocks[index], out[index]
-        node = block[B_NODE]
-        parent = max(nodes[node, N_PARENT], 0)
+        node = block[B.node]
+        parent = max(nodes[node, N.parent], 0)
         _own(block, nodes, groups[index, _REPEATS], row)
-        _spread_bits(block[B_TEXT_BITS], _TEXTS, row, TEXT_AT)
+        _spread_bits(block[B.text_bits], _TEXTS, row, TEXT_AT)
         _neighbours(index, blocks, nodes, row)
         row[PLACE.share_of_blocks] = index / count
         row[PLACE.share_of_chars] = before / whole
         row[PLACE.blocks_before] = index
         row[PLACE.blocks_left] = count - index
         row[PLACE.blocks_after_headline] = min(max(index - headline, -50), 200) if headline >= 0 else -100
-        row[PLACE.is_heading] = (nodes[node, N_OWN] & _HEADING) != 0
-        row[PLACE.chars_left] = whole - before - block[B_CHARS]
+        row[PLACE.is_heading] = (nodes[node, N.own] & _HEADING) != 0
+        row[PLACE.chars_left] = whole - before - block[B.chars]
         row[PLACE.has_headline] = headline >= 0
         _candidate(node, best, nodes, sums, row)
         _ancestors(node, nodes, sums, whole, row)
@@ -314,10 +289,10 @@ def compute(blocks: Array, nodes: Array, groups: Array) -> Array:
         row[PAGE.log_chars] = np.log1p(whole)
         row[PAGE.link_density] = _ratio(sums[0, _N_LINKED], whole)
         row[PAGE.share_of_long_blocks] = _ratio(sums[0, _N_LONG], count)
-        _spread_bits(block[B_BITS] | nodes[node, N_OWN], _WORDS, row, ELEMENT_AT)
-        _spread_bits(nodes[parent, N_OWN] | nodes[max(nodes[parent, N_PARENT], 0), N_OWN], _WORDS, row, PARENTS_AT)
-        _spread_bits(nodes[node, N_ALL], BITS, row, AROUND_AT)
-        before += block[B_CHARS]
+        _spread_bits(block[B.bits] | nodes[node, N.own], _WORDS, row, ELEMENT_AT)
+        _spread_bits(nodes[parent, N.own] | nodes[max(nodes[parent, N.parent], 0), N.own], _WORDS, row, PARENTS_AT)
+        _spread_bits(nodes[node, N.all], BITS, row, AROUND_AT)
+        before += block[B.chars]
     return out
 
 
@@ -333,12 +308,12 @@ def block_features(page: Blocks) -> Array:
 def _groups(blocks: Array, nodes: Array) -> Array:
     """Each block's kinds, narrow and wide, as numbers from 0, and how often its text stands in the page."""
     groups = np.zeros((len(blocks), 3), np.int64)
-    node = blocks[:, B_NODE]
-    parent = np.maximum(nodes[node, N_PARENT], 0)
-    narrow = nodes[node, N_SIGNATURE] * 1_000_003 + nodes[parent, N_SIGNATURE]
-    wide = nodes[node, N_TAG] * 1_000_003 + nodes[parent, N_SIGNATURE]
+    node = blocks[:, B.node]
+    parent = np.maximum(nodes[node, N.parent], 0)
+    narrow = nodes[node, N.signature] * 1_000_003 + nodes[parent, N.signature]
+    wide = nodes[node, N.tag] * 1_000_003 + nodes[parent, N.signature]
     groups[:, _NARROW] = np.unique(narrow, return_inverse=True)[1]
     groups[:, _WIDE] = np.unique(wide, return_inverse=True)[1]
-    _, same, number = np.unique(blocks[:, B_HASH], return_inverse=True, return_counts=True)
+    _, same, number = np.unique(blocks[:, B.hash], return_inverse=True, return_counts=True)
     groups[:, _REPEATS] = number[same]
     return groups
