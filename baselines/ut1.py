@@ -61,13 +61,13 @@ def build_ut1_list(archive: str, name: str, target: str) -> None:
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
             raise InputError(f"{archive}: not a readable tar.gz archive: {error}") from error
         parts = [os.path.join(folder, f"{category}-{kind}") for category in CATEGORIES for kind in files]
-        lacking = [
+        missing = [
             category
             for category in CATEGORIES
             if not any(os.path.exists(os.path.join(folder, f"{category}-{kind}")) for kind in files)
         ]
-        if len(lacking) == len(CATEGORIES) or ("domains" in files and lacking):
-            raise InputError(f"{archive}: holds no {' or '.join(files)} of the category {lacking[0]}")
+        if len(missing) == len(CATEGORIES) or ("domains" in files and missing):
+            raise InputError(f"{archive}: holds no {' or '.join(files)} of the category {missing[0]}")
         with storage.atomic_write(target) as writer:
             for part in filter(os.path.exists, parts):
                 _append(part, writer)

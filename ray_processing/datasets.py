@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -102,6 +103,16 @@ def place_beside(output: str) -> RunPlace:
     """Return where a run lives whose output is the folder OUT: `run/OUT/` and `errors/OUT/` beside it."""
     above, name = storage.parent(output), storage.basename(output)
     return RunPlace(root=storage.join(above, "run", name), output=output, errors=storage.join(above, "errors", name))
+
+
+def free_bytes(url: str) -> int | None:
+    """Bytes free where a local folder is or would be made; None for a remote one."""
+    if "://" in url:
+        return None
+    folder = os.path.abspath(url)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return shutil.disk_usage(folder).free
 
 
 def sources_of(url: str, exp_data_dir: str) -> list[dict[str, str]]:

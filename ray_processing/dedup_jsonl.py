@@ -200,7 +200,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Dedup as the flags say, and tell where the result is."""
+    """Dedup as the flags say, and print where the result is."""
     from corpusmith.run.progress import say
 
     try:

@@ -27,6 +27,7 @@ from corpusmith.run.progress import say
 from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from ray_processing.datasets import (
+    free_bytes,
     list_shard_files,
     publish_reference,
     refuse_nested,
@@ -35,7 +36,7 @@ from ray_processing.datasets import (
     untokenized_reference,
 )
 from ray_processing.pipeline.config import Pipeline, load_pipeline
-from ray_processing.pipeline.forecast import check_possible, free_bytes, machine_bytes, make_forecast, report_forecast
+from ray_processing.pipeline.forecast import check_possible, machine_bytes, make_forecast, report_forecast
 from ray_processing.pipeline.stages import plan_stages
 from ray_processing.pipeline.stats_views import GLOBAL_STATS, write_views
 

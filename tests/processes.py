@@ -32,12 +32,14 @@ def printed(home: pathlib.Path) -> str:
     return (home / OUTPUT).read_text(errors="replace")[-3000:]
 
 
-def wait_until(holds: Callable[[], object], what: str, process: subprocess.Popen[bytes], seconds: int = 150) -> None:
-    """Wait while a run goes on; fails where it ends, or the time is over, before something holds."""
+def wait_until(
+    holds: Callable[[], object], what: str, process: subprocess.Popen[bytes] | None = None, seconds: int = 150
+) -> None:
+    """Wait, while a run goes on if one is given; fails where it ends, or the time is over, before something holds."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"waited too long until {what}"
-        assert process.poll() is None, f"the run ended before {what}"
+        assert process is None or process.poll() is None, f"the run ended before {what}"
         time.sleep(0.002)
 
 

@@ -241,7 +241,7 @@ def _return_errors(mapper: Callable[..., Any]) -> Callable[..., Any]:
     def safe(*args: Any, **kwargs: Any) -> Any:
         try:
             return mapper(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001  the page boundary: the caller sets the page aside
+        except Exception as error:  # noqa: BLE001 - the page boundary: the caller quarantines the page
             return repr(error)
 
     return safe

@@ -77,7 +77,7 @@ def runs_on_actors(func: F) -> F:
 
 
 def forwards_keywords(choose: Callable[[Mapping[str, Any]], Iterable[Callable[..., Any]]]) -> Callable[[F], F]:
-    """Mark a mapper that hands its `**kwargs` on, so that a YAML's arguments can be checked before the run.
+    """Mark a mapper that passes its `**kwargs` on, so that a YAML's arguments can be checked before the run.
 
     Args:
         choose: from the step's arguments to the functions whose parameters (less the first) they may also name. It is

@@ -3,7 +3,7 @@
 What a pipeline means is `run_in_order`; `ShardProcessor` gives the same faster, with runs of filters compiled to one
 pass (`baselines.core.compiled`) and pages handed to models in batches. Follows DCLM's order of things (a mapper returns
 a list of pages: none removed, one kept, several split) and departs from it in three ways: a shard is never held in
-memory, a page that raises is set aside as the raw line of the stage's input with step and reason, and randomness is
+memory, a page that raises is quarantined as the raw line of the stage's input with step and reason, and randomness is
 seeded per page, so results do not depend on who ran what when.
 """
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import os
 import resource
-import shutil
 import sys
 import tempfile
 import time
@@ -337,16 +336,6 @@ def check_possible(forecast: Forecast, output_dir: str, execution: Execution, fr
 
 def _beside(forecast: Forecast) -> str:
     return f" beside {byte_size(forecast.shared_bytes)} that they share" if forecast.shared_bytes else ""
-
-
-def free_bytes(url: str) -> int | None:
-    """Bytes free where a local folder is or would be made; None for a remote one."""
-    if "://" in url:
-        return None
-    folder = os.path.abspath(url)
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    return shutil.disk_usage(folder).free
 
 
 def machine_bytes() -> int:

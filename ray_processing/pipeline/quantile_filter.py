@@ -1,6 +1,6 @@
 """`quantile_filter`: keep the best share of pages by a score, as a global step.
 
-DCLM-Baseline keeps the tenth of all pages that its classifier likes best; upstream finds that threshold by hand on a
+DCLM-Baseline keeps the tenth of all pages that its classifier likes best; upstream finds that threshold manually on a
 sample and writes it into a YAML. Here it is found on all pages, in two passes over the shards:
  1. per shard, the scores of its pages; then one task selects, digit by digit, the score that the share ends at;
  2. per shard, the pages at least as good are written.
@@ -44,7 +44,7 @@ class QuantileConfig:
     """Which pages stay: `keep_fraction` (0 to 1) of those that have a score, the highest first.
 
     `key`: where an enricher put the score; `lower_better`: the lowest first (perplexity); `key_must_exist`: a page
-    without a score is set aside, else it has the worst one.
+    without a score is quarantined, else it has the worst one.
     """
 
     key: str

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 
 from corpusmith.errors import InputError
-from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef
 from corpusmith.run.ray.execution import Execution
+from ray_processing.datasets import free_bytes
 from ray_processing.tokens.config import EXPANSION, MIB, TOKEN_BYTES, token_bytes
 from ray_processing.tokens.stages import TokenRun
 from ray_processing.tokens.tokenize import encode_contents, read_documents
@@ -77,21 +76,12 @@ def estimate_lines(tokens: TokenRun, execution: Execution) -> list[str]:
         names = sorted(set(tokens.source_of_shard.values()))
         counted = {name: sum(1 for each in tokens.source_of_shard.values() if each == name) for name in names}
         lines.append(f"  sources: {', '.join(f'{name} {number}' for name, number in counted.items())} shards")
-    free = _free(tokens.run.place.root)
+    free = free_bytes(tokens.run.place.root)
     if free is not None:
         lines.append(f"  free:    {_size(free)} on that disk")
         if disk > free:
             raise InputError("\n".join(lines) + f"\nthe disk has room for {_size(free)}, the run takes {_size(disk)}")
     return lines
-
-
-def _free(url: str) -> int | None:
-    """Free bytes of the local disk that a folder is, or will be, on."""
-    if "://" in url:
-        return None
-    while not storage.is_dir(url):
-        url = storage.parent(url)
-    return shutil.disk_usage(url).free
 
 
 def _size(amount: float) -> str:

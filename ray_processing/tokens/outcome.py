@@ -28,7 +28,7 @@ class TokenTotals:
 
 
 def _by_shard(result: RunResult, key: str) -> dict[str, Any]:
-    """What the records of the last stage tell of each shard, in order of the shards."""
+    """What the records of the last stage say of each shard, in order of the shards."""
     found = {name: value for record in result.records for name, value in record.details[key].items()}
     return dict(sorted(found.items()))
 
@@ -42,7 +42,7 @@ def totals_of(result: RunResult) -> TokenTotals:
 
 
 def finish_tokens(tokens: TokenRun, result: RunResult) -> DatasetReference:
-    """Write what is lacking of index and reference; both are made anew after a run that worked."""
+    """Write what is missing of index and reference; both are made anew after a run that worked."""
     output, reference_url = tokens.run.place.output, tokens.reference_url
     index = INDEX_NAMES.get(tokens.config.format_name)
     if index is not None and not (result.was_finished and storage.exists(storage.join(output, index))):

@@ -135,7 +135,7 @@ def tokenize_shard(task: TokenizeTask) -> None:
 def _batches(
     shard: ShardRef, config: TokenConfig, counts: Counts, quarantine: QuarantineWriter
 ) -> Iterator[_Documents]:
-    """The documents of a shard in batches, counted; records without a text are set aside."""
+    """The documents of a shard in batches, counted; records without a text are quarantined."""
     batch = _Documents()
     for record, content in read_documents(shard, config.content_key):
         counts.read += 1

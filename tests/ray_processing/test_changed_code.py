@@ -60,6 +60,8 @@ def test_a_finished_run_is_refused_after_the_version_of_its_kernels_was_raised(
     [
         ("from baselines.mappers.enrichers.enrichers import line_counter", True),
         ("from mappers.enrichers.enrichers import line_counter", True),
+        ("from baselines.mappers import line_counter_enricher", True),
+        ("from baselines.mappers.modifiers import url_removal_modifier", False),
         ("import core.constants", False),
         ("from training.hyperparameters import SCALES", False),
         ("from corpusmith.nowhere import nothing", False),

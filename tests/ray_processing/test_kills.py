@@ -6,11 +6,9 @@ and started again with another number of workers. `make test` runs the first few
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import time
@@ -23,13 +21,13 @@ import pytest
 from corpusmith.io.pages.shards import open_shard_writer
 from corpusmith.seeds import stable_hash, uniform
 from ray_processing.tokens.train_tokenizer import TokenizerTraining, train_tokenizer
+from tests.processes import ROOT, kill, printed, processes, start, wait_until
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 MOMENTS = 20
 MOMENTS_OF_MAKE_TEST = 4
 SHARDS = 8
@@ -130,21 +128,8 @@ def command(home: pathlib.Path, pipeline: str, out: pathlib.Path, cpus: int, add
     return [sys.executable, "-m", "corpusmith", *own, *shared]
 
 
-def start(home: pathlib.Path, arguments: list[str]) -> subprocess.Popen[bytes]:
-    """A run in a session of its own; what it says goes to a file beside its output."""
-    with open(home / "said.txt", "ab") as said:
-        return subprocess.Popen(
-            arguments,
-            cwd=home,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-
-
 def result(out: pathlib.Path) -> dict[str, object]:
-    """All that a run is for: data, pages set aside, and the books; by path."""
+    """All that a run is for: data, pages set aside, and the ledger; by path."""
     files: dict[str, object] = {}
     for path in sorted(out.rglob("*")):
         parts = path.relative_to(out).parts
@@ -164,16 +149,11 @@ def calm(home: pathlib.Path, cluster: Cluster) -> Callable[[str], dict[str, obje
         if pipeline not in known:
             out = home / f"calm-{pipeline}"
             arguments = command(home, pipeline, out, 1, cluster.address)
-            assert start(home, arguments).wait(timeout=100) == 0, said(home)
+            assert start(home, arguments).wait(timeout=100) == 0, printed(home)
             known[pipeline] = result(out)
         return known[pipeline]
 
     return of
-
-
-def said(home: pathlib.Path) -> str:
-    """The last lines that the runs wrote."""
-    return (home / "said.txt").read_text(errors="replace")[-3000:]
 
 
 @pytest.fixture(scope="module")
@@ -190,36 +170,12 @@ def cluster() -> Iterator[Cluster]:
         whole.shutdown()  # type: ignore[no-untyped-call]
 
 
-def processes(session: int, starts: bytes = b"") -> list[int]:
-    """The living processes of a session whose command line starts so."""
-    found = []
-    for folder in pathlib.Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                line = (folder / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if int(fields[3]) == session and fields[0] != "Z" and line.startswith(starts):
-                found.append(int(folder.name))
-    return found
-
-
 def parent(process_id: int) -> int | None:
     """The process that started another, None where that one is gone."""
     try:
         return int(pathlib.Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[1])
     except OSError:
         return None
-
-
-def wait_until(holds: Callable[[], object], what: str, process: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait for a condition; fail where it does not come to hold, or the process ends before."""
-    deadline = time.monotonic() + 90
-    while not holds():
-        assert time.monotonic() < deadline, f"waited too long for {what}"
-        assert process is None or process.poll() is None, f"the run ended before {what}"
-        time.sleep(0.01)
 
 
 def progress(out: pathlib.Path) -> int:
@@ -251,17 +207,13 @@ def kill_workers(process: subprocess.Popen[bytes], joined: Cluster | None) -> No
         return bool(found)
 
     wait_until(look, "a worker was at work", process)
-    for worker in found:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(worker, signal.SIGKILL)
+    kill(found)
 
 
 def end_session(session: int) -> None:
     """Wait until no task of a run is at work; end the agents of a killed driver's Ray, which idle for a minute."""
     wait_until(lambda: not processes(session, b"ray::run_batch"), "no worker was left")
-    for agent in processes(session):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(agent, signal.SIGKILL)
+    kill(processes(session))
 
 
 @pytest.mark.parametrize(
@@ -285,14 +237,14 @@ def test_a_disturbed_run_ends_with_the_same_bytes(
     elif node is not None:
         cluster.remove_node(node, allow_graceful=False)
     if case.restart is None:
-        assert process.wait(timeout=100) == 0, said(home)
+        assert process.wait(timeout=100) == 0, printed(home)
     else:
         assert process.poll() is None, "the run ended before its driver could be killed"
         process.kill()
         process.wait()
         second = start(home, command(home, case.pipeline, out, case.restart, address))
         sessions.append(second.pid)
-        assert second.wait(timeout=100) == 0, said(home)
+        assert second.wait(timeout=100) == 0, printed(home)
     for session in sessions:
         end_session(session)
     assert result(out) == expected

@@ -1,4 +1,4 @@
-"""`corpusmith process` end to end on Ray: books, resuming, refusals (killed processes: test_kills.py)."""
+"""`corpusmith process` end to end on Ray: counts, resuming, refusals (killed processes: test_kills.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`corpusmith process` over real pages and, after `corpusmith ingest`, over real archives, with balanced books."""
+"""`corpusmith process` over real pages and, after `corpusmith ingest`, over real archives, with balanced counts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def process(tmp_path: pathlib.Path, pages: pathlib.Path, yaml: str, *extra: str)
     return tmp_path / "out" / "cfg"
 
 
-def check_books(base: pathlib.Path) -> dict[str, Any]:
+def check_ledger(base: pathlib.Path) -> dict[str, Any]:
     """The ledger balances, and says of the output what a reader finds there."""
     total: dict[str, Any] = json.loads((base / "run" / "ledger.json").read_text())["total"]
     removed, errored = (sum(total[key].values()) for key in ("removed", "errored"))
@@ -58,7 +58,7 @@ def test_ten_mappers_and_dedup_over_the_sample_pages_damaged_shards_included(
 ) -> None:
     pages = shared_data / "data" / "pages"
     base = process(tmp_path, pages, TEN_MAPPERS_AND_DEDUP)
-    total = check_books(base)
+    total = check_ledger(base)
     records = sum(1 for path in sorted(pages.rglob("*.jsonl*")) for _ in read_records(str(path)))
     assert total["read"] == records
     assert set(total["removed"]) >= {"01-page_length_filter", "08-massive_web_repetition_filters", "10-exact_dedup"}
@@ -91,7 +91,7 @@ def test_exact_dedup_alone_removes_what_the_truth_says(tmp_path: pathlib.Path, s
         for group in expected
     }
     assert every - kept == {record for group in expected for record in group} - first
-    assert check_books(base)["removed"] == {"00-exact_dedup": len(every) - len(kept)}
+    assert check_ledger(base)["removed"] == {"00-exact_dedup": len(every) - len(kept)}
 
 
 def test_ten_mappers_and_dedup_over_the_well_formed_archives(tmp_path: pathlib.Path, shared_data: pathlib.Path) -> None:
@@ -123,7 +123,7 @@ def test_ten_mappers_and_dedup_over_the_well_formed_archives(tmp_path: pathlib.P
         tmp_path / "pages" / "processed_data",
         "- source: cc\n  steps:\n    - func: move_url_modifier\n" + TEN_MAPPERS_AND_DEDUP.partition("steps:\n")[2],
     )
-    assert check_books(base)["read"] == total["kept"]
+    assert check_ledger(base)["read"] == total["kept"]
 
 
 @pytest.mark.all
@@ -137,13 +137,13 @@ def test_all_archives_go_through_refinedweb_with_balanced_books(
     pages = tmp_path / "pages"
     flags = ["--output_dir", str(pages), "--exp-data-dir", str(tmp_path / "db"), "--num_cpus", "2"]
     assert main(["ingest", "--input", str(crawl), "--kinds", "archive", "--readable_name", "crawl", *flags]) == 0
-    total = check_books(pages)
+    total = check_ledger(pages)
     assert total["read"] > 4300
     assert total["kept"] > 700
     arguments = ["--source_ref_paths", str(tmp_path / "db" / "datasets" / "raw_sources" / "crawl.json")]
     arguments += ["--config_path", str(CONFIGS / "refinedweb.yaml"), "--source_name", "cc", "--assets", "sample"]
     out = ["--output_dir", str(tmp_path / "out"), "--readable_name", "rw", "--exp-data-dir", str(tmp_path / "db")]
     assert main(["process", *arguments, *out, "--num_cpus", "2"]) == 0
-    books = check_books(tmp_path / "out" / "refinedweb")
-    assert books["read"] == total["kept"]
-    assert books["kept"] > 100
+    ledger = check_ledger(tmp_path / "out" / "refinedweb")
+    assert ledger["read"] == total["kept"]
+    assert ledger["kept"] > 100

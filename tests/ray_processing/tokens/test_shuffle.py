@@ -1,4 +1,4 @@
-"""The two phases of the shuffle without Ray: every sequence once, order by key alone, books that balance."""
+"""The two phases of the shuffle without Ray: every sequence once, order by key alone, counts that balance."""
 
 from __future__ import annotations
 
