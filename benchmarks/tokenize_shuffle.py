@@ -36,12 +36,13 @@ from corpusmith.run.ray.execution import Execution
 from corpusmith.run.ray.runner import Outcome
 from corpusmith.run.run import Run, RunOptions
 from corpusmith.text.tokenizers.load import load_tokenizer
-from ray_processing.tokens.config import plan_cells
+from ray_processing.tokens.config import plan_partitions
 from ray_processing.tokens.outcome import finish_tokens
-from ray_processing.tokens.plan import TokenRequest, open_run, plan_run
+from ray_processing.tokens.request import TokenRequest
+from ray_processing.tokens.stages import open_run, plan_run
 
-#: cells of the memory rows: small, so that one time the data is several of them
-CELL_BYTES = 1 << 19
+#: partitions of the memory rows: small, so that one time the data is several of them
+PARTITION_BYTES = 1 << 19
 PEER = ROOT / ".peers" / "datatrove" / "bin" / "python"
 PEER_CODE = """
 import json, os, resource, sys, time
@@ -77,8 +78,8 @@ class InlineRunner:
             yield Outcome(index=index, value=function(task))
 
 
-def whole_job(folder: pathlib.Path, tokenizer: str, format_name: str, cell_bytes: int | None = None) -> None:
-    """The job from page shards to token shards, in a folder that is removed; cells and spill files of that size."""
+def whole_job(folder: pathlib.Path, tokenizer: str, format_name: str, partition_bytes: int | None = None) -> None:
+    """The job from page shards to token shards, in a folder that is removed, with partitions and spills of a size."""
     with tempfile.TemporaryDirectory() as temporary:
         request = TokenRequest(
             inputs=(str(folder),),
@@ -90,10 +91,12 @@ def whole_job(folder: pathlib.Path, tokenizer: str, format_name: str, cell_bytes
             format_name=format_name,
         )
         tokens = open_run(request)
-        if cell_bytes is not None:
-            config = replace(tokens.config, cell_bytes=cell_bytes, spill_bytes=cell_bytes, shard_sequences=1000)
+        if partition_bytes is not None:
+            config = replace(
+                tokens.config, partition_bytes=partition_bytes, spill_bytes=partition_bytes, shard_sequences=1000
+            )
             shards = tokens.run.plan.inputs
-            run = Run(tokens.run.place, plan_run(shards, config, plan_cells(shards, config), None))
+            run = Run(tokens.run.place, plan_run(shards, config, plan_partitions(shards, config), None))
             tokens = replace(tokens, run=run, config=config)
         tokens.run._open_runner = InlineRunner  # type: ignore[assignment]
         finish_tokens(tokens, tokens.run.execute(Execution(), RunOptions()))
@@ -123,7 +126,7 @@ def datatrove_seconds(folder: pathlib.Path, tokenizer: str) -> float | str:
 def peak_memory(folder: pathlib.Path, tokenizer: str) -> float:
     """Peak resident MiB of the whole job in a process of its own."""
     code = f"import sys; sys.path[:0] = [{str(ROOT / 'benchmarks')!r}]; import tokenize_shuffle as t, pathlib; " + (
-        f"t.whole_job(pathlib.Path({str(folder)!r}), {tokenizer!r}, 'wds', {CELL_BYTES}); print(t.own_peak())"
+        f"t.whole_job(pathlib.Path({str(folder)!r}), {tokenizer!r}, 'wds', {PARTITION_BYTES}); print(t.own_peak())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])

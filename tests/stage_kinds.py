@@ -25,10 +25,10 @@ from raw_sources.extractors.registry import EXTRACTORS
 from raw_sources.ingest.config import IngestConfig
 from raw_sources.ingest.run import fingerprint_of
 from ray_processing.pipeline.stages import plan_local
-from ray_processing.tokens.config import CellPlan, TokenConfig
-from ray_processing.tokens.detokenize_stage import Source
+from ray_processing.tokens.config import PartitionPlan, TokenConfig
+from ray_processing.tokens.detokenize_stage import TokenizedData
 from ray_processing.tokens.detokenize_stage import plan_stage as plan_detokenize
-from ray_processing.tokens.plan import plan_run
+from ray_processing.tokens.stages import plan_run
 from training.finetuning.examples import SftOptions
 from training.finetuning.prepare import deciding
 from training.state.checkpoint import load_model
@@ -36,7 +36,9 @@ from training.state.checkpoint import load_model
 MODELS = ("model.bin", "en.arpa.bin", "en.sp.model")
 MIXTURE = Mixture(lines=[MixtureLine(source="web", proportion=1)])
 TOKENS = TokenConfig(tokenizer_url="tokenizer.json", tokenizer_hash="0")
-SOURCE = Source(url="x", tokenizer_url="y", tokenizer_hash="0", data_key="json.gz", sequence_length=None, dtype="")
+SOURCE = TokenizedData(
+    url="x", tokenizer_url="y", tokenizer_hash="0", data_key="json.gz", sequence_length=None, dtype=""
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,10 +107,10 @@ def _tokens() -> Iterator[Kind]:
             for index, stage in enumerate(stages):
                 yield Kind(
                     name=f"{stage} as {format_name}{' with a mixture' if mixture else ''}",
-                    planner="ray_processing.tokens.plan",
+                    planner="ray_processing.tokens.stages",
                     entries=(f"ray_processing.tokens.{stage}",),
                     fingerprint=lambda config=config, mixture=mixture, index=index: (  # type: ignore[misc]
-                        plan_run([], config, CellPlan(count=1), None, mixture, {}).stages[index].fingerprint
+                        plan_run([], config, PartitionPlan(count=1), None, mixture, {}).stages[index].fingerprint
                     ),
                 )
 

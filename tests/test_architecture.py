@@ -87,7 +87,7 @@ SHELVES: dict[str, list[tuple[str, ...]]] = {
         ("training",),
     ],
     "ray_processing": [
-        ("ray_processing.utils",),
+        ("ray_processing.datasets",),
         ("ray_processing.pipeline", "ray_processing.tokens"),
         ("ray_processing.process", "ray_processing.dedup_jsonl", "ray_processing.tokenize_shuffle"),
         ("ray_processing",),

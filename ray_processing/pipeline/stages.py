@@ -44,11 +44,16 @@ def processed_name(name: str) -> str:
 
 
 def plan_stages(pipeline: Pipeline, seed: int, assets: str | None = None, *, profile: bool = False) -> list[StagePlan]:
-    """The stages of a pipeline, in order; `assets`: a folder of lists and models, or `sample`.
+    """Return the stages of a pipeline, in order.
 
-    `profile`: measure the I/O floor of each shard of local steps too, which decides nothing.
+    Args:
+        pipeline: the checked steps.
+        seed: of all random draws.
+        assets: a folder of lists and models, `sample`, or None.
+        profile: measure the I/O floor of each shard of local steps too, which decides nothing.
 
-    Raises InputError where a list or model is missing.
+    Raises:
+        InputError: a list or a model is missing.
     """
     return [
         _plan_global(run) if isinstance(run, GlobalCall) else plan_local(run, seed, assets, profile=profile)
@@ -125,7 +130,7 @@ def find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple[
 def plan_local(
     steps: tuple[LocalStep, ...], seed: int, assets: str | None = None, *, profile: bool = False
 ) -> StagePlan:
-    """The stage of a run of local steps; `assets` as in `plan_stages`."""
+    """Return the stage of a run of local steps; the other arguments are those of `plan_stages`."""
     running, hashes = find_files(steps, assets)
     fingerprint: Tree = {f"steps[{step.index}]": {**step.to_json(), **_user_code(step)} for step in steps}
     fingerprint["assets"] = {**asset_hashes([step.arguments for step in steps]), **hashes}

@@ -24,7 +24,7 @@ from corpusmith.text.kernels import (
     helper_kernel,
     kernel,
 )
-from raw_sources.extractors.blocks.tables import BLOCK, RAW, SKIPPED, TAG, VOID
+from raw_sources.extractors.blocks.tables import BIT, BLOCK, RAW, SKIPPED, TAG, VOID
 from raw_sources.extractors.blocks.tags import (
     A_ALT_START,
     A_ALT_STOP,
@@ -72,7 +72,7 @@ _UL, _OL, _DL, _HEAD, _BODY, _SCRIPT, _TITLE = (
     TAG[name] for name in ("ul", "ol", "dl", "head", "body", "script", "title")
 )
 _H1, _H6, _B, _STRONG, _MATH, _IMG = (TAG[name] for name in ("h1", "h6", "b", "strong", "math", "img"))
-_MATH_BIT = np.int64(1 << 25)
+_MATH_BIT = np.int64(BIT["code"])
 _TABLE_FAMILY = (_TR, _TD, _TH, _TABLE, _CAPTION, _TBODY, _THEAD, _TFOOT)
 
 

@@ -18,7 +18,7 @@ from corpusmith.io.pages.shards import Record, ShardRef, list_shards, open_shard
 from corpusmith.run.ray.execution import Execution
 from corpusmith.seeds import seed_python
 from ray_processing.pipeline.config import Pipeline, load_pipeline
-from ray_processing.pipeline.forecast import Forecast, check_possible, interval, make_forecast, tell
+from ray_processing.pipeline.forecast import Forecast, check_possible, interval, make_forecast, report_forecast
 from ray_processing.pipeline.page_sample import choose_shards, draw_sample, is_drawn
 from ray_processing.pipeline.stages import find_files, local_runs
 
@@ -154,7 +154,7 @@ def test_each_dedup_says_what_it_takes_of_the_pages_that_get_there(
         pipeline, shards = few(f"- source: few\n  steps:\n{first}{dedups}")
         forecast = make_forecast(pipeline, shards, Execution(cpus=2), seed=1, fraction=1.0, assets=None)
         needs.append([step.needs for step in forecast.steps if step.retention is None and step.needs is not None])
-        tell(forecast)
+        report_forecast(forecast)
     (every, *_), (half, *_) = needs
     assert all(len(found) == 3 for found in needs)
     assert forecast.shared_bytes == half.shared_memory < every.shared_memory

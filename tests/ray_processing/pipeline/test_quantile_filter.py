@@ -18,8 +18,8 @@ from corpusmith.run.ray.execution import Execution
 from corpusmith.run.ray.runner import Outcome
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from ray_processing.pipeline.quantile_filter import (
-    Layout,
     QuantileConfig,
+    QuantileLayout,
     SelectTask,
     keys_of,
     pages_to_keep,
@@ -82,7 +82,7 @@ def test_keys_order_scores_and_give_them_back(scores: list[float]) -> None:
 def test_selected_score_is_that_of_the_sorted_list(
     tmp_path_factory: pytest.TempPathFactory, shards: list[list[float]], fraction: float
 ) -> None:
-    layout = Layout(folder=str(tmp_path_factory.mktemp("scores")))
+    layout = QuantileLayout(folder=str(tmp_path_factory.mktemp("scores")))
     for number, scores in enumerate(shards):
         keys = keys_of(np.array(scores, dtype=np.float64) + 0.0)
         pathlib.Path(layout.scores_url(number)).write_bytes(keys.tobytes())

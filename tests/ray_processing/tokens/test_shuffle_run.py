@@ -22,7 +22,8 @@ from corpusmith.text.packing import pack
 from corpusmith.text.tokenizers.load import load_tokenizer
 from ray_processing.tokenize_shuffle import build_parser, main
 from ray_processing.tokens.outcome import finish_tokens, report_lines
-from ray_processing.tokens.plan import TokenRequest, choose_shards, open_run
+from ray_processing.tokens.request import TokenRequest, choose_shards
+from ray_processing.tokens.stages import open_run
 from ray_processing.tokens.train_tokenizer import TokenizerTraining, train_tokenizer
 from tests.ray_processing.tokens import tokenizing
 

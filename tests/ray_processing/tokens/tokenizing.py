@@ -15,8 +15,9 @@ from corpusmith.run.ray.runner import Outcome, Runner
 from corpusmith.run.run import RunOptions, RunResult
 from corpusmith.text.tokenizers.load import load_tokenizer
 from ray_processing.tokens.outcome import finish_tokens
-from ray_processing.tokens.plan import TokenRequest, TokenRun, open_run
-from ray_processing.tokens.trace import _cells, _read, _sources, open_log
+from ray_processing.tokens.request import TokenRequest
+from ray_processing.tokens.stages import TokenRun, open_run
+from ray_processing.tokens.trace import _partitions, _read, _sources, open_log
 from ray_processing.tokens.train_tokenizer import TokenizerTraining, train_tokenizer
 
 
@@ -94,7 +95,7 @@ def rebuilt_documents(output: pathlib.Path) -> list[list[int]]:
     }
     log = open_log(str(output))
     placed = {}
-    for table in _cells(log):
+    for table in _partitions(log):
         for place in table.to_pylist():
             if place["copy"] == 0:
                 placed[place["source"], place["position"]] = rows[place["shard"], place["row"]]

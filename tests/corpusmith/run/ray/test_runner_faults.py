@@ -568,5 +568,7 @@ def test_ray_names_the_causes_that_are_told_apart() -> None:
     exceptions = pytest.importorskip("ray").exceptions
     assert attempts.cause_of(exceptions.WorkerCrashedError()) == "worker"
     assert attempts.cause_of(exceptions.OutOfMemoryError("x")) == "memory"
+    # the words of a death may name memory as one of several causes; only the type tells
+    assert attempts.cause_of(exceptions.RayActorError(error_msg="killed by the OOM killer, or ray stop")) == "worker"
     assert attempts.cause_of(exceptions.NodeDiedError("x")) == "node"
     assert attempts.cause_of(exceptions.TaskCancelledError()) == "other"
