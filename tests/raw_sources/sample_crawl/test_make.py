@@ -11,7 +11,8 @@ import pytest
 
 from corpusmith.errors import InputError
 from raw_sources.archives.warc import WarcRecord, read_warc
-from raw_sources.ingest.pages import FailedRecord, Removed, read_outcomes
+from raw_sources.ingest.outcomes import FailedRecord, Removed
+from raw_sources.ingest.pages import read_outcomes
 from raw_sources.sample_crawl.make import build_parser, main, write_sample_crawl
 from raw_sources.sample_crawl.pages import BROKEN_VARIANTS, SHARES
 
