@@ -137,7 +137,9 @@ def query_index(
 ) -> RunResult:
     """Write the records of the index's files that match to `<output_dir>/records/`, one list for each file.
 
-    Raises InputError for a query or files that can't be, ShardError within RunFailed for a file that is damaged.
+    Raises:
+        InputError: a query or files that can't be.
+        RunFailed: a file is damaged (with its ShardError).
     """
     query.check()
     if not files:

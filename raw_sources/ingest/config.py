@@ -59,7 +59,11 @@ class IngestConfig:
             raise ValueError("html_column and text_column exclude each other")
 
     def choice(self) -> ExtractorChoice:
-        """The extractor with its options; ValueError where there is none such."""
+        """The extractor with its options.
+
+        Raises:
+            ValueError: there is none such.
+        """
         options = tuple(sorted(self.extractor_options.items()))
         return ExtractorChoice(name=self.extractor, options=options, structure=self.structure)
 
@@ -69,7 +73,11 @@ class IngestConfig:
 
 
 def load_ingest_config(path: str) -> IngestConfig:
-    """Read a YAML mapping; ConfigError names file, line and key."""
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: names file, line and key of what is wrong.
+    """
     document = load_yaml(path)
     if not isinstance(document.data, dict):
         raise ConfigError(document.where(), "must be a mapping of an ingest's options")

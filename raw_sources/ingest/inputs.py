@@ -75,7 +75,10 @@ def list_units(
 
     A name is the path relative to the folder given. Without `kinds`, a folder that holds archives gives these alone,
     else its tables, else its documents; `say` is told of what was left out. A file that was named is an archive where
-    its ending says nothing. InputError where an input does not exist or gives nothing, or where two share a name.
+    its ending says nothing.
+
+    Raises:
+        InputError: an input does not exist or gives nothing, or two share a name.
     """
     found: dict[str, tuple[Kind, FileInfo]] = {}
     for url in inputs:
@@ -95,7 +98,10 @@ def listed_units(paths: Sequence[str], base: str) -> list[IngestUnit]:
     """The units of files that a list names, each once, sorted by name: their path below `base`, or their last part.
 
     Such files are taken as they are listed and not asked for their size: Common Crawl's never change, and a pool has
-    a hundred thousand. InputError where two share a name.
+    a hundred thousand.
+
+    Raises:
+        InputError: two share a name.
     """
     found: dict[str, str] = {}
     prefix = base.rstrip("/") + "/"

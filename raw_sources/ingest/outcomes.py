@@ -1,4 +1,4 @@
-"""What becomes of a record: a page, removed for a reason that is counted, or set aside with its error."""
+"""What becomes of a record: a page, removed for a reason that is counted, or quarantined with its error."""
 
 from __future__ import annotations
 

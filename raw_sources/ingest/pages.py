@@ -2,7 +2,7 @@
 
 Follows DCLM's record schema (`text`, `metadata`, `warcinfo`; no `url`, which `move_url_modifier` makes) and its
 extractor settings. Departs from DCLM in that nothing is dropped silently: each record is kept, removed for a reason
-that is counted, or set aside with its error; in taking any charset, and in leaving the text of WET records as it is.
+that is counted, or quarantined with its error; in taking any charset, and in leaving the text of WET records as it is.
 
     response      an HTTP response of status 2xx whose media type (or, without one, whose bytes) say HTML
     resource      a page that was stored without its HTTP header
@@ -65,10 +65,10 @@ class PageMaker:
         )
         self._dropped_robots = frozenset(config.drop_robots)
 
-    def outcome(self, found: Found, name: str = "", index: int = 0, poison: str | None = None) -> RecordOutcome:
+    def outcome(self, found: Found, name: str = "", index: int = 0, quarantined: str | None = None) -> RecordOutcome:
         """What becomes of an archive's record; `name` and `index` are its file's and its own, for sampling.
 
-        `poison` says how a worker died at this record before.
+        `quarantined` says how a worker died at this record before.
         """
         record = found.item
         if isinstance(record, LostPart):
@@ -84,13 +84,13 @@ class PageMaker:
             )
         self.stats.count("record_type", record.type)
         try:
-            if poison is not None:
-                raise TooLongError(poison)
+            if quarantined is not None:
+                raise TooLongError(quarantined)
             made = self._refused(record, name, index) or self._page(record)
         except (NotHttpError, TooLargeError, TooDeepError, TooLongError, CodingError) as error:
-            return Removed(step="not_http") if isinstance(error, NotHttpError) else self._aside(found, str(error))
-        except Exception as error:  # noqa: BLE001 - the page boundary: the archive goes on, the record is kept aside
-            return self._aside(found, f"{type(error).__name__}: {error}")
+            return Removed(step="not_http") if isinstance(error, NotHttpError) else self._failed(found, str(error))
+        except Exception as error:  # noqa: BLE001 - the page boundary: the archive goes on, the record is quarantined
+            return self._failed(found, f"{type(error).__name__}: {error}")
         if isinstance(made, Removed):
             return made
         made["metadata"] = dict(record.headers)
@@ -98,7 +98,7 @@ class PageMaker:
             made["warcinfo"] = record.warcinfo
         return made
 
-    def _aside(self, found: Found, reason: str) -> FailedRecord:
+    def _failed(self, found: Found, reason: str) -> FailedRecord:
         record = found.item
         assert isinstance(record, WarcRecord)
         self.stats.count("failure", reason.partition(":")[0])
@@ -220,9 +220,9 @@ def _looks_like_html(body: bytes) -> bool:
 def read_outcomes(url: str, maker: PageMaker | None = None, name: str = "") -> Iterator[RecordOutcome]:
     """What became of each record and each lost part of an archive, in order."""
     maker = maker or PageMaker(IngestConfig())
-    poison = position.avoided(url)
+    quarantined = position.avoided(url)
     for index, found in enumerate(read_archive(url, PAGE_RECORD_TYPES)):
-        yield maker.outcome(found, name, index, poison.get(index))
+        yield maker.outcome(found, name, index, quarantined.get(index))
 
 
 def read_pages(url: str, config: IngestConfig | None = None) -> Iterator[Page]:

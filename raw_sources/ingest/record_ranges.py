@@ -32,7 +32,10 @@ def list_record_units(path: str, base: str) -> list[IngestUnit]:
     """The records that a list names (a table, or a folder of them), each once, sorted by file and place, in units of
     `GROUP_RECORDS`.
 
-    `base` is what relative filenames stand below. InputError for a list that is missing, empty or without the columns.
+    `base` is what relative filenames stand below.
+
+    Raises:
+        InputError: the list is missing, empty or without the columns.
     """
     rows = {_member(row, path, base) for row in _rows(path)}
     if not rows:
@@ -99,9 +102,10 @@ def _runs(members: tuple[IngestMember, ...]) -> Iterator[list[IngestMember]]:
 def record_outcomes(members: tuple[IngestMember, ...], maker: PageMaker, unit: str) -> Iterator[RecordOutcome]:
     """What becomes of each record; one that is not there comes as a lost part.
 
-    Raises StorageError where storage fails in a way that may pass, so that the unit is tried again.
+    Raises:
+        StorageError: storage fails in a way that may pass, so that the unit is tried again.
     """
-    poison = position.avoided(unit)
+    quarantined = position.avoided(unit)
     index = -1
     for run in _runs(members):
         start = run[0].start
@@ -125,7 +129,7 @@ def record_outcomes(members: tuple[IngestMember, ...], maker: PageMaker, unit: s
                 yield _lost(member, f"{len(items)} records where the list says one")
                 continue
             found = Found(item=items[0], member=f"{member.name}@{member.start}")
-            yield maker.outcome(found, member.name, member.start, poison.get(index))
+            yield maker.outcome(found, member.name, member.start, quarantined.get(index))
 
 
 def _lost(member: IngestMember, reason: str) -> FailedRecord:

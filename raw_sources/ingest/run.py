@@ -2,7 +2,7 @@
 
 Follows DCLM's `process_common_crawl_w_ray.py` in what a page is; departs from it in local input and output, in any
 charset, in counting every record that is no page, and in being a run like any other: atomic, continued after a kill by
-the same command, with books that balance.
+the same command, with a ledger that balances.
 
     <output_dir>/processed_data/<path of the input>.jsonl.zst
     <output_dir>/errors/<step>/     records that could not be read or extracted, as bytes with file and offset
@@ -53,9 +53,19 @@ def ingest(
 ) -> RunResult:
     """Write the pages of all inputs, and the reference JSON of the data set that they make.
 
-    `inputs` are files and folders, or units (`raw_sources.ingest.inputs`). `page_seconds`: CPU time after which a
-    record is set aside. Raises InputError for missing or clashing input, a bad config and a name that another data set
-    has, ChangedError and RunFailed as `corpusmith.run.run` says.
+    Args:
+        inputs: files and folders, or units (`raw_sources.ingest.inputs`).
+        output_dir: the folder of the result.
+        readable_name: of the data set, in the experiment database.
+        config: what decides the pages apart from the input.
+        exp_data_dir: the experiment database.
+        execution: where the tasks run.
+        options: how the run treats what is there and what fails.
+        page_seconds: CPU time after which a record is quarantined.
+
+    Raises:
+        InputError: missing or clashing input, a bad config, a name that another data set has.
+        ChangedError, RunFailed: as `corpusmith.run.run` says.
     """
     options, config = options or RunOptions(), config or IngestConfig()
     units = _units_of(inputs)

@@ -1,4 +1,4 @@
-"""The worker's side of an ingest: one unit of input to shards of pages, what was set aside, statistics, the record."""
+"""The worker's side of an ingest: one unit of input to shards of pages, quarantined records, statistics, the record."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class IngestTask:
 
 
 def ingest_unit(task: IngestTask) -> None:
-    """Write a unit's shards, what was set aside, and the record; safe to run twice."""
+    """Write a unit's shards, the quarantined records, and the unit's record; safe to run twice."""
     started = time.monotonic()
     counts = Counts()
     stats = CrawlStats()
@@ -42,13 +42,13 @@ def ingest_unit(task: IngestTask) -> None:
         storage.remove(task.place.error_url(step, unit.name))
     with contextlib.ExitStack() as files:
         shards = files.enter_context(PartWriter(task))
-        aside: dict[str, ShardWriter] = {}
+        quarantine: dict[str, ShardWriter] = {}
 
-        def set_aside(outcome: FailedRecord) -> None:
-            if outcome.step not in aside:
+        def quarantine_record(outcome: FailedRecord) -> None:
+            if outcome.step not in quarantine:
                 url = task.place.error_url(outcome.step, unit.name)
-                aside[outcome.step] = files.enter_context(open_shard_writer(url))
-            aside[outcome.step].write(_error_row(unit.name, outcome))
+                quarantine[outcome.step] = files.enter_context(open_shard_writer(url))
+            quarantine[outcome.step].write(_error_row(unit.name, outcome))
             counts.quarantine(outcome.step)
 
         for outcome in unit_outcomes(unit, PageMaker(task.config, stats)):
@@ -56,9 +56,9 @@ def ingest_unit(task: IngestTask) -> None:
             if isinstance(outcome, Removed):
                 counts.remove(outcome.step)
             elif isinstance(outcome, FailedRecord):
-                set_aside(outcome)
+                quarantine_record(outcome)
             elif (refused := shards.write(outcome)) is not None:
-                set_aside(refused)
+                quarantine_record(refused)
             else:
                 counts.kept += 1
         position.report_no_record()
@@ -130,7 +130,7 @@ class PartWriter:
         )
 
     def write(self, page: Page) -> FailedRecord | None:
-        """Add a page; where the format cannot hold it, what to set aside."""
+        """Add a page; where the format cannot hold it, what to quarantine."""
         config, writer = self._task.config, self._writer
         assert writer is not None
         line = b""
@@ -150,14 +150,14 @@ class PartWriter:
         return None
 
 
-def _error_row(unit: str, aside: FailedRecord) -> dict[str, object]:
+def _error_row(unit: str, failed: FailedRecord) -> dict[str, object]:
     row: dict[str, object] = {
         "file": unit,
-        "offset": aside.offset,
-        "record_id": aside.record_id,
-        "url": aside.target_uri,
-        "step": aside.step,
-        "reason": aside.reason,
-        "raw_base64": base64.b64encode(aside.raw).decode("ascii"),
+        "offset": failed.offset,
+        "record_id": failed.record_id,
+        "url": failed.target_uri,
+        "step": failed.step,
+        "reason": failed.reason,
+        "raw_base64": base64.b64encode(failed.raw).decode("ascii"),
     }
-    return row | ({"member": aside.member} if aside.member else {})
+    return row | ({"member": failed.member} if failed.member else {})
