@@ -28,7 +28,7 @@ from corpusmith.io import storage
 from corpusmith.run.stage import StagePlace
 from raw_sources.archives.warc_writer import gzip_member, http_response, warc_record
 from raw_sources.ingest.config import IngestConfig
-from raw_sources.ingest.inputs import Unit, list_units, shard_stems
+from raw_sources.ingest.inputs import IngestUnit, list_units, shard_stems
 from raw_sources.ingest.unit import IngestTask, ingest_unit
 
 GOAL = 1.2
@@ -51,7 +51,7 @@ def write_archive(folder: str, path: pathlib.Path, every: int) -> None:
             )
 
 
-def bare_loop(units: list[Unit]) -> int:
+def bare_loop(units: list[IngestUnit]) -> int:
     """Pages and nothing else."""
     pages = 0
     for unit in units:
@@ -63,7 +63,7 @@ def bare_loop(units: list[Unit]) -> int:
     return pages
 
 
-def ours(units: list[Unit], folder: str, config: IngestConfig) -> int:
+def ours(units: list[IngestUnit], folder: str, config: IngestConfig) -> int:
     """The work of a stage over the units; the number of pages in its records."""
     place = StagePlace(name="00-ingest", folder=f"{folder}/run", output=f"{folder}/data", errors=f"{folder}/errors")
     stems = shard_stems(units)

@@ -9,7 +9,10 @@ hash).
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import argparse
 import dataclasses
@@ -60,7 +63,11 @@ def wet_path(path: str) -> str:
 
 
 def chosen_paths(paths: list[str], subset: int | None, fraction: float | None) -> list[str]:
-    """The first files that the flags ask for; InputError where both do, or neither can be."""
+    """The first files that the flags ask for.
+
+    Raises:
+        InputError: both do, or neither can be.
+    """
     if subset is not None and fraction is not None:
         raise InputError("--subset and --subset_frac exclude each other")
     if fraction is not None and not 0 < fraction <= 1:

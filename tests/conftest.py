@@ -80,12 +80,12 @@ def pytest_collection_finish() -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how long the tests of each room took, all processes together."""
-    seconds: collections.Counter[str] = collections.Counter()
+    seconds: dict[str, float] = collections.defaultdict(float)
     for report in (report for reports in terminalreporter.stats.values() for report in reports):
         if isinstance(report, pytest.TestReport):
             parts = pathlib.PurePosixPath(report.nodeid.partition("::")[0]).parts
             seconds["/".join(parts[:2])] += report.duration
     if seconds:
         terminalreporter.section("seconds by room")
-        for room, total in seconds.most_common():
+        for room, total in sorted(seconds.items(), key=lambda item: item[1], reverse=True):
             terminalreporter.write_line(f"{total:8.1f}  {room}")

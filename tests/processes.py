@@ -66,5 +66,10 @@ def kill(process_ids: list[int]) -> None:
 def kill_workers(process: subprocess.Popen[bytes]) -> None:
     """Kill the workers of a run as soon as one is at work."""
     workers: list[int] = []
-    wait_until(lambda: workers.extend(processes(process.pid, b"ray::run_batch")) or workers, "a worker worked", process)
+
+    def found() -> list[int]:
+        workers.extend(processes(process.pid, b"ray::run_batch"))
+        return workers
+
+    wait_until(found, "a worker worked", process)
     kill(workers)

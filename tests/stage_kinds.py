@@ -10,10 +10,11 @@ from typing import Any, cast
 
 from baselines.core.mapper_table import MAPPERS
 from baselines.core.steps import LocalStep
+from corpusmith.imports import resolve
 from corpusmith.io.tokens.shards import FORMATS
 from corpusmith.mixture import Mixture, MixtureLine
 from corpusmith.run.fingerprint import Tree
-from corpusmith.steps.global_steps import GLOBAL_STEPS, resolve
+from corpusmith.steps.global_steps import GLOBAL_STEPS
 from corpusmith.text.tokenizers.load import Tokenizer
 from eval.models.openlm import OpenLMModel
 from eval.results.items import Records

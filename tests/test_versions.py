@@ -187,7 +187,7 @@ def test_raising_a_version_makes_each_stage_differ_that_imports_the_package_and_
         ("local: content_filters", "corpusmith.text.tokenizers.load"),
         ("local: aggregates", "baselines.aggregators"),
         ("exact_dedup", "corpusmith.io.spill"),
-        ("minhash_dedup", "dedup.groups.phases"),
+        ("minhash_dedup", "dedup.groups.members"),
         ("bff", "dedup.bff.bloom.shared_memory"),
         ("ingest: blocks", "corpusmith.text.kernels"),
         ("shuffle as wds", "ray_processing.tokens.spilled_rows"),
@@ -212,6 +212,8 @@ def test_only_runs_that_use_a_row_of_a_table_depend_on_it(fingerprints: dict[str
     assert "raw_sources.extractors.blocks" not in code_of(fingerprints["ingest: resiliparse"])
     assert "raw_sources.extractors.blocks" in code_of(fingerprints["ingest: blocks"])
     assert "dedup.bff" not in code_of(fingerprints["exact_dedup"])
+    rooms = {name.partition(".")[0] for name in code_of(fingerprints["exact_dedup"])}
+    assert rooms == {"corpusmith", "dedup"}
 
 
 def test_every_planner_of_a_stage_is_among_the_kinds(kinds: list[Kind]) -> None:

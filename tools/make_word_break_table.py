@@ -12,6 +12,7 @@ if not __package__:
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import argparse
+import functools
 import importlib
 import textwrap
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from corpusmith.io.storage import write_bytes
 from corpusmith.run.progress import say
 
 UNICODE_VERSION = "16.0.0"
-TABLE_PATH = Path(__file__).resolve().parents[1] / "corpusmith" / "text" / "word_break_table.py"
+TABLE_PATH = Path(__file__).resolve().parents[1] / "corpusmith" / "text" / "segmentation" / "word_break_table.py"
 CODE_POINTS = 0x110000
 
 HEADER = '''"""Word_Break and Extended_Pictographic of every code point, as Unicode {version} gives them.
@@ -63,6 +64,7 @@ def _string_lines(text: str, indent: str) -> str:
     return "\n".join(f'{indent}"{line}"' for line in spaced)
 
 
+@functools.cache
 def render_table() -> str:
     """Return the whole text of the table's module, made from `uniseg`.
 

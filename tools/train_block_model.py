@@ -1,4 +1,4 @@
-"""Train the model of the extractor `best` on annotated pages: `python tools/train_block_model.py --source HTML_FOLDER`.
+"""Train the model of the extractor `blocks` on annotated pages: `python tools/train_block_model.py --source FOLDER`.
 
 Half of the hosts teach (`benchmarks/extraction.py` reports on the other half). A block is main text where the
 annotation has its 4-word shingles. Where annotators chose strings only, trafilatura's text stands for the rest: what it
@@ -34,12 +34,13 @@ from corpusmith.io import storage
 from raw_sources.archives.http_message import CodingError, NotHttpError, TooLargeError, decoded_body, parse_response
 from raw_sources.archives.open_archive import read_archive
 from raw_sources.archives.warc import WarcRecord
+from raw_sources.extractors.blocks.columns import B
 from raw_sources.extractors.blocks.extractor import choose
-from raw_sources.extractors.blocks.features import FEATURES, FIRST_BELOW, LINK_DENSITY, block_features
-from raw_sources.extractors.blocks.kernels import B_CHARS
+from raw_sources.extractors.blocks.feature_names import FEATURE_NAMES
+from raw_sources.extractors.blocks.features import block_features
 from raw_sources.extractors.blocks.model import MODEL_FILE, BlockModel, dump_model
 from raw_sources.extractors.blocks.scan import Blocks, scan_blocks
-from raw_sources.extractors.blocks.tables import FIRST_TAG_BIT, NEGATIVE_TAGS, NEGATIVE_WORDS
+from raw_sources.extractors.blocks.tables import NEGATIVE
 from raw_sources.extractors.blocks.text import PageText
 from raw_sources.extractors.charset import decode_html
 from raw_sources.ingest.inputs import list_units
@@ -79,11 +80,8 @@ THRESHOLDS = [round(0.3 + 0.05 * step, 3) for step in range(10)]
 
 def constraints() -> list[int]:
     """-1 for the features with which the probability may only fall."""
-    result = [0] * FEATURES
-    result[LINK_DENSITY] = -1
-    for bit in (*NEGATIVE_WORDS, *(FIRST_TAG_BIT + bit for bit in NEGATIVE_TAGS)):
-        result[FIRST_BELOW + bit] = -1
-    return result
+    falling = {"own.link_density", *(f"below.{name}" for name in NEGATIVE)}
+    return [-1 if name in falling else 0 for name in FEATURE_NAMES]
 
 
 def labels(texts: list[str], gold: str) -> np.ndarray[Any, Any]:
@@ -116,7 +114,7 @@ class Lesson:
         self.features = block_features(self.blocks)
         self.text = PageText(self.blocks)
         texts = [self.text.text(index) for index in range(len(self.blocks.blocks))]
-        self.weights = np.log1p(self.blocks.blocks[:, B_CHARS]) / 4.0
+        self.weights = np.log1p(self.blocks.blocks[:, B.chars]) / 4.0
         self.labels = labels(texts, page.gold if page.gold is not None else teacher)
         if page.gold is None:
             self.weights *= TEACHER_WEIGHT

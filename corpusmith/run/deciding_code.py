@@ -38,6 +38,7 @@ UNDECIDING = {
 #: Modules whose strings name many others, of which a stage uses single rows, and who gives these as entries.
 TABLES = {
     "baselines.core.mapper_table": "mappers, aggregators: `ray_processing.pipeline.stages` gives those of its steps",
+    "corpusmith.run.deciding_code": "these tables themselves",
     "corpusmith.steps.global_steps": "global steps: each plans its own stage and gives itself",
     "raw_sources.extractors.registry": "extractors: `raw_sources.ingest.run` gives the one of its config",
 }

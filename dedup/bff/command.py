@@ -83,7 +83,11 @@ def build_sysreq_parser() -> argparse.ArgumentParser:
 
 
 def find_inputs(inputs: Sequence[str], shard_num: int = 0, total_shards: int = 1) -> list[ShardRef]:
-    """The shards of folders and files, sorted by name relative to the folder; InputError where two have one name."""
+    """The shards of folders and files, sorted by name relative to the folder.
+
+    Raises:
+        InputError: two have one name.
+    """
     from corpusmith.io.pages.shards import ShardRef, list_shards
 
     if not 0 <= shard_num < total_shards:

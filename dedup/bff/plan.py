@@ -43,7 +43,8 @@ class FilterOrigin:
 def find_origin(config: BffConfig, inputs: Sequence[ShardRef]) -> FilterOrigin:
     """The filter to begin with; a file that this very step saved stands for the one that it was made from.
 
-    InputError where the file was made with other parameters, or is damaged.
+    Raises:
+        InputError: the file was made with other parameters, or is damaged.
     """
 
     def made_from(parent: str | None) -> str:

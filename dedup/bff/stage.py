@@ -101,7 +101,11 @@ def make_layout(
 
 
 def count_parts(shape_bytes: int, config: BffConfig, nodes: Sequence[ClusterNode]) -> int:
-    """How many parts the filter needs; InputError where the nodes have not the memory for them."""
+    """How many parts the filter needs.
+
+    Raises:
+        InputError: the nodes have not the memory for them.
+    """
     smallest = min((node.memory for node in nodes if node.memory), default=0)
     capacity = int(NODE_SHARE * smallest)
     parts = -(-shape_bytes // (config.filter_part_bytes or capacity or shape_bytes))

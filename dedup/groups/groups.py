@@ -226,7 +226,8 @@ def _read_cell(task: GroupCellTask, shards: int) -> tuple[UnitRows, Any | None]:
 def resolve_cell(task: GroupCellTask) -> None:
     """Write the groups of a cell of two or more units, the biggest of them apart, and by shard what was decided.
 
-    Raises InputError where the selection values of one group are numbers and strings.
+    Raises:
+        InputError: the selection values of one group are numbers and strings.
     """
     names = shard_names(task.layout)
     rows, cargo = _read_cell(task, len(names))

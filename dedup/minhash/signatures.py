@@ -171,7 +171,8 @@ class Signer:
     def to_datasketch(self, signature: U32Array, hashfunc: Any = None) -> Any:
         """The signature as a `datasketch.MinHash`; `hashfunc`: for later updates of that object.
 
-        Raises UserError where datasketch is not installed.
+        Raises:
+            UserError: datasketch is not installed.
         """
         try:
             import datasketch
@@ -182,7 +183,11 @@ class Signer:
         return datasketch.MinHash(seed=self.seed, hashfunc=hashfunc, hashvalues=signature.astype(kind), scheme=scheme)
 
     def from_datasketch(self, minhash: Any) -> U32Array:
-        """The signature that a `datasketch.MinHash` holds; ValueError where its seed, size or scheme is another."""
+        """The signature that a `datasketch.MinHash` holds.
+
+        Raises:
+            ValueError: its seed, size or scheme is another.
+        """
         theirs = (SCHEMES.get(minhash.scheme), len(minhash.hashvalues), minhash.seed)
         if theirs != (self.family, self.hashes, self.seed):
             raise ValueError(

@@ -59,7 +59,11 @@ class HttpResponse:
 
 
 def parse_response(block: bytes) -> HttpResponse:
-    """Split the block of a response record; raises NotHttpError. Codings stay as they are: see `decoded_body`."""
+    """Split the block of a response record. Codings stay as they are: see `decoded_body`.
+
+    Raises:
+        NotHttpError: the block is no HTTP response.
+    """
     end = _HEADER_END.search(block, 0, MAX_HTTP_HEADER_BYTES)
     head, body = (block[: end.start()], block[end.end() :]) if end else (block[:MAX_HTTP_HEADER_BYTES].rstrip(), b"")
     lines = head.split(b"\n")
@@ -81,7 +85,12 @@ def parse_response(block: bytes) -> HttpResponse:
 
 
 def decoded_body(response: HttpResponse) -> bytes:
-    """The body with transfer and content codings undone; raises TooLargeError or CodingError."""
+    """The body with transfer and content codings undone.
+
+    Raises:
+        TooLargeError: it is over `MAX_BODY_BYTES`.
+        CodingError: a content coding is unknown, or damaged from its first byte on.
+    """
     body = response.body
     if "chunked" in response.fields.get("transfer-encoding", "").lower():
         body = _dechunked(body)

@@ -42,7 +42,8 @@ class Found:
 def read_archive(url: str, types: Collection[str] = ("response",)) -> Iterator[Found]:
     """All records of an archive in order, with the blocks of the `types` named, and all parts that are lost.
 
-    Raises InputError where there is no such file; damage comes as LostPart.
+    Raises:
+        InputError: there is no such file; damage comes as LostPart.
     """
     progress = Progress(url)
     with storage.open_read(url) as file:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from corpusmith.io import position, storage
@@ -31,13 +31,29 @@ RECORD_START = re.compile(rb"WARC/\d+\.\d+[ \t\r]*\n", re.IGNORECASE)
 _NAMES = {
     name.lower(): name
     for name in (
-        "WARC-Type", "WARC-Record-ID", "WARC-Date", "Content-Length", "Content-Type", "WARC-Concurrent-To",
-        "WARC-Block-Digest", "WARC-Payload-Digest", "WARC-IP-Address", "WARC-Refers-To", "WARC-Refers-To-Target-URI",
-        "WARC-Refers-To-Date", "WARC-Target-URI", "WARC-Truncated", "WARC-Warcinfo-ID", "WARC-Filename",
-        "WARC-Profile", "WARC-Identified-Payload-Type", "WARC-Segment-Origin-ID", "WARC-Segment-Number",
+        "WARC-Type",
+        "WARC-Record-ID",
+        "WARC-Date",
+        "Content-Length",
+        "Content-Type",
+        "WARC-Concurrent-To",
+        "WARC-Block-Digest",
+        "WARC-Payload-Digest",
+        "WARC-IP-Address",
+        "WARC-Refers-To",
+        "WARC-Refers-To-Target-URI",
+        "WARC-Refers-To-Date",
+        "WARC-Target-URI",
+        "WARC-Truncated",
+        "WARC-Warcinfo-ID",
+        "WARC-Filename",
+        "WARC-Profile",
+        "WARC-Identified-Payload-Type",
+        "WARC-Segment-Origin-ID",
+        "WARC-Segment-Number",
         "WARC-Segment-Total-Length",
     )
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +64,7 @@ class WarcRecord:
     response the HTTP message; None where the record's type was not asked for, or where the block is over
     `MAX_BLOCK_BYTES`. `offset` is the record's place in the file in bytes (compressed: that of its member). `warcinfo`
     is the text of the latest warcinfo record before it, None without one. `head` holds the first bytes of a block that
-    was asked for and is too long to be read. `is_poison`: a worker died at this record.
+    was asked for and is too long to be read.
     """
 
     type: str
@@ -58,7 +74,6 @@ class WarcRecord:
     offset: int
     warcinfo: str | None
     head: bytes = b""
-    is_poison: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,18 +91,16 @@ ReadRecord = Callable[[ArchiveStream, int, Collection[str], str | None], WarcRec
 
 
 class Progress:
-    """How many items of a file were read, told to who watches this worker before each is read."""
+    """How many items of a file were read, reported to who watches this worker before each is read."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._index = -1
-        self._avoided = position.avoided(url)
 
-    def begin(self) -> bool:
-        """The next item begins; whether a worker died at it before."""
+    def begin(self) -> None:
+        """The next item begins."""
         self._index += 1
         position.report(self._url, self._index)
-        return self._index in self._avoided
 
 
 def read_warc(url: str, types: Collection[str] = ("response",)) -> Iterator[Item]:
@@ -109,7 +122,7 @@ def read_stream(
     """The items of an archive of any format whose records `read_record` reads."""
     warcinfo: str | None = None
     while True:
-        is_poison = progress.begin()
+        progress.begin()
         offset = stream.offset
         try:
             stream.skip_blank_lines()
@@ -124,7 +137,7 @@ def read_stream(
             continue
         if record.type == "warcinfo":
             warcinfo = (record.block or b"").decode("utf-8", "replace").strip()
-        yield replace(record, is_poison=True) if is_poison else record
+        yield record
 
 
 def _read_record(stream: ArchiveStream, offset: int, types: Collection[str], warcinfo: str | None) -> WarcRecord:
@@ -146,7 +159,11 @@ def read_block(
     types: Collection[str],
     warcinfo: str | None,
 ) -> WarcRecord:
-    """The record whose header was read, with its block if that is wanted; DamagedError where it is not whole."""
+    """The record whose header was read, with its block if that is wanted.
+
+    Raises:
+        DamagedError: it is not whole.
+    """
     limit = MAX_WARCINFO_BYTES if kind == "warcinfo" else MAX_BLOCK_BYTES if kind in types else -1
     block: bytes | None = None
     head = b""

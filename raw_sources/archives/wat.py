@@ -19,7 +19,8 @@ def wat_page(block: bytes) -> Page | None:
     """A page of title (`text`, `title`) and `links` (`{"url", "text"}`, relative ones as they stand); None for a
     record that tells of no HTML page. Its mark `wat` says that it may lack a text.
 
-    Raises ValueError where the block is no JSON.
+    Raises:
+        ValueError: the block is no JSON.
     """
     document = orjson.loads(block)
     html = _part(document, "Envelope", "Payload-Metadata", "HTTP-Response-Metadata", "HTML-Metadata")

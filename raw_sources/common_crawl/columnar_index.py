@@ -28,9 +28,17 @@ from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult, St
 from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
 
 RESULT_COLUMNS = (
-    "url", "fetch_time", "fetch_status", "content_digest", "content_mime_detected", "content_languages",
-    "content_truncated", "warc_filename", "warc_record_offset", "warc_record_length",
-)  # fmt: skip
+    "url",
+    "fetch_time",
+    "fetch_status",
+    "content_digest",
+    "content_mime_detected",
+    "content_languages",
+    "content_truncated",
+    "warc_filename",
+    "warc_record_offset",
+    "warc_record_length",
+)
 BUFFER_BYTES = 1 << 20
 _DAMAGE: tuple[Any, ...] = (pa.ArrowException, OSError, ValueError)
 
@@ -129,7 +137,9 @@ def query_index(
 ) -> RunResult:
     """Write the records of the index's files that match to `<output_dir>/records/`, one list for each file.
 
-    Raises InputError for a query or files that can't be, ShardError within RunFailed for a file that is damaged.
+    Raises:
+        InputError: a query or files that can't be.
+        RunFailed: a file is damaged (with its ShardError).
     """
     query.check()
     if not files:
@@ -179,10 +189,13 @@ def search_file(task: QueryTask) -> None:
     output = OutputFile(name=task.output, bytes=writer.bytes, checksum=writer.checksum, records=writer.records)
     task.place.write_record(
         ShardRecord(
-            unit=task.shard.name, identity=task.shard.identity, outputs=[output], counts=counts,
+            unit=task.shard.name,
+            identity=task.shard.identity,
+            outputs=[output],
+            counts=counts,
             details={"seconds": time.monotonic() - started},
         )
-    )  # fmt: skip
+    )
 
 
 def _matches(url: str, query: IndexQuery) -> Iterator[tuple[int, list[dict[str, Any]]]]:

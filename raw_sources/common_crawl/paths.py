@@ -62,7 +62,11 @@ def reachable(base: str = BASE, fallback: str = HTTPS_BASE) -> str:
 
 
 def read_list(url: str) -> bytes:
-    """The content of a list, unpacked where it is gzip; InputError where it is damaged or more than 1 GiB."""
+    """The content of a list, unpacked where it is gzip.
+
+    Raises:
+        InputError: it is damaged or more than 1 GiB.
+    """
     content = storage.read_bytes(url)
     if not content.startswith(b"\x1f\x8b"):
         return content
@@ -79,7 +83,10 @@ def read_list(url: str) -> bytes:
 def read_paths(url: str, base: str) -> list[str]:
     """The URLs in a list, in its order: text with one a line, or DCLM's JSON with `dataset_urls` or `json_path`.
 
-    What is relative, or stands in Common Crawl's bucket, is looked for below `base`. InputError for an empty list.
+    What is relative, or stands in Common Crawl's bucket, is looked for below `base`.
+
+    Raises:
+        InputError: the list is empty or damaged.
     """
     content = read_list(url)
     if content.lstrip()[:1] == b"{":

@@ -18,7 +18,7 @@ DEFAULT_SHARD_BYTES = 1 << 30
 class IngestConfig:
     """All that decides the pages of an ingest apart from its input.
 
-    `extractor`: `fast` (resiliparse, DCLM's settings), `best` (ours), or an extractor by name, with its
+    `extractor`: `fast` (resiliparse, DCLM's settings), `blocks` (ours, also `best`), or another by name, with its
     `extractor_options`. `structure` keeps headings, lists, code, tables and math as Markdown. `title`, `date`, `links`
     add keys of that name. `output`: format of the shards, cut where `shard_bytes` of JSON (or `pages_per_shard`) are
     reached. `sample`: share of the records taken, drawn by `seed`, file and index. `blocked_domains`, `blocked_urls`:
@@ -59,7 +59,11 @@ class IngestConfig:
             raise ValueError("html_column and text_column exclude each other")
 
     def choice(self) -> ExtractorChoice:
-        """The extractor with its options; ValueError where there is none such."""
+        """The extractor with its options.
+
+        Raises:
+            ValueError: there is none such.
+        """
         options = tuple(sorted(self.extractor_options.items()))
         return ExtractorChoice(name=self.extractor, options=options, structure=self.structure)
 
@@ -69,7 +73,11 @@ class IngestConfig:
 
 
 def load_ingest_config(path: str) -> IngestConfig:
-    """Read a YAML mapping; ConfigError names file, line and key."""
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: names file, line and key of what is wrong.
+    """
     document = load_yaml(path)
     if not isinstance(document.data, dict):
         raise ConfigError(document.where(), "must be a mapping of an ingest's options")

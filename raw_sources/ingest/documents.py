@@ -20,8 +20,8 @@ from corpusmith.run.ledger import READ_STEP
 from raw_sources.archives.http_message import TooLargeError
 from raw_sources.extractors.charset import decode_html
 from raw_sources.extractors.nesting import TooDeepError
-from raw_sources.ingest.inputs import Member
-from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, Outcome, Removed, SetAside
+from raw_sources.ingest.inputs import IngestMember
+from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, FailedRecord, RecordOutcome, Removed
 from raw_sources.ingest.pages import PageMaker
 
 MAX_DOCUMENT_BYTES = 64 << 20
@@ -29,48 +29,64 @@ MAX_CELL_CHARACTERS = 64 << 20
 MAX_ROW_BYTES = 64 << 20
 TEXT_COLUMNS = ("text", "content")
 HTML_SUFFIXES = (".html", ".htm", ".xhtml")
-_NOT_UTF8 = "holds bytes that are not UTF-8"
 
 
 class NoColumnError(ValueError):
     """A row has no column of HTML or text."""
 
 
-def table_outcomes(member: Member, maker: PageMaker, is_csv: bool) -> Iterator[Outcome]:
-    """What becomes of each row of a table; InputError where none has the column that was asked for."""
-    missing: str | None = None
+def table_outcomes(member: IngestMember, maker: PageMaker, is_csv: bool) -> Iterator[RecordOutcome]:
+    """What becomes of each row of a table.
+
+    Raises:
+        InputError: no row has the column that was asked for.
+    """
+    missing: NoColumnError | None = None
     found = False
     for record in read_csv(member.url) if is_csv else read_records(member.url):
-        outcome = _row_outcome(record, member.name, maker)
-        if isinstance(outcome, SetAside) and outcome.reason.startswith(NoColumnError.__name__):
-            missing = missing or outcome.reason
-        else:
+        try:
+            outcome = _row_outcome(record, member.name, maker)
             found = True
+        except NoColumnError as error:
+            missing = missing or error
+            outcome = _failed_row(record, EXTRACT_STEP, f"{type(error).__name__}: {error}", maker)
         yield outcome
     if missing is not None and not found:
-        raise InputError(f"{member.url}: {missing.partition(': ')[2]}; name the column by html_column or text_column")
+        raise InputError(f"{member.url}: {missing}; name the column by html_column or text_column")
 
 
-def _row_outcome(record: Record, name: str, maker: PageMaker) -> Outcome:
-    """What becomes of a row."""
-    page, step = record.page, READ_STEP
-    if page is None and record.error is not None and record.error.endswith(_NOT_UTF8):
-        page = _row_with_bytes(record.raw)
-    reason = record.error or ""
-    if page is not None:
-        step = EXTRACT_STEP
-        try:
-            return maker.refused_sample(name, record.index) or row_page(page, maker)
-        except (TooDeepError, TooLargeError) as error:
-            reason = str(error)
-        except Exception as error:  # noqa: BLE001 - the page boundary: the table goes on, the row is kept aside
-            reason = f"{type(error).__name__}: {error}"
+def _row_outcome(record: Record, name: str, maker: PageMaker) -> RecordOutcome:
+    """What becomes of a row; NoColumnError where it has no column to make a page of."""
+    page = _row_of(record)
+    if page is None:
+        return _failed_row(record, READ_STEP, record.error or "", maker)
+    try:
+        return maker.refused_sample(name, record.index) or row_page(page, maker)
+    except NoColumnError:
+        raise
+    except (TooDeepError, TooLargeError) as error:
+        return _failed_row(record, EXTRACT_STEP, str(error), maker)
+    except Exception as error:  # noqa: BLE001 - the page boundary: the table goes on, the row is quarantined
+        return _failed_row(record, EXTRACT_STEP, f"{type(error).__name__}: {error}", maker)
+
+
+def _failed_row(record: Record, step: str, reason: str, maker: PageMaker) -> FailedRecord:
     maker.stats.count("failure", reason.partition(":")[0])
+    page = _row_of(record)
     url = page.get(maker.config.url_column) if page else None
-    return SetAside(
-        step=step, offset=record.offset, record_id=str(record.index), target_uri=url if isinstance(url, str) else "",
-        reason=reason, raw=record.raw[:KEPT_BYTES],
-    )  # fmt: skip
+    return FailedRecord(
+        step=step,
+        offset=record.offset,
+        record_id=str(record.index),
+        target_uri=url if isinstance(url, str) else "",
+        reason=reason,
+        raw=record.raw[:KEPT_BYTES],
+    )
+
+
+def _row_of(record: Record) -> Page | None:
+    """A row, also one whose text is not UTF-8; None where it is none."""
+    return _row_with_bytes(record.raw) if record.has_other_bytes else record.page
 
 
 def _row_with_bytes(raw: bytes) -> Page | None:
@@ -83,7 +99,11 @@ def _row_with_bytes(raw: bytes) -> Page | None:
 
 
 def row_page(row: Page, maker: PageMaker) -> Page | Removed:
-    """The page of a row; NoColumnError where it has no column to make one of."""
+    """The page of a row.
+
+    Raises:
+        NoColumnError: it has no column to make one of.
+    """
     config = maker.config
     name, is_html = _content_column(row, config.html_column, config.text_column)
     content = row[name]
@@ -125,7 +145,7 @@ def _bytes_or_text(content: str) -> bytes | str:
 def read_csv(url: str) -> Iterator[Record]:
     """The rows of a CSV file (tabs under `.tsv`) with a line of names, as records; UTF-8, quoted as RFC 4180 says.
 
-    A row of another length than the names is set aside, and so is a cell or line of more than 64 MiB.
+    A row of another length than the names is quarantined, and so is a cell or line of more than 64 MiB.
     """
     csv.field_size_limit(MAX_CELL_CHARACTERS)
     with Content(lambda: storage.open_read(url)) as content:
@@ -156,11 +176,13 @@ def read_csv(url: str) -> Iterator[Record]:
             yield _csv_record(index, rows.line_num, names, row, position.avoided(url).get(index))
 
 
-def _csv_record(index: int, line: int, names: list[str], row: list[str], poison: str | None) -> Record:
+def _csv_record(index: int, line: int, names: list[str], row: list[str], quarantined: str | None) -> Record:
     raw = json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogateescape")
-    if poison is None and len(row) == len(names):
+    if quarantined is None and len(row) == len(names):
         return Record(index, line, raw, dict(zip(names, row, strict=True)), None)
-    return Record(index, line, raw, None, poison or f"line {line}: {len(row)} cells where the names are {len(names)}")
+    return Record(
+        index, line, raw, None, quarantined or f"line {line}: {len(row)} cells where the names are {len(names)}"
+    )
 
 
 class _LostLine(ValueError):
@@ -189,9 +211,9 @@ def _csv_lines(content: Content) -> Iterator[str]:
         yield rest.decode("utf-8", "surrogateescape")
 
 
-def document_outcomes(members: tuple[Member, ...], maker: PageMaker, unit: str) -> Iterator[Outcome]:
+def document_outcomes(members: tuple[IngestMember, ...], maker: PageMaker, unit: str) -> Iterator[RecordOutcome]:
     """What becomes of each file."""
-    poison = position.avoided(unit)
+    quarantined = position.avoided(unit)
     for index, member in enumerate(members):
         position.report(unit, index)
         if left_out := maker.refused_sample(member.name, 0):
@@ -199,19 +221,24 @@ def document_outcomes(members: tuple[Member, ...], maker: PageMaker, unit: str) 
             continue
         body = storage.read_range(member.url, 0, MAX_DOCUMENT_BYTES + 1)
         try:
-            if index in poison:
-                raise TooLargeError(poison[index])
+            if index in quarantined:
+                raise TooLargeError(quarantined[index])
             if len(body) > MAX_DOCUMENT_BYTES:
                 raise TooLargeError(f"a file of more than {MAX_DOCUMENT_BYTES} bytes")
             yield document_page(body, member.name, maker)
-        except Exception as error:  # noqa: BLE001 - the page boundary: the others go on, the file is kept aside
+        except Exception as error:  # noqa: BLE001 - the page boundary: the others go on, the file is quarantined
             known = isinstance(error, TooDeepError | TooLargeError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
             maker.stats.count("failure", reason.partition(":")[0])
-            yield SetAside(
-                step=EXTRACT_STEP, offset=0, record_id="", target_uri=f"file:{member.name}", reason=reason,
-                raw=body[:KEPT_BYTES], member=member.name,
-            )  # fmt: skip
+            yield FailedRecord(
+                step=EXTRACT_STEP,
+                offset=0,
+                record_id="",
+                target_uri=f"file:{member.name}",
+                reason=reason,
+                raw=body[:KEPT_BYTES],
+                member=member.name,
+            )
 
 
 def document_page(body: bytes, name: str, maker: PageMaker) -> Page | Removed:

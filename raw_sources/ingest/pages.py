@@ -2,7 +2,7 @@
 
 Follows DCLM's record schema (`text`, `metadata`, `warcinfo`; no `url`, which `move_url_modifier` makes) and its
 extractor settings. Departs from DCLM in that nothing is dropped silently: each record is kept, removed for a reason
-that is counted, or set aside with its error; in taking any charset, and in leaving the text of WET records as it is.
+that is counted, or quarantined with its error; in taking any charset, and in leaving the text of WET records as it is.
 
     response      an HTTP response of status 2xx whose media type (or, without one, whose bytes) say HTML
     resource      a page that was stored without its HTTP header
@@ -35,7 +35,7 @@ from raw_sources.extractors.nesting import TooDeepError, check_nesting
 from raw_sources.extractors.registry import Extract
 from raw_sources.ingest.config import IngestConfig
 from raw_sources.ingest.crawl_stats import CrawlStats
-from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, Outcome, Removed, SetAside
+from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, FailedRecord, RecordOutcome, Removed
 from raw_sources.ingest.url_blocklist import load_block_list
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
@@ -65,27 +65,32 @@ class PageMaker:
         )
         self._dropped_robots = frozenset(config.drop_robots)
 
-    def outcome(self, found: Found, name: str = "", index: int = 0, poison: str | None = None) -> Outcome:
+    def outcome(self, found: Found, name: str = "", index: int = 0, quarantined: str | None = None) -> RecordOutcome:
         """What becomes of an archive's record; `name` and `index` are its file's and its own, for sampling.
 
-        `poison` says how a worker died at this record before.
+        `quarantined` says how a worker died at this record before.
         """
         record = found.item
         if isinstance(record, LostPart):
             self.stats.count("failure", READ_STEP)
-            return SetAside(
-                step=READ_STEP, offset=record.offset, record_id="", target_uri="", reason=record.reason,
-                raw=record.raw, member=found.member,
-            )  # fmt: skip
+            return FailedRecord(
+                step=READ_STEP,
+                offset=record.offset,
+                record_id="",
+                target_uri="",
+                reason=record.reason,
+                raw=record.raw,
+                member=found.member,
+            )
         self.stats.count("record_type", record.type)
         try:
-            if poison is not None:
-                raise TooLongError(poison)
+            if quarantined is not None:
+                raise TooLongError(quarantined)
             made = self._refused(record, name, index) or self._page(record)
         except (NotHttpError, TooLargeError, TooDeepError, TooLongError, CodingError) as error:
-            return Removed(step="not_http") if isinstance(error, NotHttpError) else self._aside(found, str(error))
-        except Exception as error:  # noqa: BLE001 - the page boundary: the archive goes on, the record is kept aside
-            return self._aside(found, f"{type(error).__name__}: {error}")
+            return Removed(step="not_http") if isinstance(error, NotHttpError) else self._failed(found, str(error))
+        except Exception as error:  # noqa: BLE001 - the page boundary: the archive goes on, the record is quarantined
+            return self._failed(found, f"{type(error).__name__}: {error}")
         if isinstance(made, Removed):
             return made
         made["metadata"] = dict(record.headers)
@@ -93,11 +98,11 @@ class PageMaker:
             made["warcinfo"] = record.warcinfo
         return made
 
-    def _aside(self, found: Found, reason: str) -> SetAside:
+    def _failed(self, found: Found, reason: str) -> FailedRecord:
         record = found.item
         assert isinstance(record, WarcRecord)
         self.stats.count("failure", reason.partition(":")[0])
-        return SetAside(
+        return FailedRecord(
             step=EXTRACT_STEP,
             offset=record.offset,
             record_id=record.headers.get("WARC-Record-ID", ""),
@@ -212,12 +217,12 @@ def _looks_like_html(body: bytes) -> bool:
     return b"<html" in head or b"<!doctype html" in head
 
 
-def read_outcomes(url: str, maker: PageMaker | None = None, name: str = "") -> Iterator[Outcome]:
+def read_outcomes(url: str, maker: PageMaker | None = None, name: str = "") -> Iterator[RecordOutcome]:
     """What became of each record and each lost part of an archive, in order."""
     maker = maker or PageMaker(IngestConfig())
-    poison = position.avoided(url)
+    quarantined = position.avoided(url)
     for index, found in enumerate(read_archive(url, PAGE_RECORD_TYPES)):
-        yield maker.outcome(found, name, index, poison.get(index))
+        yield maker.outcome(found, name, index, quarantined.get(index))
 
 
 def read_pages(url: str, config: IngestConfig | None = None) -> Iterator[Page]:

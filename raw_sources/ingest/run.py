@@ -2,7 +2,7 @@
 
 Follows DCLM's `process_common_crawl_w_ray.py` in what a page is; departs from it in local input and output, in any
 charset, in counting every record that is no page, and in being a run like any other: atomic, continued after a kill by
-the same command, with books that balance.
+the same command, with a ledger that balances.
 
     <output_dir>/processed_data/<path of the input>.jsonl.zst
     <output_dir>/errors/<step>/     records that could not be read or extracted, as bytes with file and offset
@@ -32,7 +32,7 @@ from raw_sources.common_crawl.paths import BASE, reachable, read_paths
 from raw_sources.extractors.registry import EXTRACTORS, PRESETS
 from raw_sources.ingest.config import IngestConfig, load_ingest_config
 from raw_sources.ingest.crawl_stats import summed
-from raw_sources.ingest.inputs import KINDS, Unit, list_units, listed_units, shard_stems
+from raw_sources.ingest.inputs import KINDS, IngestUnit, list_units, listed_units, shard_stems
 from raw_sources.ingest.record_ranges import list_record_units
 from raw_sources.ingest.unit import IngestTask, ingest_unit
 
@@ -41,7 +41,7 @@ PAGE_SECONDS = 30.0
 
 
 def ingest(
-    inputs: Sequence[str] | Sequence[Unit],
+    inputs: Sequence[str] | Sequence[IngestUnit],
     output_dir: str,
     *,
     readable_name: str,
@@ -53,9 +53,19 @@ def ingest(
 ) -> RunResult:
     """Write the pages of all inputs, and the reference JSON of the data set that they make.
 
-    `inputs` are files and folders, or units (`raw_sources.ingest.inputs`). `page_seconds`: CPU time after which a
-    record is set aside. Raises InputError for missing or clashing input, a bad config and a name that another data set
-    has, ChangedError and RunFailed as `corpusmith.run.run` says.
+    Args:
+        inputs: files and folders, or units (`raw_sources.ingest.inputs`).
+        output_dir: the folder of the result.
+        readable_name: of the data set, in the experiment database.
+        config: what decides the pages apart from the input.
+        exp_data_dir: the experiment database.
+        execution: where the tasks run.
+        options: how the run treats what is there and what fails.
+        page_seconds: CPU time after which a record is quarantined.
+
+    Raises:
+        InputError: missing or clashing input, a bad config, a name that another data set has.
+        ChangedError, RunFailed: as `corpusmith.run.run` says.
     """
     options, config = options or RunOptions(), config or IngestConfig()
     units = _units_of(inputs)
@@ -86,8 +96,8 @@ def ingest(
     return result
 
 
-def _units_of(inputs: Sequence[str] | Sequence[Unit]) -> list[Unit]:
-    units = [unit for unit in inputs if isinstance(unit, Unit)]
+def _units_of(inputs: Sequence[str] | Sequence[IngestUnit]) -> list[IngestUnit]:
+    units = [unit for unit in inputs if isinstance(unit, IngestUnit)]
     paths = [path for path in inputs if isinstance(path, str)]
     return units + (list_units(paths, say=say) if paths else [])
 
@@ -168,7 +178,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def units_from(arguments: argparse.Namespace) -> list[Unit]:
+def units_from(arguments: argparse.Namespace) -> list[IngestUnit]:
     """The units of work that the parsed flags name."""
     if arguments.records:
         return list_record_units(arguments.records, reachable(arguments.base))

@@ -1,4 +1,4 @@
-"""The worker's side of an ingest: one unit of input to shards of pages, what was set aside, statistics, the record."""
+"""The worker's side of an ingest: one unit of input to shards of pages, quarantined records, statistics, the record."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from corpusmith.run.stage import OutputFile, ShardRecord, StagePlace
 from raw_sources.ingest.config import IngestConfig
 from raw_sources.ingest.crawl_stats import CrawlStats
 from raw_sources.ingest.documents import document_outcomes, table_outcomes
-from raw_sources.ingest.inputs import Unit
-from raw_sources.ingest.outcomes import ERROR_STEPS, Outcome, Removed, SetAside
+from raw_sources.ingest.inputs import IngestUnit
+from raw_sources.ingest.outcomes import ERROR_STEPS, FailedRecord, RecordOutcome, Removed
 from raw_sources.ingest.pages import PageMaker, read_outcomes
 from raw_sources.ingest.record_ranges import record_outcomes
 
@@ -26,14 +26,14 @@ from raw_sources.ingest.record_ranges import record_outcomes
 class IngestTask:
     """One unit to be read, the name of its shard without the format's ending, and how pages are made."""
 
-    unit: Unit
+    unit: IngestUnit
     stem: str
     config: IngestConfig
     place: StagePlace
 
 
 def ingest_unit(task: IngestTask) -> None:
-    """Write a unit's shards, what was set aside, and the record; safe to run twice."""
+    """Write a unit's shards, the quarantined records, and the unit's record; safe to run twice."""
     started = time.monotonic()
     counts = Counts()
     stats = CrawlStats()
@@ -42,23 +42,23 @@ def ingest_unit(task: IngestTask) -> None:
         storage.remove(task.place.error_url(step, unit.name))
     with contextlib.ExitStack() as files:
         shards = files.enter_context(PartWriter(task))
-        aside: dict[str, ShardWriter] = {}
+        quarantine: dict[str, ShardWriter] = {}
 
-        def set_aside(outcome: SetAside) -> None:
-            if outcome.step not in aside:
+        def quarantine_record(outcome: FailedRecord) -> None:
+            if outcome.step not in quarantine:
                 url = task.place.error_url(outcome.step, unit.name)
-                aside[outcome.step] = files.enter_context(open_shard_writer(url))
-            aside[outcome.step].write(_error_row(unit.name, outcome))
+                quarantine[outcome.step] = files.enter_context(open_shard_writer(url))
+            quarantine[outcome.step].write(_error_row(unit.name, outcome))
             counts.quarantine(outcome.step)
 
         for outcome in unit_outcomes(unit, PageMaker(task.config, stats)):
             counts.read += 1
             if isinstance(outcome, Removed):
                 counts.remove(outcome.step)
-            elif isinstance(outcome, SetAside):
-                set_aside(outcome)
+            elif isinstance(outcome, FailedRecord):
+                quarantine_record(outcome)
             elif (refused := shards.write(outcome)) is not None:
-                set_aside(refused)
+                quarantine_record(refused)
             else:
                 counts.kept += 1
         position.report_no_record()
@@ -69,7 +69,7 @@ def ingest_unit(task: IngestTask) -> None:
     )
 
 
-def unit_outcomes(unit: Unit, maker: PageMaker) -> Iterator[Outcome]:
+def unit_outcomes(unit: IngestUnit, maker: PageMaker) -> Iterator[RecordOutcome]:
     """What becomes of each record of a unit, in order."""
     member = unit.members[0]
     if unit.kind == "documents":
@@ -129,8 +129,8 @@ class PartWriter:
             OutputFile(name=self._name, bytes=writer.bytes, checksum=writer.checksum, records=writer.records)
         )
 
-    def write(self, page: Page) -> SetAside | None:
-        """Add a page; where the format cannot hold it, what to set aside."""
+    def write(self, page: Page) -> FailedRecord | None:
+        """Add a page; where the format cannot hold it, what to quarantine."""
         config, writer = self._task.config, self._writer
         assert writer is not None
         line = b""
@@ -145,19 +145,19 @@ class PartWriter:
             writer.write_line(line)
         except (TypeError, ValueError) as error:
             uri = str(page.get("metadata", {}).get("WARC-Target-URI", ""))
-            return SetAside(step=WRITE_STEP, offset=0, record_id="", target_uri=uri, reason=str(error), raw=line)
+            return FailedRecord(step=WRITE_STEP, offset=0, record_id="", target_uri=uri, reason=str(error), raw=line)
         self._bytes += len(line) + 1
         return None
 
 
-def _error_row(unit: str, aside: SetAside) -> dict[str, object]:
+def _error_row(unit: str, failed: FailedRecord) -> dict[str, object]:
     row: dict[str, object] = {
         "file": unit,
-        "offset": aside.offset,
-        "record_id": aside.record_id,
-        "url": aside.target_uri,
-        "step": aside.step,
-        "reason": aside.reason,
-        "raw_base64": base64.b64encode(aside.raw).decode("ascii"),
+        "offset": failed.offset,
+        "record_id": failed.record_id,
+        "url": failed.target_uri,
+        "step": failed.step,
+        "reason": failed.reason,
+        "raw_base64": base64.b64encode(failed.raw).decode("ascii"),
     }
-    return row | ({"member": aside.member} if aside.member else {})
+    return row | ({"member": failed.member} if failed.member else {})

@@ -73,7 +73,11 @@ def _contains(hashes: np.ndarray[Any, Any], text: str) -> bool:
 
 
 def load_block_list(domains: tuple[str, ...], urls: tuple[str, ...]) -> BlockList:
-    """The list of these files; InputError for one that is missing or damaged. Kept by the process that asks."""
+    """The list of these files.
+
+    Raises:
+        InputError: one that is missing or damaged. Kept by the process that asks.
+    """
     return _load(domains, urls)
 
 

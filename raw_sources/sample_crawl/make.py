@@ -39,7 +39,8 @@ SAMPLE_VERSION = 1
 def write_sample_crawl(output: str, *, pages: int = 3000, seed: int = 0, overwrite: bool = False) -> bool:
     """Write a crawl of `pages` responses; False if it stands there already, made from the same settings.
 
-    Raises InputError where other files stand, unless `overwrite`.
+    Raises:
+        InputError: other files stand, unless `overwrite`.
     """
     if pages < 1:
         raise InputError(f"--pages must be at least 1, got {pages}")

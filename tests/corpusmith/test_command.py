@@ -43,8 +43,10 @@ def outcome(parser: argparse.ArgumentParser, words: list[str]) -> dict[str, Any]
 @pytest.mark.parametrize("door", DOORS)
 def test_each_flag_of_each_verb_and_script_may_be_written_with_hyphens_or_underscores(door: str) -> None:
     for parser in parsers(parser_of(door)):
-        for each in (*parser._actions, *parser._mutually_exclusive_groups):
-            each.required = False
+        for action in parser._actions:
+            action.required = False
+        for group in parser._mutually_exclusive_groups:
+            group.required = False
         options = {option: action for action in parser._actions for option in action.option_strings}
         folded = [option.replace("_", "-") for option in options]
         assert len(set(folded)) == len(folded), "two flags differ only in their spelling"
@@ -78,7 +80,7 @@ def example() -> Parser:
     ],
 )
 def test_values_and_what_follows_two_hyphens_stay_as_they_are(words: list[str], expected: dict[str, Any]) -> None:
-    empty = {"output_dir": None, "data_key": None, "data_size": None, "multi_word": None, "rest": []}
+    empty: dict[str, Any] = {"output_dir": None, "data_key": None, "data_size": None, "multi_word": None, "rest": []}
     assert vars(example().parse_args(words)) == {**empty, **expected}
 
 

@@ -11,7 +11,7 @@ from baselines.core.steps import LocalStep
 from baselines.mappers import enrichers
 from corpusmith.errors import ChangedError
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from ray_processing.pipeline.config import load_pipeline
 from ray_processing.pipeline.stages import plan_local, plan_stages

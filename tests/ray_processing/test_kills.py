@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,6 +22,9 @@ from corpusmith.io.pages.shards import open_shard_writer
 from corpusmith.seeds import stable_hash, uniform
 from ray_processing.tokens.train_tokenizer import TokenizerTraining, train_tokenizer
 from tests.processes import ROOT, kill, printed, processes, start, wait_until
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -137,14 +141,14 @@ def result(out: pathlib.Path) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def calm(home: pathlib.Path, cluster: object) -> Callable[[str], dict[str, object]]:
+def calm(home: pathlib.Path, cluster: Cluster) -> Callable[[str], dict[str, object]]:
     """The result of each pipeline's undisturbed run; made when it is first asked for."""
     known: dict[str, dict[str, object]] = {}
 
     def of(pipeline: str) -> dict[str, object]:
         if pipeline not in known:
             out = home / f"calm-{pipeline}"
-            arguments = command(home, pipeline, out, 1, cluster.address)  # type: ignore[attr-defined]
+            arguments = command(home, pipeline, out, 1, cluster.address)
             assert start(home, arguments).wait(timeout=100) == 0, printed(home)
             known[pipeline] = result(out)
         return known[pipeline]
@@ -153,7 +157,7 @@ def calm(home: pathlib.Path, cluster: object) -> Callable[[str], dict[str, objec
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[object]:
+def cluster() -> Iterator[Cluster]:
     """A head with one CPU; a second raylet is added by the tests that kill it."""
     from ray.cluster_utils import Cluster
 
@@ -185,13 +189,13 @@ def is_file(path: pathlib.Path) -> bool:
     return not path.name.startswith(".") and path.is_file()
 
 
-def raylets(cluster: object) -> set[int]:
+def raylets(cluster: Cluster) -> set[int]:
     """The processes that start the workers of a cluster."""
-    nodes = cluster.list_all_nodes()  # type: ignore[attr-defined]
+    nodes = cluster.list_all_nodes()  # type: ignore[no-untyped-call]  # as Ray leaves it
     return {started.process.pid for node in nodes for started in node.all_processes["raylet"]}
 
 
-def kill_workers(process: subprocess.Popen[bytes], joined: object | None) -> None:
+def kill_workers(process: subprocess.Popen[bytes], joined: Cluster | None) -> None:
     """Kill the workers that are in a task of the run, on the cluster that it has joined or its own."""
     session = process.pid if joined is None else os.getsid(0)
     found: list[int] = []
@@ -217,21 +221,21 @@ def end_session(session: int) -> None:
     [pytest.param(index, marks=[pytest.mark.all] * (index >= MOMENTS_OF_MAKE_TEST)) for index in range(MOMENTS)],
 )
 def test_a_disturbed_run_ends_with_the_same_bytes(
-    home: pathlib.Path, calm: Callable[[str], dict[str, object]], cluster: object, index: int
+    home: pathlib.Path, calm: Callable[[str], dict[str, object]], cluster: Cluster, index: int
 ) -> None:
     case = moment(index)
     expected = calm(case.pipeline)
     out = home / f"killed-{index}"
-    address = cluster.address if case.joined else None  # type: ignore[attr-defined]
-    node = cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE) if case.victim == "raylet" else None  # type: ignore[attr-defined]
+    address = cluster.address if case.joined else None
+    node = cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE) if case.victim == "raylet" else None
     process = start(home, command(home, case.pipeline, out, case.cpus, address))
     sessions = [process.pid]
     wait_until(lambda: progress(out) >= case.files, f"{case.files} files", process)
     time.sleep(case.pause)
     if case.victim == "worker":
         kill_workers(process, cluster if case.joined else None)
-    elif case.victim == "raylet":
-        cluster.remove_node(node, allow_graceful=False)  # type: ignore[attr-defined]
+    elif node is not None:
+        cluster.remove_node(node, allow_graceful=False)
     if case.restart is None:
         assert process.wait(timeout=100) == 0, printed(home)
     else:

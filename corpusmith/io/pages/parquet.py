@@ -34,12 +34,16 @@ _DAMAGE: tuple[Any, ...] = (pa.ArrowException, OSError, ValueError, EOFError, Ov
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """A row as JSON with its number in the file; either `page` or `error` is set, a lost part has empty `raw`."""
+    """A row as JSON with its number in the file; either `page` or `error` is set, a lost part has empty `raw`.
+
+    `has_other_bytes`: the row was read, but text of it is not UTF-8; `raw` has these bytes as they are.
+    """
 
     number: int
     raw: bytes
     page: dict[str, Any] | None
     error: str | None
+    has_other_bytes: bool = False
 
 
 class _Bounded:
@@ -246,7 +250,7 @@ def _rows(batch: pa.RecordBatch, number: int) -> Iterator[TableRow]:
 def _row(number: int, page: dict[str, Any], wrong: list[str]) -> TableRow:
     if wrong:
         raw = json.dumps(page, ensure_ascii=False, default=repr).encode("utf-8", "surrogateescape")
-        return TableRow(number, raw, None, f"column {wrong[0]} holds bytes that are not UTF-8")
+        return TableRow(number, raw, None, f"column {wrong[0]} holds bytes that are not UTF-8", has_other_bytes=True)
     try:
         return TableRow(number, orjson.dumps(page), page, None)
     except TypeError as error:

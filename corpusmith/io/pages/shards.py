@@ -50,7 +50,7 @@ class Record:
 
     `index` counts records from 0, `offset` is the byte where it starts in the uncompressed content, `raw` the line
     without its line end; in Parquet and Arrow files `offset` is the row's number and `raw` the row as JSON. Either
-    `page` or `error` is set.
+    `page` or `error` is set. `has_other_bytes`: a row of a table with text that is not UTF-8, which `raw` has as it is.
     """
 
     index: int
@@ -58,6 +58,7 @@ class Record:
     raw: bytes
     page: Page | None
     error: str | None
+    has_other_bytes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,7 +249,7 @@ def _read_table(url: str, head: bytes) -> Iterator[Record]:
                 error = f"row of {len(row.raw)} bytes as JSON is longer than {MAX_LINE_BYTES}"
                 yield Record(index, row.number, row.raw[:KEPT_OF_OVERLONG_LINE], None, error)
             else:
-                yield Record(index, row.number, row.raw, row.page, row.error)
+                yield Record(index, row.number, row.raw, row.page, row.error, row.has_other_bytes)
 
 
 def read_shard(url: str) -> Iterator[Page]:

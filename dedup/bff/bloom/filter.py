@@ -78,7 +78,8 @@ class FilterShape:
 def shape_for(ngrams: int, rate: float, hashes: int = 0) -> FilterShape:
     """The smallest filter that keeps `rate` up to `ngrams` distinct n-grams; `hashes` 0 takes the best number.
 
-    Raises InputError where no filter of a sane size does.
+    Raises:
+        InputError: no filter of a sane size does.
     """
     if not RATE_BOUNDS[0] <= rate <= RATE_BOUNDS[1] or not 0 <= hashes <= MAX_HASHES:
         raise InputError(
@@ -153,7 +154,11 @@ def _read_header(file: BinaryIO, path: str) -> tuple[FilterHeader, int]:
 
 
 def read_filter_header(path: str) -> FilterHeader:
-    """The header of a filter file; InputError where it is none, or where the file is shorter or longer than it says."""
+    """The header of a filter file.
+
+    Raises:
+        InputError: it is no filter file, or is shorter or longer than it says.
+    """
     with storage.open_read(path) as file:
         header, start = _read_header(file, path)
     wanted, there = start + header.shape.bytes, storage.stat(path).size
@@ -194,7 +199,11 @@ def write_words(file: BinaryIO, words: U64Array) -> None:
 
 
 def read_words(file: BinaryIO, words: U64Array, path: str) -> None:
-    """Fill `words` from a file; InputError where it ends before."""
+    """Fill `words` from a file.
+
+    Raises:
+        InputError: it ends before.
+    """
     data = words.view(np.uint8)
     at = 0
     while at < len(data):

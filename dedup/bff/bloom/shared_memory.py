@@ -76,7 +76,11 @@ class SharedFilter:
 
 
 def room_for(size: int) -> str:
-    """Where a filter of so many bytes would lie: `memory` or `disk`; InputError where neither has the room."""
+    """Where a filter of so many bytes would lie: `memory` or `disk`.
+
+    Raises:
+        InputError: neither has the room.
+    """
     for path in _candidates("probe"):
         status = os.statvfs(path.parent)
         if status.f_bavail * status.f_frsize >= size * SPARE:

@@ -128,7 +128,13 @@ def test_unknown_name_is_reported_with_the_nearest_one() -> None:
 
 
 def test_a_step_of_a_yaml_can_be_passed_whole() -> None:
-    step = {"func": "page_length_filter", "length_type": "char", "max_length": 3, "module": "x", "_aggregate": {}}
+    step: dict[str, Any] = {
+        "func": "page_length_filter",
+        "length_type": "char",
+        "max_length": 3,
+        "module": "x",
+        "_aggregate": {},
+    }
     mapper = get_mapper(**step)
     assert mapper({"text": "abcd"}) == []
     page = {"text": "abcd"}

@@ -227,5 +227,6 @@ def test_arrays_pack_as_lists_do() -> None:
 
 @pytest.mark.parametrize("bad", [{"sequence_length": 1}, {"eot_id": -1}, {"pad_id": 1 << 32}, {"mode": "fit"}])
 def test_nonsense_is_refused(bad: dict[str, Any]) -> None:
+    values: dict[str, Any] = {"mode": "concat", "sequence_length": 4, "eot_id": 0, "pad_id": 1}
     with pytest.raises(InputError):
-        make_packer(**({"mode": "concat", "sequence_length": 4, "eot_id": 0, "pad_id": 1} | bad))
+        make_packer(**(values | bad))

@@ -8,11 +8,15 @@ import pathlib
 import random
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from corpusmith.io.pages.shards import open_shard_writer
 from tests.processes import ROOT, kill, kill_workers, printed, processes, start, wait_until
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.all]
 
@@ -129,14 +133,14 @@ def test_killed_run_ends_with_the_same_bytes(
 
 
 @pytest.fixture
-def cluster() -> Iterator[object]:
+def cluster() -> Iterator[Cluster]:
     """Two nodes of one CPU each on this machine."""
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        node = {"num_cpus": 1, "object_store_memory": 80 << 20}
+        node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20}
         whole = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
         whole.add_node(**node)
         yield whole
@@ -145,10 +149,10 @@ def cluster() -> Iterator[object]:
 
 @pytest.mark.parametrize("mode", ["old-both", "substring"])
 def test_filter_split_over_two_nodes_gives_the_same_bytes(
-    home: pathlib.Path, calm: Callable[[str], dict[str, object]], cluster: object, mode: str
+    home: pathlib.Path, calm: Callable[[str], dict[str, object]], cluster: Cluster, mode: str
 ) -> None:
     out = home / f"split-{mode}"
-    finish(home, command(home, f"{mode}-split", out, 2, cluster.address))  # type: ignore[attr-defined]
+    finish(home, command(home, f"{mode}-split", out, 2, cluster.address))
     (figures,) = out.glob("*/run/stages/*/filter.json")
     assert json.loads(figures.read_bytes())["parts"] == 4
     assert result(out) == calm(mode)

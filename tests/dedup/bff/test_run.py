@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from corpusmith.errors import FieldError, InputError, RunFailed
+from corpusmith.io import storage
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
 from corpusmith.run.fingerprint import digest
 from corpusmith.run.ray.cluster import ClusterNode
@@ -76,7 +77,9 @@ def make_text(draw: random.Random, lines: list[str]) -> str:
 
 def write_corpus(folder: pathlib.Path, seed: int, shards: int = 5, pages: int = 9) -> list[str]:
     """Shards of small pages that repeat each other; returns all texts in input order."""
-    draw, lines, texts = random.Random(seed), [], []
+    draw = random.Random(seed)
+    lines: list[str] = []
+    texts: list[str] = []
     for shard in range(shards):
         with open_shard_writer(str(folder / f"part/{shard}.jsonl")) as writer:
             for number in range(pages):
@@ -395,7 +398,7 @@ class Death(BaseException):
 
 def die_at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """Let the next resolving die: after its insertions, after its commit, or in the middle of a shard."""
-    real_json, real_resolve = bff_resolve.storage.write_json, bff_resolve.resolve_in_order
+    real_json, real_resolve = storage.write_json, bff_blocks.resolve_in_order
     seen = {"blocks": 0}
 
     def write_json(url: str, document: Any, indent: int | None = None) -> None:
@@ -412,7 +415,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
             raise Death
         return found
 
-    monkeypatch.setattr(bff_resolve.storage, "write_json", write_json)
+    monkeypatch.setattr(storage, "write_json", write_json)
     monkeypatch.setattr(bff_resolve, "resolve_in_order", resolve)
     monkeypatch.setattr(bff_stage, "remove_shared", lambda name: None)  # a killed driver removes nothing
 
@@ -487,7 +490,7 @@ def test_no_memory_is_left_when_a_run_has_ended(tmp_path: pathlib.Path) -> None:
 
 def test_readers_are_closed_when_a_split_round_fails(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_corpus(tmp_path / "in", seed=1)
-    opened, real_open = [], bff_blocks.storage.open_read
+    opened, real_open = [], storage.open_read
 
     def open_read(url: str) -> Any:
         opened.append(real_open(url))
@@ -496,7 +499,7 @@ def test_readers_are_closed_when_a_split_round_fails(tmp_path: pathlib.Path, mon
     def refuse(*_: object) -> None:
         raise InputError("no decision today")
 
-    monkeypatch.setattr(bff_blocks.storage, "open_read", open_read)
+    monkeypatch.setattr(storage, "open_read", open_read)
     monkeypatch.setattr(resolve_split, "resolve_contained", refuse)
     with pytest.raises(RunFailed, match="no decision today"):
         execute(tmp_path, tmp_path / "in", small_config("paragraph", filter_part_bytes=800))

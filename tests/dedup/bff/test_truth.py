@@ -19,7 +19,7 @@ from dedup.bff.config import BffConfig
 from dedup.bff.stage import plan_stage
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("runner")]
-RECIPE = {"min_ngram_size": 13, "max_ngram_size": 13, "filtering_threshold": 0.8, "fp_rate": 0.01}
+RECIPE: dict[str, Any] = {"min_ngram_size": 13, "max_ngram_size": 13, "filtering_threshold": 0.8, "fp_rate": 0.01}
 Pages = dict[tuple[str, int], str]
 
 

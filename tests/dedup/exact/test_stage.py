@@ -343,7 +343,7 @@ def test_pages_can_be_compared_by_several_keys_together(tmp_path: pathlib.Path) 
         ({"content_key": ["a", "b"], "unit": "line"}, "one key"),
     ):
         with pytest.raises(ValueError, match=says):
-            ExactConfig(**wrong)  # type: ignore[arg-type]
+            ExactConfig(**wrong)
 
 
 def test_the_longest_and_the_newest_copy_can_be_kept(tmp_path: pathlib.Path) -> None:

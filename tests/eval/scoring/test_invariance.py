@@ -85,7 +85,8 @@ def plain_logits(model: LanguageModel) -> Any:
         if isinstance(model, TableModel):
             return model.forward(ids)[0][0]
         output = model._module(ids)  # type: ignore[attr-defined]
-        return (output[0] if isinstance(output, tuple) else output.logits)[0].float()
+        found: torch.Tensor = (output[0] if isinstance(output, tuple) else output.logits)[0].float()
+        return found
 
     return logits
 

@@ -123,7 +123,15 @@ def test_pages_that_tie_with_the_last_one_stay(tmp_path: pathlib.Path) -> None:
 
 
 def test_pages_without_a_usable_score_are_set_aside_and_not_counted(tmp_path: pathlib.Path) -> None:
-    pages = [{"score": 1}, {"score": 2}, {}, {"score": None}, {"score": "3"}, {"score": True}, {"score": 10**400}]
+    pages: list[dict[str, Any]] = [
+        {"score": 1},
+        {"score": 2},
+        {},
+        {"score": None},
+        {"score": "3"},
+        {"score": True},
+        {"score": 10**400},
+    ]
     write(tmp_path, [pages])
     result = execute(tmp_path, QuantileConfig(key="score", keep_fraction=0.5))
     counts = result.stages[0].counts()

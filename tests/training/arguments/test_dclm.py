@@ -19,12 +19,12 @@ FLAGS = {
 }  # fmt: skip
 
 
-def test_flags_of_train_are():
+def test_flags_of_train_are() -> None:
     options = {option for action in build_parser()._actions for option in action.option_strings}
     assert options - {"-h"} == FLAGS
 
 
 @pytest.mark.parametrize("arguments", [[], ["a.json", "--data-config", "b.json"]])
-def test_the_data_set_is_given_once(arguments, capsys):
+def test_the_data_set_is_given_once(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--scale", "tiny", "--logs", "logs", *arguments]) == 2
     assert "--data-config" in capsys.readouterr().err

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +17,7 @@ from training.data.batch import BatchSpec
 from training.data.global_order import MIX_BLOCK, GlobalReader, Interleaving, SourceOrder
 from training.data.token_shards import TokenShard, find_token_dataset
 from training.loop.loader import ReadAhead, make_loader
+from training.plan.config import TrainConfig
 from training.state.ranks import Ranks
 
 
@@ -22,7 +27,7 @@ def shards(*counts: int) -> list[TokenShard]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=7).filter(any), st.integers(1, 4), st.integers(0, 2))
-def test_each_pass_reads_each_sequence_once(counts, window_shards, number):
+def test_each_pass_reads_each_sequence_once(counts: Any, window_shards: Any, number: Any) -> None:
     order = SourceOrder(shards(*counts), (1,), window_shards)
     seen = []
     position = number * order.total
@@ -37,7 +42,7 @@ def test_each_pass_reads_each_sequence_once(counts, window_shards, number):
     assert sorted(seen) == [(shard.url, row) for shard in shards(*counts) for row in range(shard.num_sequences)]
 
 
-def test_another_pass_and_another_seed_give_another_order():
+def test_another_pass_and_another_seed_give_another_order() -> None:
     def first_rows(key: tuple[int | str, ...], position: int) -> list[tuple[str, int]]:
         order = SourceOrder(shards(*[50] * 4), key, 2)
         window = order.window(position)
@@ -49,7 +54,7 @@ def test_another_pass_and_another_seed_give_another_order():
     assert first_rows((1,), 0) != first_rows((2,), 0)
 
 
-def test_shards_that_are_used_up_are_counted_over_passes():
+def test_shards_that_are_used_up_are_counted_over_passes() -> None:
     order = SourceOrder(shards(*[10] * 5), (1,), 2)
     assert [order.shards_before(position) for position in (0, 19, 20, 40, 50, 70)] == [0, 0, 2, 4, 5, 7]
 
@@ -61,7 +66,7 @@ def test_shards_that_are_used_up_are_counted_over_passes():
     st.integers(1, 2000),
     st.integers(0, 10),
 )
-def test_a_mixture_keeps_its_shares_and_knows_its_positions(weights, first, count, seed):
+def test_a_mixture_keeps_its_shares_and_knows_its_positions(weights: Any, first: Any, count: Any, seed: Any) -> None:
     interleaving = Interleaving(weights, (seed,))
     labels = interleaving.sources(first, first + count)
     before, after = interleaving.before(first), interleaving.before(first + count)
@@ -75,10 +80,12 @@ def test_a_mixture_keeps_its_shares_and_knows_its_positions(weights, first, coun
         assert (places == np.flatnonzero(labels == source) + first).all()
 
 
-def read(url: str, *, world_size: int = 1, workers: int = 2, first: int = 0, last: int = 6) -> list[list]:
+def read(
+    url: str, *, world_size: int = 1, workers: int = 2, first: int = 0, last: int = 6
+) -> list[list[tuple[list[int], list[int], str]]]:
     """Batches of all ranks, put together: for each step the first tokens and origins in order of rank."""
     order = SourceOrder(find_token_dataset(url).shards, (7,), 3)
-    steps: list[list] = [[] for _ in range(last - first)]
+    steps: list[list[tuple[list[int], list[int], str]]] = [[] for _ in range(last - first)]
     for rank in range(world_size):
         spec = BatchSpec(
             seq_len=16, vocab_size=32, batch_size=8 // world_size, rank=rank, world_size=world_size, workers=workers
@@ -91,7 +98,7 @@ def read(url: str, *, world_size: int = 1, workers: int = 2, first: int = 0, las
     return steps
 
 
-def test_any_number_of_processes_and_readers_gives_the_same_batches(manifest):
+def test_any_number_of_processes_and_readers_gives_the_same_batches(manifest: str) -> None:
     alone = read(manifest)
     assert len({origin for step in alone for _, _, origin in step}) == 48
     assert read(manifest, world_size=2, workers=1) == alone
@@ -99,11 +106,11 @@ def test_any_number_of_processes_and_readers_gives_the_same_batches(manifest):
 
 
 @pytest.mark.parametrize("first", [1, 3, 5])
-def test_reading_goes_on_at_any_step(manifest, first):
+def test_reading_goes_on_at_any_step(manifest: str, first: int) -> None:
     assert read(manifest, first=first) == read(manifest)[first:]
 
 
-def test_batches_are_the_sequences_of_their_origins(manifest):
+def test_batches_are_the_sequences_of_their_origins(manifest: str) -> None:
     stored = {
         f"{shard.url}#{row}": tokens
         for shard in find_token_dataset(manifest).shards
@@ -113,7 +120,7 @@ def test_batches_are_the_sequences_of_their_origins(manifest):
         assert (x, y) == (stored[origin][:-1], stored[origin][1:])
 
 
-def one_batch(tmp_path, rows: list[list[int]], **spec):
+def one_batch(tmp_path: Path, rows: Sequence[Sequence[int | str]], **spec: Any) -> Any:
     import io
     import json
     import tarfile
@@ -133,7 +140,7 @@ def one_batch(tmp_path, rows: list[list[int]], **spec):
     }, batch
 
 
-def test_short_sequences_are_padded_and_long_ones_cut(tmp_path):
+def test_short_sequences_are_padded_and_long_ones_cut(tmp_path: Path) -> None:
     rows, batch = one_batch(tmp_path, [[5, 6], [7, 8, 9, 10], [1, 2, 3, 4, 5, 6, 7, 8]])
     assert rows[0] == ([5, 6, 0], [6, -100, -100])
     assert rows[1] == ([7, 8, 9], [8, 9, 10])
@@ -142,13 +149,15 @@ def test_short_sequences_are_padded_and_long_ones_cut(tmp_path):
     assert {origin.domain for origin in batch.origins} == {"web"}
 
 
-def test_ids_are_fixed_up_and_an_id_beyond_the_vocabulary_is_named(tmp_path):
+def test_ids_are_fixed_up_and_an_id_beyond_the_vocabulary_is_named(tmp_path: Path) -> None:
     assert one_batch(tmp_path, [[-1, "x", 3, 4]])[0][0] == ([99, 0, 3], [0, 3, 4])
     with pytest.raises(InputError, match=r"a\.tar: sequence 1: token id 100"):
         one_batch(tmp_path, [[1, 2, 3, 4], [1, 2, 100, 4]])
 
 
-def test_a_shard_with_fewer_sequences_than_promised_is_named(manifest, make_config):
+def test_a_shard_with_fewer_sequences_than_promised_is_named(
+    manifest: str, make_config: Callable[..., TrainConfig]
+) -> None:
     entries = wds.read_manifest(manifest)
     wds.write_manifest(manifest, [wds.ManifestEntry(shard=entry.shard, num_sequences=9) for entry in entries])
     loader = make_loader(make_config(), Ranks())
@@ -156,14 +165,14 @@ def test_a_shard_with_fewer_sequences_than_promised_is_named(manifest, make_conf
         list(loader.epoch(0, 0, []).batches)
 
 
-def test_epochs_end_at_the_checkpoints_of_the_plan(make_config):
+def test_epochs_end_at_the_checkpoints_of_the_plan(make_config: Callable[..., TrainConfig]) -> None:
     loader = make_loader(make_config(), Ranks())
     assert [loader.epoch(step, 0, []).steps for step in (0, 3, 4, 9)] == [4, 1, 4, 3]
     assert loader.epoch(4, 1, []).next_shards == [8]
 
 
-def test_reading_ahead_hands_errors_over_in_their_place_and_stops_early():
-    def batches():
+def test_reading_ahead_hands_errors_over_in_their_place_and_stops_early() -> None:
+    def batches() -> Iterator[Any]:
         yield from "ab"
         raise InputError("the third shard is damaged")
 
@@ -174,7 +183,7 @@ def test_reading_ahead_hands_errors_over_in_their_place_and_stops_early():
             ahead.next()
     closed = []
 
-    def endless():
+    def endless() -> Iterator[Any]:
         try:
             while True:
                 yield "x"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tokenizers
@@ -12,7 +14,7 @@ from training.finetuning.examples import SequenceSpec, SftOptions, format_prompt
 
 
 @pytest.fixture(scope="session")
-def tokenizer_json(tmp_path_factory) -> str:
+def tokenizer_json(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A byte-level BPE of at most 400 ids, trained on the sample file."""
     bpe = tokenizers.ByteLevelBPETokenizer()
     texts = [f"{format_prompt(row['instruction'])}{row['response']}" for row in sample_rows()]
@@ -23,12 +25,13 @@ def tokenizer_json(tmp_path_factory) -> str:
 
 
 @pytest.fixture
-def options(tmp_path, tokenizer_json):
+def options(tmp_path: Path, tokenizer_json: str) -> Callable[..., SftOptions]:
     """A function that gives options over the files it is called with; by default over the sample."""
 
-    def make(*files: Path, seq_len: int = 128, **changed) -> SftOptions:
+    def make(*files: Path, seq_len: int = 128, **changed: Any) -> SftOptions:
         spec = SequenceSpec(tokenizer=tokenizer_json, seq_len=seq_len, mask_left=MARK, mask_individual=PAD)
         names = tuple(map(str, files or (SAMPLE,)))
-        return SftOptions(**{"input_files": names, "output_dir": str(tmp_path / "out"), "spec": spec} | changed)
+        values: dict[str, Any] = {"input_files": names, "output_dir": str(tmp_path / "out"), "spec": spec}
+        return SftOptions(**(values | changed))
 
     return make

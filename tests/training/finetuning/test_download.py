@@ -1,6 +1,8 @@
 """Instruction files: from rows of questions and answers, from the hub, and the script."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -10,7 +12,9 @@ from tests.training.finetuning.making import script, write_rows
 from training.finetuning.download import DownloadOptions, make_instruction_file
 
 
-def test_questions_and_answers_become_instructions_and_responses(tmp_path, capsys):
+def test_questions_and_answers_become_instructions_and_responses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = [
         {"question": "What is 2 + 2?", "expected_answer": "4", "generated_solution": "…"},
         {"question": "What is 3 / 2?", "expected_answer": 1.5},
@@ -29,10 +33,12 @@ def test_questions_and_answers_become_instructions_and_responses(tmp_path, capsy
     assert "--overwrite" in capsys.readouterr().err
 
 
-def test_a_download_goes_through_the_hub_and_its_failure_is_one_line(tmp_path, monkeypatch, capsys):
-    asked = {}
+def test_a_download_goes_through_the_hub_and_its_failure_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, str] = {}
 
-    def snapshot(repo_id, repo_type, allow_patterns):
+    def snapshot(repo_id: str, repo_type: str, allow_patterns: str) -> str:
         asked.update(repo_id=repo_id, repo_type=repo_type, allow_patterns=allow_patterns)
         (tmp_path / "hub" / "correct_solutions").mkdir(parents=True)
         write_rows(tmp_path / "hub" / "correct_solutions" / "train.jsonl", [{"question": "Q", "expected_answer": "A"}])
@@ -46,7 +52,7 @@ def test_a_download_goes_through_the_hub_and_its_failure_is_one_line(tmp_path, m
         "allow_patterns": "correct_solutions/train.jsonl",
     }  # fmt: skip
 
-    def offline(**_):
+    def offline(**_: Any) -> None:
         raise OSError("no network\nand more")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
@@ -58,7 +64,7 @@ def test_a_download_goes_through_the_hub_and_its_failure_is_one_line(tmp_path, m
     assert not os.path.exists(tmp_path / "other.jsonl")
 
 
-def test_rows_without_the_keys_are_refused(tmp_path):
+def test_rows_without_the_keys_are_refused(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "in.jsonl", [{"text": "page"}])
     with pytest.raises(InputError, match="--instruction-key"):
         make_instruction_file(DownloadOptions(output=str(tmp_path / "o.jsonl"), input_files=(str(source),)))

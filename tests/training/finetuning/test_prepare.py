@@ -5,22 +5,27 @@ from __future__ import annotations
 import json
 import shlex
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 import torch
 
 from corpusmith.errors import ChangedError, InputError
+from corpusmith.run.ray.runner import Runner
 from corpusmith.text.tokenizers.load import load_tokenizer
 from tests.training.finetuning.making import MARK, PAD, ROOT, sample_rows, script, shards, write_rows
-from training.finetuning.examples import PROMPT, SequenceSpec, format_prompt
+from training.finetuning.examples import PROMPT, SequenceSpec, SftOptions, format_prompt
 from training.finetuning.prepare import prepare_sft_data
 from training.main import main
 from training.state.checkpoint import load_model
 
 
-def test_one_file_fills_folder_0_with_about_eight_shards_of_padded_examples(options, tmp_path, tokenizer_json):
+def test_one_file_fills_folder_0_with_about_eight_shards_of_padded_examples(
+    options: Callable[..., SftOptions], tmp_path: Path, tokenizer_json: str
+) -> None:
     found = prepare_sft_data(options())
     assert (found["read"], found["kept"], found["set_aside"], found["cut"]) == (60, 60, 0, 0)
     folder = tmp_path / "out" / "128-v1" / "0"
@@ -40,25 +45,31 @@ def test_one_file_fills_folder_0_with_about_eight_shards_of_padded_examples(opti
     assert found_rows != expected  # shuffled
 
 
-def test_members_are_python_lists_under_txt(options, tmp_path):
+def test_members_are_python_lists_under_txt(options: Callable[..., SftOptions], tmp_path: Path) -> None:
     prepare_sft_data(options())
     with tarfile.open(tmp_path / "out" / "128-v1" / "0" / "shard-0000000.tar") as tar:
         names = tar.getnames()
-        content = tar.extractfile(names[0]).read().decode()
+        member = tar.extractfile(names[0])
+        assert member is not None
+        content = member.read().decode()
     assert names == [f"{n:08d}.txt" for n in range(8)]
     assert content.startswith("[")
     assert ", " in content
 
 
-def test_the_same_input_and_seed_give_the_same_bytes_and_another_seed_another_order(options, tmp_path):
-    def bytes_of(name: str, **changed) -> list[bytes]:
+def test_the_same_input_and_seed_give_the_same_bytes_and_another_seed_another_order(
+    options: Callable[..., SftOptions], tmp_path: Path
+) -> None:
+    def bytes_of(name: str, **changed: Any) -> list[bytes]:
         prepare_sft_data(options(output_dir=str(tmp_path / name), **changed))
         return [path.read_bytes() for path in sorted((tmp_path / name / "128-v1" / "0").iterdir())]
 
     assert bytes_of("a") == bytes_of("b") != bytes_of("c", seed=1)
 
 
-def test_what_is_no_example_is_set_aside_with_its_reason_and_the_counts_balance(options, tmp_path):
+def test_what_is_no_example_is_set_aside_with_its_reason_and_the_counts_balance(
+    options: Callable[..., SftOptions], tmp_path: Path
+) -> None:
     rows = [
         {"instruction": "Add 1 and 1.", "response": "2"},
         "{broken",
@@ -77,7 +88,9 @@ def test_what_is_no_example_is_set_aside_with_its_reason_and_the_counts_balance(
     assert aside[0]["raw"] == "{broken"
 
 
-def test_files_are_dealt_out_over_the_folders_on_ray(options, tmp_path, runner):
+def test_files_are_dealt_out_over_the_folders_on_ray(
+    options: Callable[..., SftOptions], tmp_path: Path, runner: Runner
+) -> None:
     rows = sample_rows()
     for number in range(3):
         write_rows(tmp_path / f"in-{number}.jsonl", rows[number * 20 : number * 20 + 20])
@@ -88,7 +101,9 @@ def test_files_are_dealt_out_over_the_folders_on_ray(options, tmp_path, runner):
     assert [sum(map(len, shards(folder / name))) for name in ("0", "1")] == [40, 20]  # files 0 and 2; file 1
 
 
-def test_a_finished_folder_is_reported_and_another_call_must_say_overwrite(options, tmp_path, capsys):
+def test_a_finished_folder_is_reported_and_another_call_must_say_overwrite(
+    options: Callable[..., SftOptions], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = prepare_sft_data(options())
     shard = tmp_path / "out" / "128-v1" / "0" / "shard-0000000.tar"
     before = shard.stat().st_mtime_ns
@@ -100,7 +115,9 @@ def test_a_finished_folder_is_reported_and_another_call_must_say_overwrite(optio
     assert prepare_sft_data(options(seed=7, overwrite=True))["seed"] == 7
 
 
-def test_a_call_that_was_killed_before_the_end_is_done_again(options, tmp_path):
+def test_a_call_that_was_killed_before_the_end_is_done_again(
+    options: Callable[..., SftOptions], tmp_path: Path
+) -> None:
     prepare_sft_data(options())
     (tmp_path / "out" / "summary.json").unlink()
     stray = tmp_path / "out" / "128-v1" / "0" / "shard-0000099.tar"
@@ -118,14 +135,18 @@ def test_a_call_that_was_killed_before_the_end_is_done_again(options, tmp_path):
         ({"seq_len": 1}, "--seqlen"),
     ],
 )
-def test_ids_that_a_text_could_have_and_impossible_sizes_are_refused(options, changed, named):
+def test_ids_that_a_text_could_have_and_impossible_sizes_are_refused(
+    options: Callable[..., SftOptions], changed: Any, named: str
+) -> None:
     made = options()
     spec = SequenceSpec(**{"tokenizer": made.spec.tokenizer, "mask_left": MARK, "mask_individual": PAD} | changed)
     with pytest.raises(InputError, match=named):
         prepare_sft_data(options(spec=spec))
 
 
-def test_missing_files_and_files_without_an_example_are_refused(options, tmp_path):
+def test_missing_files_and_files_without_an_example_are_refused(
+    options: Callable[..., SftOptions], tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=r"none\.jsonl: no such file"):
         prepare_sft_data(options(tmp_path / "none.jsonl"))
     with pytest.raises(InputError, match="says why"):
@@ -133,7 +154,9 @@ def test_missing_files_and_files_without_an_example_are_refused(options, tmp_pat
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
-def test_the_script_takes_the_guides_flags_and_compressed_input(tmp_path, tokenizer_json, capsys):
+def test_the_script_takes_the_guides_flags_and_compressed_input(
+    tmp_path: Path, tokenizer_json: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     from corpusmith.io.pages.shards import open_shard_writer
 
     with open_shard_writer(str(tmp_path / "in.jsonl.zst")) as writer:
@@ -163,7 +186,7 @@ def train_flags(tmp_path: Path, manifest: Path, name: str, *more: str) -> list[s
 
 
 @pytest.fixture
-def small_model(tmp_path) -> Path:
+def small_model(tmp_path: Path) -> Path:
     sizes = {"hidden_dim": 64, "n_layers": 2, "n_heads": 2, "seq_len": 128, "vocab_size": 512}
     path = tmp_path / "small.json"
     path.write_text(json.dumps(sizes | {"post_embed_norm": False, "weight_tying": False}))
@@ -176,7 +199,9 @@ def losses(tmp_path: Path, name: str) -> list[float]:
 
 
 @pytest.mark.slow
-def test_the_guides_command_fine_tunes_a_checkpoint(options, tmp_path, small_model, tokenizer_json):
+def test_the_guides_command_fine_tunes_a_checkpoint(
+    options: Callable[..., SftOptions], tmp_path: Path, small_model: Path, tokenizer_json: str
+) -> None:
     prepare_sft_data(options())
     manifest = tmp_path / "out" / "128-v1" / "0" / "manifest.jsonl"
     assert main(train_flags(tmp_path, manifest, "base", "--epochs", "3", "--seed", "7")) == 0
@@ -191,7 +216,7 @@ def test_the_guides_command_fine_tunes_a_checkpoint(options, tmp_path, small_mod
     # only the responses were learnt: the loss of prompts stays near that of an untrained model
     tokenizer = load_tokenizer(tokenizer_json)
     model = load_model(str(tmp_path / "logs" / "tuned" / "checkpoints" / "epoch_6.pt"))
-    totals = {"prompt": [], "response": []}
+    totals: dict[str, list[float]] = {"prompt": [], "response": []}
     for row in sample_rows():
         prompt, response = tokenizer.encode(format_prompt(row["instruction"])), tokenizer.encode(row["response"])
         ids = torch.tensor([[*prompt, *response, tokenizer.eot_id]])
@@ -203,7 +228,7 @@ def test_the_guides_command_fine_tunes_a_checkpoint(options, tmp_path, small_mod
     assert response_loss < 2.5 < 5 < prompt_loss
 
 
-def test_the_commands_of_the_guide_in_docs_parse():
+def test_the_commands_of_the_guide_in_docs_parse() -> None:
     from training.arguments.openlm import parse_arguments
 
     text = (ROOT / "docs" / "finetuning.md").read_text().replace("\\\n", " ")

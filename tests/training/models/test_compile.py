@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +12,15 @@ import torch
 from training.data.batch import Batch
 from training.loop.resume import seed_all
 from training.optimization.step import StepConfig, apply_gradients, compute_gradients, make_training_state
+from training.plan.config import TrainConfig
 from training.state.ranks import Ranks
 
 
 @pytest.mark.all
 @pytest.mark.parametrize("grad_checkpointing", [False, True])
-def test_compiled_steps_are_the_plain_ones_and_all_layers_share_a_graph(make_config, grad_checkpointing):
+def test_compiled_steps_are_the_plain_ones_and_all_layers_share_a_graph(
+    make_config: Callable[..., TrainConfig], grad_checkpointing: bool
+) -> None:
     plain = make_config(grad_checkpointing=grad_checkpointing)
     model = replace(plain.model, n_layers=12)
     chunk = np.random.default_rng(0).integers(0, 32, (8, 17))

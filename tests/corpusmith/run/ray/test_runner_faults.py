@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -26,6 +27,9 @@ from corpusmith.run.ray.execution import Execution, Quarantine, TaskSpec
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.ray.worker import Note, is_transient, take_note, watched, with_patience
 from corpusmith.run.stage import Stage, StagePlace
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
 
@@ -398,7 +402,7 @@ def test_ctrl_c_ends_with_130_and_leaves_no_process_and_no_file(tmp_path: pathli
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[object]:
+def cluster() -> Iterator[Cluster]:
     """Ray of one head without work and, by `add`, nodes; joined by drivers of their own."""
     from ray.cluster_utils import Cluster
 
@@ -414,11 +418,11 @@ def cluster() -> Iterator[object]:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_node_lost_in_mid_job_loses_no_task(tmp_path: pathlib.Path, cluster: object) -> None:
-    node = cluster.add_node(num_cpus=2, object_store_memory=100 << 20)  # type: ignore[attr-defined]
-    process = start(tmp_path, f"ray_address={cluster.address!r}", 1.0)  # type: ignore[attr-defined]
+def test_a_node_lost_in_mid_job_loses_no_task(tmp_path: pathlib.Path, cluster: Cluster) -> None:
+    node = cluster.add_node(num_cpus=2, object_store_memory=100 << 20)
+    process = start(tmp_path, f"ray_address={cluster.address!r}", 1.0)
     wait_until(lambda: len(list((tmp_path / "out").glob("0*.jsonl"))) >= 3, process)
-    cluster.remove_node(node, allow_graceful=False)  # type: ignore[attr-defined]
+    cluster.remove_node(node, allow_graceful=False)
     output, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
     assert "[]" in output.splitlines(), "no task failed"
@@ -430,14 +434,14 @@ def test_a_node_lost_in_mid_job_loses_no_task(tmp_path: pathlib.Path, cluster: o
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_ctrl_c_on_a_joined_cluster_frees_it(tmp_path: pathlib.Path, cluster: object) -> None:
-    process = start(tmp_path, f"ray_address={cluster.address!r}", 20.0)  # type: ignore[attr-defined]
+def test_ctrl_c_on_a_joined_cluster_frees_it(tmp_path: pathlib.Path, cluster: Cluster) -> None:
+    process = start(tmp_path, f"ray_address={cluster.address!r}", 20.0)
     wait_until(lambda: list((tmp_path / "out").glob(".partial-*")), process)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-    process = start(tmp_path, f"ray_address={cluster.address!r}", 0.1)  # type: ignore[attr-defined]
+    process = start(tmp_path, f"ray_address={cluster.address!r}", 0.1)
     assert process.communicate(timeout=60)[0].count("[]") == 1
 
 
@@ -455,7 +459,7 @@ with Runner(Execution(cpus=2, max_retries=1)) as runner:
 
 def take_memory(size: int) -> int:
     """Takes so many bytes, a piece at a time, and holds them."""
-    held = []
+    held: list[bytearray] = []
     while sum(map(len, held)) < size:
         held.append(bytearray(b"x" * (64 << 20)))
         time.sleep(0.02)
@@ -513,14 +517,14 @@ def shipped_files(name: str) -> str:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_the_working_directory_is_sent_to_the_nodes_when_asked_for(tmp_path: pathlib.Path, cluster: object) -> None:
+def test_the_working_directory_is_sent_to_the_nodes_when_asked_for(tmp_path: pathlib.Path, cluster: Cluster) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_x.py").write_text("")
     (tmp_path / "big.zst").write_bytes(b"data")
     (tmp_path / "mine.py").write_text("VALUE = 'from the driver'\n")
     tests = str(pathlib.Path(__file__).parent)
     done = subprocess.run(
-        [sys.executable, "-c", SHIPPED.format(tests=tests, address=cluster.address)],  # type: ignore[attr-defined]
+        [sys.executable, "-c", SHIPPED.format(tests=tests, address=cluster.address)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), tests])},
         capture_output=True,
@@ -564,5 +568,7 @@ def test_ray_names_the_causes_that_are_told_apart() -> None:
     exceptions = pytest.importorskip("ray").exceptions
     assert attempts.cause_of(exceptions.WorkerCrashedError()) == "worker"
     assert attempts.cause_of(exceptions.OutOfMemoryError("x")) == "memory"
+    # the words of a death may name memory as one of several causes; only the type tells
+    assert attempts.cause_of(exceptions.RayActorError(error_msg="killed by the OOM killer, or ray stop")) == "worker"
     assert attempts.cause_of(exceptions.NodeDiedError("x")) == "node"
     assert attempts.cause_of(exceptions.TaskCancelledError()) == "other"

@@ -11,8 +11,9 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[4]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def generator() -> ModuleType:
+    """The script, loaded once: it asks uniseg for two million values, which takes seconds."""
     spec = importlib.util.spec_from_file_location(
         "tools.make_word_break_table", ROOT / "tools/make_word_break_table.py"
     )
