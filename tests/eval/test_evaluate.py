@@ -6,6 +6,7 @@ import json
 import re
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,8 +54,8 @@ def test_the_summary_shows_each_task_and_core_in_percent() -> None:
     assert lines[1].strip().startswith("Core: N/A due to missing tasks")
 
 
-def add_model(database: Path, name: str, **changes: object) -> expdb.ModelReference:
-    values: dict[str, object] = {
+def add_model(database: Path, name: str, **changes: Any) -> expdb.ModelReference:
+    values: dict[str, Any] = {
         "name": name,
         "dataset_name": "d",
         "dataset_uuid": "dataset",
@@ -65,7 +66,7 @@ def add_model(database: Path, name: str, **changes: object) -> expdb.ModelRefere
         "results": [],
         "params_url": "none/params.txt",
     }
-    reference = expdb.ModelReference(**{**values, **changes})  # type: ignore[arg-type]
+    reference = expdb.ModelReference(**{**values, **changes})
     expdb.write_reference(reference, expdb.reference_path(str(database), "models", name))
     return reference
 

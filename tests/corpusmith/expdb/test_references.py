@@ -3,6 +3,7 @@
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,8 @@ from corpusmith.errors import InputError
 from corpusmith.expdb import references as expdb
 
 
-def model(**changes: object) -> expdb.ModelReference:
-    values: dict[str, object] = {
+def model(**changes: Any) -> expdb.ModelReference:
+    values: dict[str, Any] = {
         "name": "m",
         "dataset_name": "d",
         "dataset_uuid": "u",
@@ -22,7 +23,7 @@ def model(**changes: object) -> expdb.ModelReference:
         "results": [],
         "params_url": "c/params.txt",
     }
-    return expdb.ModelReference(**{**values, **changes})  # type: ignore[arg-type]
+    return expdb.ModelReference(**{**values, **changes})
 
 
 def test_two_references_of_one_process_have_their_own_uuids() -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -51,11 +52,11 @@ def knows(*texts: str, others: Mapping[str, Mapping[str, float]] | None = None, 
     return TableModel(vocab, table)
 
 
-def one_task(folder: Path, kind: str, rows: Sequence[Mapping[str, object]], **changes: object) -> Suite:
+def one_task(folder: Path, kind: str, rows: Sequence[Mapping[str, object]], **changes: Any) -> Suite:
     path = folder / f"{kind}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    values: dict[str, object] = {"label": "t", "data_url": str(path), "task_type": kind, "num_fewshot": (0,)}
-    return Suite(name="s", tasks=(Task(**{**values, **changes}),), max_seq_len=64)  # type: ignore[arg-type]
+    values: dict[str, Any] = {"label": "t", "data_url": str(path), "task_type": kind, "num_fewshot": (0,)}
+    return Suite(name="s", tasks=(Task(**{**values, **changes}),), max_seq_len=64)
 
 
 def accuracy(model: TableModel, suite: Suite) -> float:

@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -68,9 +69,9 @@ def flat(
     return [item for row in prompts.scored_rows(task, rows, tokenizer, shots, share) for item in row]
 
 
-def task(kind: str, **changes: object) -> Task:
-    values: dict[str, object] = {"label": "t", "data_url": "t.jsonl", "task_type": kind, "num_fewshot": (1,)}
-    return Task(**{**values, **changes})  # type: ignore[arg-type]
+def task(kind: str, **changes: Any) -> Task:
+    values: dict[str, Any] = {"label": "t", "data_url": "t.jsonl", "task_type": kind, "num_fewshot": (1,)}
+    return Task(**{**values, **changes})
 
 
 @pytest.fixture(scope="module")
