@@ -127,7 +127,6 @@ BROAD_EXCEPTS = {
     "baselines.core.steps.apply_mapper": "a page: what a mapper raises sets the page aside",
     "corpusmith.run.ray.worker._outcome": "a task: what it raises is its outcome",
     "corpusmith.text.tokenizers.huggingface._parse": "the package tokenizers, which raises bare Exception",
-    "dedup.bff.stage._BffWork.run": "shared memory is given back, whatever ends the stage",
     "raw_sources.ingest.documents._row_outcome": "a row of a table: what an extractor raises sets it aside",
     "raw_sources.ingest.documents.document_outcomes": "a document: what a reader raises sets it aside",
     "raw_sources.ingest.pages.PageMaker.outcome": "a record: what an extractor raises sets it aside",

@@ -13,6 +13,7 @@ is counted as removed, and a filter filled beyond its rate stops the run (upstre
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,15 +146,14 @@ class _BffWork:
         parts = count_parts(self.plan.shape.bytes, config, self.nodes)
         self.layout = make_layout(stage, config, self.origin, self.plan, self.rounds, parts)
         say(describe(self.plan, config, parts))
-        try:
-            failures = self._run()
-        except CorpusmithError:
-            self._forget()
-            raise
-        except BaseException:
-            self._forget_here()
-            raise
-        self._forget()
+        with contextlib.ExitStack() as memory:
+            memory.callback(self._forget_here)
+            try:
+                failures = self._run()
+            except CorpusmithError:
+                self._forget_elsewhere()
+                raise
+            self._forget_elsewhere()  # not where a run is broken off: its end must not wait for other nodes
         return failures
 
     def _run(self) -> list[str]:
@@ -380,9 +380,8 @@ class _BffWork:
         task = SaveTask(layout=self.layout, path=str(config.bloom_filter_file), header=header, rounds=len(self.rounds))
         return self._map({}, {"save the filter": task})
 
-    def _forget(self) -> None:
-        """Give the filter's memory back on all nodes."""
-        self._forget_here()
+    def _forget_elsewhere(self) -> None:
+        """Give the filter's memory back on all nodes, where there are several."""
         if len(self.nodes) > 1:
             tasks = [ForgetTask(layout=self.layout) for _ in self.nodes]
             nodes = {index: node.id for index, node in enumerate(self.nodes)}
@@ -391,6 +390,7 @@ class _BffWork:
                 continue
 
     def _forget_here(self) -> None:
+        """Give the filter's memory back on this node."""
         for part in range(self.layout.parts):
             remove_shared(self.layout.shared_name(part))
 
