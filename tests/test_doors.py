@@ -138,6 +138,9 @@ FLAGS = {
     | {"--filters", "--hf_cache_dir", "--hf_model", "--max_batch_tokens", "--no_skip", "--num_gpus", "--output_dir"}
     | {"--prefix_replacement", "--seed", "--skip_perplexity", "--start_idx", "--table", "--tokenizer", "-f"},
     "compare-evals": {"--confidence", "--json", "--resamples", "--seed"},
+    "mix bench": {"--ablations", "--budget", "--families", "--json", "--methods", "--modules", "--seeds", "--tables"},
+    "mix suggest": {"--better", "--config", "--metric", "--output", "--prior", "--runs", "-n"},
+    "mix show": {"--module-folder"},
     "expdb": {"--columns", "--database_path", "--filter", "--leading_columns", "--max_colwidth", "--max_rows"}
     | {"--output_csv", "--output_html", "--output_md", "--plot", "--plot_column", "--sort_by", "--table"}
     | {"-c", "-f", "-l"},

@@ -17,7 +17,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STATE = pathlib.Path(__file__).with_name("deciding_modules.json")
-ROOMS = ("corpusmith", "raw_sources", "baselines", "dedup", "ray_processing", "training", "eval")
+ROOMS = ("corpusmith", "raw_sources", "baselines", "dedup", "ray_processing", "training", "eval", "mixing")
 PINNED_PYTHON = (3, 11)
 
 

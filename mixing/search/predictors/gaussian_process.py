@@ -12,7 +12,7 @@ simplex is a piece of the sphere and its edges are no special places.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from scipy.linalg import cho_solve
@@ -27,9 +27,6 @@ Kernel = Literal["matern", "rbf"]
 _ROOT5 = float(np.sqrt(5.0))
 _JITTER = 1e-8
 _FEATURES = 300
-#: log-normal priors of scale, length, linear, noise: medians and deviations of the logarithm
-MEDIANS = np.array([2.0, 2.0, 0.3, 0.25])
-WIDTHS = np.array([1.0, 0.7, 1.0, 0.7])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +38,15 @@ class Hyperparameters:
     linear: float
     noise: float
 
+    @property
+    def logs(self) -> F64:
+        """Their logarithms, in this order."""
+        return np.asarray(np.log([self.scale, self.length, self.linear, self.noise]), dtype=np.float64)
+
+
+#: what is believed before any run: smooth functions, and noise of a quarter of the scores' deviation
+SMOOTH = Hyperparameters(scale=2.0, length=2.0, linear=0.3, noise=0.25)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GaussianProcess:
@@ -50,23 +56,21 @@ class GaussianProcess:
         kernel: `matern` (5/2) or `rbf`.
         power: of the weights in the stationary part.
         linear_power: of the weights in the linear part (default: `power`).
+        medians: of the hyperparameters' log-normal priors.
+        widths: deviations of their logarithms: scale, length, linear, noise.
     """
 
     kernel: Kernel = "matern"
     power: float = 0.75
     linear_power: float | None = None
+    medians: Hyperparameters = SMOOTH
+    widths: tuple[float, float, float, float] = (1.0, 0.7, 1.0, 0.7)
 
     def fit(self, weights: F64, targets: F64, rng: Rng) -> FittedProcess:
         """Fit to all rows; draws nothing from `rng`."""
         process = FittedProcess(self, weights, targets)
         process.learn()
         return process
-
-
-def default_hyperparameters() -> Hyperparameters:
-    """What is believed before any run."""
-    scale, length, linear, noise = (float(value) for value in MEDIANS)
-    return Hyperparameters(scale=scale, length=length, linear=linear, noise=noise)
 
 
 def covariance_between(settings: GaussianProcess, hyper: Hyperparameters, left: F64, right: F64) -> F64:
@@ -90,7 +94,7 @@ def _kernel(kind: Kernel, distance: F64) -> tuple[F64, F64, F64]:
 
 def _distance(left: F64, right: F64) -> F64:
     squares = (left * left).sum(axis=1)[:, None] + (right * right).sum(axis=1) - 2.0 * left @ right.T
-    return np.sqrt(np.maximum(squares, 0.0))
+    return np.asarray(np.sqrt(np.maximum(squares, 0.0)), dtype=np.float64)
 
 
 class FittedProcess:
@@ -106,12 +110,12 @@ class FittedProcess:
         self._distance = _distance(self.features, self.features)
         self._products = self.linear_features @ self.linear_features.T
         self.log_evidence = -np.inf
-        self.hyper = default_hyperparameters()
+        self.hyper = settings.medians
 
     def learn(self) -> None:
         """Find the hyperparameters, and condition on the runs."""
-        start = np.log(MEDIANS)
-        bounds = list(zip(start - 4 * WIDTHS, start + 4 * WIDTHS, strict=True))
+        start, widths = self.settings.medians.logs, np.array(self.settings.widths)
+        bounds = list(zip(start - 4 * widths, start + 4 * widths, strict=True))
         found = minimize(
             self.negative_log_posterior, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50}
         )
@@ -123,7 +127,7 @@ class FittedProcess:
         self.hyper = Hyperparameters(scale=scale, length=length, linear=linear, noise=noise)
         covariance = scale**2 * _kernel(self.settings.kernel, self._distance / length)[0] + linear**2 * self._products
         covariance[np.diag_indices(len(self.targets))] += noise**2 + _JITTER
-        self.factor = np.linalg.cholesky(covariance)
+        self.factor: F64 = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
         self.residuals = self.solve(self.targets)
         self.log_evidence = self._log_likelihood(self.factor, self.residuals)
 
@@ -154,9 +158,10 @@ class FittedProcess:
                 2.0 * noise * np.trace(pull),
             ]
         )
-        off = (logs - np.log(MEDIANS)) / WIDTHS
+        widths = np.array(self.settings.widths)
+        off = (logs - self.settings.medians.logs) / widths
         negative = -self._log_likelihood(factor, residuals) + 0.5 * float(off @ off)
-        return negative, gradient + off / WIDTHS
+        return negative, gradient + off / widths
 
     def solve(self, right: F64) -> F64:
         """The covariance's inverse times `right`."""
@@ -224,7 +229,7 @@ class Functions:
     @property
     def count(self) -> int:
         """j."""
-        return self._pulls.shape[1]
+        return int(self._pulls.shape[1])
 
     def values(self, roots: F64) -> F64:
         """All functions at m points (m, k), given as √α; shape (m, j)."""
@@ -260,7 +265,15 @@ def _powered(roots: F64, power: float) -> tuple[F64, F64]:
     return roots**power, power * roots ** (power - 1.0)
 
 
-def climb(functions: Functions, space: Space, roots: F64, which: I64, *, steps: int = 30) -> tuple[F64, F64]:
+class Climbable(Protocol):
+    """Smooth functions of √α."""
+
+    def value_and_gradient(self, roots: F64, which: I64) -> tuple[F64, F64]:
+        """Function `which[i]` at point i, and its gradient."""
+        ...
+
+
+def climb(functions: Climbable, space: Space, roots: F64, which: I64, *, steps: int = 30) -> tuple[F64, F64]:
     """Steps uphill along the sphere of √α, below the caps, from each start (m, k).
 
     Each start has a step length of its own, which grows after a gain and shrinks after a loss.

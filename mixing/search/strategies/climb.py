@@ -15,7 +15,7 @@ import numpy as np
 from mixing.search.arrays import F64, Rng
 from mixing.search.candidates import best_rows, candidates, most_promising, prior_draws, refine
 from mixing.search.predictors.base import Average, ObjectiveModel, Predictor, fit_objective
-from mixing.search.predictors.gaussian_process import GaussianProcess
+from mixing.search.predictors.gaussian_process import GaussianProcess, Hyperparameters
 from mixing.search.predictors.trees import BaggedTrees, SplitTrees, check_not_constant
 from mixing.search.runs import Runs
 from mixing.search.sampler import Sampler
@@ -74,9 +74,15 @@ class ClimbPaper:
         return space.snap(pool[order]) if space.pool is None else pool[order], model
 
 
+def plain_process() -> GaussianProcess:
+    """RBF and a linear part on √α, with priors so wide that the likelihood decides."""
+    medians = Hyperparameters(scale=1.0, length=0.7, linear=0.3, noise=0.3)
+    return GaussianProcess(kernel="rbf", power=0.5, medians=medians, widths=(2.0, 2.0, 2.0, 2.0))
+
+
 def robust_predictor() -> Predictor:
-    """Eight bagged LightGBMs and a Gaussian process (RBF) on √α, half each."""
-    return Average(parts=(BaggedTrees(), GaussianProcess(kernel="rbf", power=0.5)))
+    """Eight bagged LightGBMs and a Gaussian process, half each."""
+    return Average(parts=(BaggedTrees(), plain_process()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from corpusmith.errors import InputError, UserError, did_you_mean
-from mixing.search.predictors.gaussian_process import GaussianProcess
 from mixing.search.predictors.trees import SplitTrees
 from mixing.search.sampler import Sampler
 from mixing.search.strategies.base import Natural, RandomSearch, Strategy, Uniform
-from mixing.search.strategies.climb import ClimbPaper, ClimbRobust, robust_predictor
+from mixing.search.strategies.climb import ClimbPaper, ClimbRobust, plain_process, robust_predictor
 from mixing.search.strategies.mixmin import MixMin
 from mixing.search.strategies.olmix import Olmix
 from mixing.search.strategies.regmix import RegMix, literal_trees
@@ -26,9 +25,7 @@ STRATEGIES: dict[str, Callable[[Sampler], Strategy]] = {
     "climb-robust-oneshot": lambda sampler: ClimbRobust(sampler=sampler, predictor=robust_predictor(), shares=(1,)),
     "climb-paper": lambda sampler: ClimbPaper(sampler=sampler),
     "climb-paper-oneshot": lambda sampler: ClimbPaper(sampler=sampler, predictor=SplitTrees(), shares=(1,)),
-    "gp-oneshot": lambda sampler: ClimbRobust(
-        sampler=sampler, predictor=GaussianProcess(kernel="rbf", power=0.5), shares=(1,)
-    ),
+    "gp-oneshot": lambda sampler: ClimbRobust(sampler=sampler, predictor=plain_process(), shares=(1,)),
     "regmix": lambda sampler: RegMix(sampler=sampler, predictor=literal_trees()),
     "regmix-tuned": lambda sampler: RegMix(sampler=sampler, predictor=SplitTrees()),
     "olmix": lambda sampler: Olmix(sampler=sampler),

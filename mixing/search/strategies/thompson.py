@@ -24,7 +24,6 @@ from mixing.search.predictors.gaussian_process import (
     GaussianProcess,
     climb,
     covariance_between,
-    default_hyperparameters,
 )
 from mixing.search.runs import Runs
 from mixing.search.sampler import Sampler
@@ -146,7 +145,8 @@ def _tops_of_pool(space: Space, functions: SummedFunctions, runs: Runs, count: i
 def cover(space: Space, sampler: Sampler, count: int, rng: Rng) -> F64:
     """`count` draws of the sampler that leave the default process least in doubt, chosen one by one."""
     drawn = sampler.draw(space, max(_COVER_DRAWS, 2 * count), rng)
-    covariance = covariance_between(default_process(), default_hyperparameters(), drawn, drawn)
+    process = default_process()
+    covariance = covariance_between(process, process.medians, drawn, drawn)
     doubt = np.diag(covariance).copy()
     known = np.empty((0, len(drawn)))
     chosen: list[int] = []
