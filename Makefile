@@ -22,7 +22,7 @@ test: $(INSTALLED)  ## the tests, without those marked "all", two files at a tim
 test-all: $(INSTALLED)  ## every test
 	$(BIN)/python -m pytest
 
-test-swift: $(INSTALLED)  ## S3 against OpenStack Swift too; needs Debian's swift packages (tests/io/swift_server.py)
+test-swift: $(INSTALLED)  ## S3 against OpenStack Swift too; needs Debian's swift packages (tests/corpusmith/io/swift_server.py)
 	$(BIN)/python -m pytest -m swift tests/io
 
 check: $(INSTALLED)  ## format, lint, types

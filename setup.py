@@ -49,8 +49,8 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=[pattern for room in ROOMS for pattern in (room, f"{room}.*")]),
     package_data={
-        "corpusmith": ["*.html", "*.css", "py.typed"],
-        "raw_sources": ["block_model.json"],
+        "corpusmith": ["expdb/*.html", "py.typed"],
+        "raw_sources": ["extractors/blocks/block_model.json"],
         "baselines": [
             "baselines_configs/*.yaml",
             "mappers/banlists/samples/*.txt",

@@ -3,3 +3,5 @@
 Doors: `baselines.core` (get_mapper, get_aggregator, get_transform), `baselines.mappers` (the built-in mappers),
 `baselines.aggregators`.
 """
+
+VERSION = 1

@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-VERSION = 1
-
 LabelT = TypeVar("LabelT")
 PERCENTILES = {"median": 50, "p25": 25, "p75": 75, "p90": 90, "p95": 95, "p99": 99}
 

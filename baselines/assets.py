@@ -16,9 +16,10 @@ from typing import Any
 
 from baselines.asset_table import ASSETS, BY_PATH, QUALITY_MODELS, ROOT
 from baselines.mappers.enrichers.fasttext_models import PROJECT_ROOT
-from corpusmith.assets import Asset, cache_folder, file_sha256
+from corpusmith.assets import Asset
 from corpusmith.errors import InputError
 from corpusmith.io import storage
+from corpusmith.io.cache import cache_folder, file_sha256
 
 SAMPLE = "sample"
 SAMPLE_QUALITY_SETTINGS = {"dim": 10, "epoch": 50, "lr": 0.5, "minCount": 1, "wordNgrams": 1, "thread": 1}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from corpusmith.errors import InputError
 
 if TYPE_CHECKING:
-    from corpusmith.io.shards import ShardRef
+    from corpusmith.io.pages.shards import ShardRef
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = pathlib.Path(os.environ.get("CORPUSMITH_SHARED", ROOT.parent / "shared"))
@@ -48,7 +48,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
 def page_shards(source: str, quick: bool) -> list[ShardRef]:
     """The page shards directly in a folder; every fourth for a quick run."""
-    from corpusmith.io.shards import list_shards
+    from corpusmith.io.pages.shards import list_shards
 
     shards = [shard for shard in list_shards(source) if "/" not in shard.name and shard.name != "truth.jsonl"]
     if not shards:

@@ -20,10 +20,10 @@ from collections.abc import Callable
 
 from benchmarks._bench import ROOT, Row, interleaved, page_shards, spread
 from benchmarks._dedup_scale import run_stage
-from corpusmith.io.shards import ShardRef, list_shards, open_shard_writer, read_shard
-from dedup.bff_config import BffConfig
-from dedup.bff_plan import estimate_ngrams
-from dedup.bff_stage import plan_stage, warm_kernels
+from corpusmith.io.pages.shards import ShardRef, list_shards, open_shard_writer, read_shard
+from dedup.bff.config import BffConfig
+from dedup.bff.plan import estimate_ngrams
+from dedup.bff.stage import plan_stage, warm_kernels
 
 PEER = ROOT / ".peers" / "dolma" / "bin" / "python"
 FILTER_BYTES = 256 << 20

@@ -18,11 +18,11 @@ from functools import partial
 
 from benchmarks._bench import ROOT, Row, page_shards
 from benchmarks._dedup_scale import stage_seconds
-from corpusmith.io.shards import ShardRef, open_shard_writer, read_shard
-from dedup import minhash
-from dedup.minhash_config import MinhashConfig
-from dedup.shingles import Shingler
-from dedup.signatures import Family, Signer
+from corpusmith.io.pages.shards import ShardRef, open_shard_writer, read_shard
+from dedup.minhash import stage as minhash
+from dedup.minhash.config import MinhashConfig
+from dedup.minhash.shingles import Shingler
+from dedup.minhash.signatures import Family, Signer
 
 PEERS = ROOT / ".peers"
 PEER_SCRIPT = ROOT / "benchmarks" / "_dedup_minhash_peers.py"

@@ -24,14 +24,18 @@ from typing import Any
 
 from benchmarks._bench import ROOT, Row, page_shards
 from corpusmith.errors import CorpusmithError
-from corpusmith.io.shards import ShardRef, list_shards, open_shard_writer, read_shard
+from corpusmith.io.pages.shards import ShardRef, list_shards, open_shard_writer, read_shard
+from corpusmith.run.ray.runner import Execution, Node, Outcome, Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, StagePlan
-from corpusmith.run.runner import Execution, Node, Outcome, Runner
-from dedup import bff_stage, exact, minhash
-from dedup.bff_config import BffConfig
-from dedup.exact_config import ExactConfig
-from dedup.minhash_config import MinhashConfig
-from dedup.sizing import take_sample
+from corpusmith.steps.sizing import take_sample
+from dedup.bff import stage as bff_stage
+from dedup.bff.config import BffConfig
+from dedup.exact import needs as exact_needs
+from dedup.exact import stage as exact
+from dedup.exact.config import ExactConfig
+from dedup.minhash import needs as minhash_needs
+from dedup.minhash import stage as minhash
+from dedup.minhash.config import MinhashConfig
 
 FACTORS = (1, 4, 16)
 FLAT = 1.2
@@ -148,7 +152,7 @@ def peak_of_command(command: list[str]) -> int:
 
 
 def bff_memory(source: str) -> tuple[int, int]:
-    """Peak memory of `dedup/bff.py` over a folder, and what its `--plan` says."""
+    """Peak memory of `dedup/bff` over a folder, and what its `--plan` says."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / "dedup" / "bff.py"), "--inputs", source, "--output-directory"]
         command += [f"{folder}/out", "--min-ngram-size", "13", "--max-ngram-size", "13", "--remove-type", "old-both"]
@@ -206,7 +210,10 @@ def _megabytes(shards: Sequence[ShardRef]) -> float:
 def scale_rows(source: str, quick: bool) -> list[Row]:
     """Seconds per MB and memory at each multiple of the data; a quick run goes to 4 times a quarter of the shards."""
     rows = list[Row]()
-    plans = {"exact": partial(exact.plan_size, ExactConfig()), "MinHash": partial(minhash.plan_size, MinhashConfig())}
+    plans = {
+        "exact": partial(exact_needs.plan_size, ExactConfig()),
+        "MinHash": partial(minhash_needs.plan_size, MinhashConfig()),
+    }
     bff_stage.warm_kernels()
     for factor in FACTORS[:2] if quick else FACTORS:
         with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from eval.tasks import LANGUAGE_MODELING, MULTIPLE_CHOICE, Suite, load_suite
+from eval.tasks.suites import LANGUAGE_MODELING, MULTIPLE_CHOICE, Suite, load_suite
 
 #: number of categories of the files that are split by category
 CATEGORIES = {"world_knowledge/mmlu.jsonl": 57, "safety/bbq.jsonl": 11, "world_knowledge/jeopardy_all.jsonl": 5}

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from corpusmith.errors import InputError
-from corpusmith.io.shards import read_shard
+from corpusmith.io.pages.shards import read_shard
 
 KINDS = ("full_text", "segments", "reference_extraction")
 SHINGLE = 4

@@ -21,11 +21,11 @@ from baselines.core.compiled import FilterRun, LocalStep, build_steps, compile_s
 from baselines.core.profile import measure_floor
 from baselines.core.shard_processor import LocalTask, process_shard
 from benchmarks._bench import ROOT, Row, interleaved
-from corpusmith.io.shards import ShardRef, read_shard
-from corpusmith.run.runner import Execution, Runner
+from corpusmith.io.pages.shards import ShardRef, read_shard
+from corpusmith.run.ray.runner import Execution, Runner
 from corpusmith.run.stage import StagePlace
-from ray_processing.pipeline_config import load_pipeline
-from ray_processing.stages import find_files, local_runs
+from ray_processing.pipeline.config import load_pipeline
+from ray_processing.pipeline.stages import find_files, local_runs
 
 CONFIGS = ROOT / "baselines" / "baselines_configs"
 LANGUAGE_STEPS = {"detect_lang_whole_page_enricher", "language_filter"}
@@ -184,7 +184,7 @@ def _bare_seconds(shards: list[ShardRef], folder: str, processes: int) -> float:
 
 def bare_loop(folder: str, urls: Sequence[str]) -> None:
     """What a process of the bare loop does: get ready, say so, wait for the word, run the shards."""
-    from corpusmith.text.segment import warm_kernels
+    from corpusmith.text.segmentation.view import warm_kernels
 
     warm_kernels()
     steps = heuristics("refinedweb")
@@ -205,7 +205,7 @@ def _ray_seconds(shards: list[ShardRef], steps: tuple[LocalStep, ...], folder: s
     ]
     smallest = min(tasks, key=lambda task: task.shard.bytes)
     with Runner(Execution(cpus=cpus)) as runner:
-        warm = "corpusmith.text.segment:warm_kernels"
+        warm = "corpusmith.text.segmentation.view:warm_kernels"
         list(runner.map(process_shard, [smallest] * (2 * cpus), label="warm", set_up=warm))
         started = time.perf_counter()
         sizes = [shard.bytes for shard in shards]

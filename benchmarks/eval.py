@@ -28,11 +28,11 @@ import torch
 from benchmarks._bench import ROOT, SHARED, Row, make_parser, report
 from benchmarks._eval_data import heavy_suite
 from corpusmith.errors import CorpusmithError, InputError
-from eval.harness import evaluate
-from eval.hf_models import HuggingFaceModel, load_hugging_face_model
-from eval.prompt_tokenizers import load_hugging_face_tokenizer
-from eval.prompts import PromptTokenizer, fewshot_indices, preamble_text, scored_rows
-from eval.tasks import (
+from eval.models.huggingface import HuggingFaceModel, load_hugging_face_model
+from eval.models.prompt_tokenizers import load_hugging_face_tokenizer
+from eval.scoring.suite_run import evaluate
+from eval.tasks.prompts import PromptTokenizer, fewshot_indices, preamble_text, scored_rows
+from eval.tasks.suites import (
     LANGUAGE_MODELING,
     MULTIPLE_CHOICE,
     LanguageModelingRow,

@@ -21,13 +21,13 @@ import torch
 from benchmarks._bench import SHARED, Row, make_parser, report
 from benchmarks._eval_data import heavy_suite, write_stand_ins
 from corpusmith.errors import CorpusmithError, InputError
-from eval.aggregation import aggregate
-from eval.harness import evaluate
-from eval.models import OpenLMModel
-from eval.prompt_tokenizers import load_prompt_tokenizer
-from eval.tasks import Suite
-from training.model import Transformer
-from training.model_config import ModelConfig
+from eval.models.openlm import OpenLMModel
+from eval.models.prompt_tokenizers import load_prompt_tokenizer
+from eval.results.aggregation import aggregate
+from eval.scoring.suite_run import evaluate
+from eval.tasks.suites import Suite
+from training.models.config import ModelConfig
+from training.models.openlm import Transformer
 
 STAND_IN_ROWS = 40
 QUICK_ROWS = 20

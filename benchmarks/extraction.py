@@ -16,7 +16,7 @@ from collections.abc import Callable
 from benchmarks._bench import SHARED, Row, interleaved, make_parser, report, spread
 from benchmarks._extraction_gold import KINDS, is_teaching, load_pages, score_pages
 from corpusmith.errors import CorpusmithError
-from raw_sources.extract import ExtractorChoice
+from raw_sources.extractors.registry import ExtractorChoice
 
 TIME_GOAL = 1 / 3
 

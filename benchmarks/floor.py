@@ -17,7 +17,7 @@ from baselines.core.compiled import LocalStep
 from baselines.core.shard_processor import LocalTask, process_shard
 from benchmarks._bench import Row, interleaved, make_parser, page_shards, report, spread
 from corpusmith.errors import CorpusmithError
-from corpusmith.io.shards import ShardRef, open_shard_writer, read_shard
+from corpusmith.io.pages.shards import ShardRef, open_shard_writer, read_shard
 from corpusmith.run.stage import StagePlace
 
 GOAL = 3.0

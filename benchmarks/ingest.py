@@ -24,10 +24,10 @@ from benchmarks._extraction_gold import load_pages
 from corpusmith.errors import CorpusmithError
 from corpusmith.io import storage
 from corpusmith.run.stage import StagePlace
-from raw_sources.ingest_config import IngestConfig
-from raw_sources.ingest_unit import IngestTask, ingest_unit
-from raw_sources.inputs import Unit, list_units, shard_stems
-from raw_sources.warc_writer import gzip_member, http_response, warc_record
+from raw_sources.archives.warc_writer import gzip_member, http_response, warc_record
+from raw_sources.ingest.config import IngestConfig
+from raw_sources.ingest.inputs import Unit, list_units, shard_stems
+from raw_sources.ingest.unit import IngestTask, ingest_unit
 
 GOAL = 1.2
 HTML_TYPES = ("text/html", "application/xhtml+xml")

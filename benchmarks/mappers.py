@@ -25,8 +25,8 @@ from baselines.core.mapper_table import MAPPERS
 from benchmarks._bench import Row, make_parser, page_shards, report
 from benchmarks._pipelines import goal_rows
 from corpusmith.errors import CorpusmithError, UserError
-from corpusmith.io.shards import open_shard_writer, read_shard
-from corpusmith.text.segment import warm_kernels
+from corpusmith.io.pages.shards import open_shard_writer, read_shard
+from corpusmith.text.segmentation.view import warm_kernels
 
 Page = dict[str, Any]
 Mapper = Callable[[Page], Any]

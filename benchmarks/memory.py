@@ -20,7 +20,7 @@ import tempfile
 
 from benchmarks._bench import ROOT, Row, make_parser, page_shards, report
 from corpusmith.errors import CorpusmithError, ShardError
-from corpusmith.io.shards import ShardRef, dump_page, open_shard_writer, read_shard
+from corpusmith.io.pages.shards import ShardRef, dump_page, open_shard_writer, read_shard
 
 GOAL = 1.10
 SMALL_BYTES = 10_000_000

@@ -22,15 +22,15 @@ import numpy as np
 
 from benchmarks._bench import ROOT, Row, make_parser, report
 from corpusmith.errors import CorpusmithError, RunFailed
-from corpusmith.io import wds
-from corpusmith.run.runner import Execution, Runner
-from training.model_config import ModelConfig
-from training.phase_plan import DataSource, Phase, PhasePlan
+from corpusmith.io.tokens import wds
+from corpusmith.run.ray.runner import Execution, Runner
+from training.models.config import ModelConfig
+from training.optimization.recipe import Recipe
+from training.optimization.schedule import cosine_schedule
+from training.optimization.step import StepConfig
+from training.plan.config import TrainConfig
+from training.plan.phase_plan import DataSource, Phase, PhasePlan
 from training.proxies import ProxySpec, run_proxies, run_proxy
-from training.recipe import Recipe
-from training.schedule import cosine_schedule
-from training.step import StepConfig
-from training.train_config import TrainConfig
 
 GOAL = 1.5
 PROCESSES = 2

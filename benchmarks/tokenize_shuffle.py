@@ -30,13 +30,13 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from _bench import SHARED, Row, interleaved, make_parser, page_shards, report, spread
 
 from corpusmith.errors import InputError
-from corpusmith.io.shards import ShardRef, read_shard
+from corpusmith.io.pages.shards import ShardRef, read_shard
+from corpusmith.run.ray.runner import Execution, Outcome
 from corpusmith.run.run import Run, RunOptions
-from corpusmith.run.runner import Execution, Outcome
-from corpusmith.text.tokenizer import load_tokenizer
-from ray_processing.token_config import plan_cells
-from ray_processing.token_outcome import finish_tokens
-from ray_processing.token_plan import TokenRequest, open_run, plan_run
+from corpusmith.text.tokenizers.load import load_tokenizer
+from ray_processing.tokens.config import plan_cells
+from ray_processing.tokens.outcome import finish_tokens
+from ray_processing.tokens.plan import TokenRequest, open_run, plan_run
 
 #: cells of the memory rows: small, so that one time the data is several of them
 CELL_BYTES = 1 << 19

@@ -32,12 +32,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks._bench import Row, interleaved, make_parser, report, spread
-from training.batch import Batch
-from training.distributed import Ranks
-from training.model_config import ModelConfig, load_model_config
-from training.recipe import PRECISIONS, Recipe, tf32_matmul
-from training.step import StepConfig, make_trainer, train_step
-from training.throughput import flops_per_token, peak_flops
+from training.data.batch import Batch
+from training.loop.ranks import Ranks
+from training.models.config import ModelConfig, load_model_config
+from training.observers.throughput import flops_per_token, peak_flops
+from training.optimization.recipe import PRECISIONS, Recipe, tf32_matmul
+from training.optimization.step import StepConfig, make_trainer, train_step
 
 GOAL_PEAK, GOAL_NANOGPT, GOAL_LOADER = 0.6, 1.0, 20.0
 SHAPES = {"62m": "proxy_62m", "400m": "d=1024_l=24_h=8", "1b": "open_lm_1b_swiglutorch"}
@@ -237,10 +237,10 @@ def loader_row(config: ModelConfig, consumption: float, label: str) -> Row | Non
     if lacking:
         sys.stdout.write(f"loader: not timed, {' and '.join(lacking)} are not installed\n")
         return None
-    from corpusmith.io import wds
-    from training.batch import BatchSpec
-    from training.global_order import GlobalReader, Mixture, SourceOrder
-    from training.token_data import find_token_shards
+    from corpusmith.io.tokens import wds
+    from training.data.batch import BatchSpec
+    from training.data.global_order import GlobalReader, Mixture, SourceOrder
+    from training.data.token_shards import find_token_shards
 
     draws = np.random.default_rng(2)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,9 @@
 """What several rooms of Corpusmith need and nothing else: storage, shards, runs, text kernels, config, records.
 
-Doors: `corpusmith.io` (storage and shards), `corpusmith.run` (Ray, stages, ledger), `corpusmith.text`
-(segmentation, tokenizers), `corpusmith.config`, `corpusmith.expdb`, `corpusmith.report`, `corpusmith.cli`.
+Doors: `corpusmith.io` (storage and shards), `corpusmith.run` (Ray, stages, ledger), `corpusmith.text` (segmentation,
+tokenizers), `corpusmith.config`, `corpusmith.expdb.references`, `corpusmith.report.command`, `corpusmith.cli`.
 """
+
+VERSION = 1
 
 __version__ = "0.1.0"

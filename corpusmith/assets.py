@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import CorpusmithError, InputError, did_you_mean
-from corpusmith.global_steps import resolve
 from corpusmith.io import storage
+from corpusmith.io.cache import cache_folder, file_sha256
 from corpusmith.run.progress import say
+from corpusmith.steps.global_steps import resolve
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
-CACHE_VARIABLE = "CORPUSMITH_ASSETS"
-CATALOGUES = ("baselines.asset_table:ASSETS", "eval.assets:ASSETS")
+CATALOGUES = ("baselines.asset_table:ASSETS", "eval.tasks.assets:ASSETS")
 CHECKSUMS = "checksums.json"
 
 
@@ -50,20 +48,6 @@ class Asset:
     def path(self) -> str:
         """The path by which a YAML names it."""
         return f"{self.root}{self.folder}/{self.name}"
-
-
-def cache_folder() -> str:
-    """The folder of fetched files: `CORPUSMITH_ASSETS`, by default `~/.cache/corpusmith/assets`."""
-    return os.environ.get(CACHE_VARIABLE) or os.path.expanduser("~/.cache/corpusmith/assets")
-
-
-def file_sha256(url: str) -> str:
-    """The hex digest of a file's content."""
-    digest = hashlib.sha256()
-    with storage.open_read(url) as file:
-        while piece := file.read(storage.COPY_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def all_assets() -> dict[str, Asset]:

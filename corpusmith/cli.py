@@ -25,27 +25,33 @@ class Verb:
 
 VERBS: dict[str, Verb] = {
     "sample-crawl": Verb(
-        main="raw_sources.sample:main", about="make a small seeded crawl (WARC files) without network"
+        main="raw_sources.sample_crawl.make:main", about="make a small seeded crawl (WARC files) without network"
     ),
     "common-crawl": Verb(
-        main="raw_sources.common_crawl_cli:main", about="list and sample Common Crawl's files, query its index"
+        main="raw_sources.common_crawl.command:main", about="list and sample Common Crawl's files, query its index"
     ),
-    "ingest": Verb(main="raw_sources.ingest:main", about="make page shards of archives, tables and documents"),
+    "ingest": Verb(main="raw_sources.ingest.run:main", about="make page shards of archives, tables and documents"),
     "process": Verb(main="ray_processing.process:main", about="filter, enrich and deduplicate pages as a YAML says"),
-    "dedup bff": Verb(main="dedup.bff:main", about="remove text whose n-grams were seen before, by a Bloom filter"),
-    "dedup exact": Verb(main="dedup.exact:main", about="keep one of all pages, addresses or lines with equal content"),
-    "dedup minhash": Verb(main="dedup.minhash:main", about="keep one of each cluster of nearly equal pages"),
+    "dedup bff": Verb(
+        main="dedup.bff.command:main", about="remove text whose n-grams were seen before, by a Bloom filter"
+    ),
+    "dedup exact": Verb(
+        main="dedup.exact.command:main", about="keep one of all pages, addresses or lines with equal content"
+    ),
+    "dedup minhash": Verb(main="dedup.minhash.command:main", about="keep one of each cluster of nearly equal pages"),
     "mappers": Verb(main="baselines.mapper_reference:main", about="list the mappers, or document one"),
-    "explain": Verb(main="ray_processing.explain:main", about="show what each mapper of a YAML does to some pages"),
+    "explain": Verb(
+        main="ray_processing.pipeline.explain:main", about="show what each mapper of a YAML does to some pages"
+    ),
     "assets": Verb(main="corpusmith.assets:main", about="list, fetch and verify word lists, models and task data"),
     "train-tokenizer": Verb(
-        main="ray_processing.train_tokenizer:main", about="train a byte-level BPE tokenizer on pages"
+        main="ray_processing.tokens.train_tokenizer:main", about="train a byte-level BPE tokenizer on pages"
     ),
     "tokenize": Verb(
         main="ray_processing.tokenize_shuffle:main", about="tokenize, mix and globally shuffle into token shards"
     ),
-    "detokenize": Verb(main="ray_processing.detokenize:main", about="turn token shards back into pages"),
-    "trace": Verb(main="ray_processing.trace_pages:main", about="follow pages into token shards, and sequences back"),
+    "detokenize": Verb(main="ray_processing.tokens.detokenize:main", about="turn token shards back into pages"),
+    "trace": Verb(main="ray_processing.tokens.trace:main", about="follow pages into token shards, and sequences back"),
     "train": Verb(main="training.train:main", about="train a model of a fixed scale on a tokenized data set"),
     "eval": Verb(main="eval.eval_expdb:main", about="evaluate models of the experiment database"),
     "compare-evals": Verb(
@@ -58,8 +64,8 @@ VERBS: dict[str, Verb] = {
         main="mixing.search.suggest:main", about="tell from finished runs which mixtures to measure next"
     ),
     "mix show": Verb(main="mixing.search.show:main", about="write the report of a search for mixture weights"),
-    "expdb": Verb(main="corpusmith.expdb_command:main", about="tables and plots of the experiment database"),
-    "report": Verb(main="corpusmith.report:main", about="write a run's self-contained HTML report"),
+    "expdb": Verb(main="corpusmith.expdb.command:main", about="tables and plots of the experiment database"),
+    "report": Verb(main="corpusmith.report.command:main", about="write a run's self-contained HTML report"),
 }
 
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from corpusmith import house
+from corpusmith import packages as house
 from corpusmith.errors import CorpusmithError
 from corpusmith.redact import redact
 

@@ -24,8 +24,6 @@ from corpusmith.config import Where, YamlDocument, build, load_yaml
 from corpusmith.errors import ConfigError, InputError
 from corpusmith.seeds import stable_hash
 
-VERSION = 1
-
 ON_SHORT = ("repeat", "fail", "rescale")
 KEYS = 1 << 64
 

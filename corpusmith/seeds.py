@@ -6,8 +6,6 @@ import random
 
 import xxhash
 
-VERSION = 1
-
 Part = str | int | bytes
 
 

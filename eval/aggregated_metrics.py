@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Rewrite the file and print CORE and EXTENDED."""
     from corpusmith.io import storage
     from corpusmith.run.progress import say
-    from eval.aggregation import ADDITIONAL_AGGREGATION, META_DATA, load_facts, reaggregate
+    from eval.results.aggregation import ADDITIONAL_AGGREGATION, META_DATA, load_facts, reaggregate
 
     facts = load_facts(
         arguments.eval_meta_data or META_DATA, arguments.additional_aggregation or ADDITIONAL_AGGREGATION

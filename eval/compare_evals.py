@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from corpusmith.command import make_parser, run_command
 
 if TYPE_CHECKING:
-    from eval.intervals import Estimate
+    from eval.results.intervals import Estimate
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,8 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     from corpusmith.errors import InputError
     from corpusmith.io import storage
     from corpusmith.run.progress import say
-    from eval.intervals import compare, intervals
-    from eval.results import read_results
+    from eval.results.intervals import compare, intervals
+    from eval.results.items import read_results
 
     if arguments.resamples < 1:
         raise InputError(f"--resamples must be at least 1, got {arguments.resamples}")

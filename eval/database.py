@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from corpusmith import expdb
 from corpusmith.errors import CorpusmithError, InputError
+from corpusmith.expdb import references as expdb
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from corpusmith.text.tokenizer import GPT_NEOX
-from eval.checkpoints import EvaluationRequest, evaluate_checkpoint, report_outcome
+from corpusmith.text.tokenizers.load import GPT_NEOX
+from eval.evaluate import EvaluationRequest, evaluate_checkpoint, report_outcome
 
 SCRIPT = Path(__file__).resolve().with_name("eval_openlm_ckpt.py")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class ModelSelection:
     """Which models are evaluated.
 
     `filters` are conditions as `expdb.parse_filter` reads them; of the matching models, ordered by path, those from
@@ -75,7 +75,7 @@ class Done:
     exit_code: int = 0
 
 
-def evaluate_models(selection: Selection, settings: Settings) -> list[Done]:
+def evaluate_models(selection: ModelSelection, settings: Settings) -> list[Done]:
     """Evaluate each selected model; those whose evaluation stood already are among the results.
 
     Raises:
@@ -109,7 +109,7 @@ def evaluate_hugging_face_model(model: str, cache_dir: str | None, settings: Set
     return _evaluate(model, request, settings)
 
 
-def select_models(selection: Selection) -> list[tuple[str, dict[str, Any]]]:
+def select_models(selection: ModelSelection) -> list[tuple[str, dict[str, Any]]]:
     """The rows (path, object) of the table that fulfil all filters, without failed models.
 
     Raises:
@@ -191,10 +191,10 @@ def _run_processes(request: EvaluationRequest, settings: Settings) -> int:
 
 
 def _request(
-    selection: Selection, settings: Settings, path: str, row: dict[str, Any], output: str
+    selection: ModelSelection, settings: Settings, path: str, row: dict[str, Any], output: str
 ) -> EvaluationRequest:
     """What to evaluate for one row."""
-    from eval.perplexity import HeldOut
+    from eval.scoring.perplexity import HeldOut
 
     reference = expdb.load_model_reference(path)
     model = str(reference.hyperparameters.get("model", "unknown"))
@@ -217,7 +217,7 @@ def _request(
     )
 
 
-def _tokenizer_of(selection: Selection, reference: expdb.ModelReference) -> str:
+def _tokenizer_of(selection: ModelSelection, reference: expdb.ModelReference) -> str:
     """The tokenizer of the model's data set; GPT-NeoX's where the link leads nowhere."""
     found = expdb.find_by_uuid(selection.database_path, "datasets", reference.dataset_uuid)
     return str((found[1].get("tokenizer") if found else None) or GPT_NEOX)

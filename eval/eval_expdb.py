@@ -45,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate the selected models."""
-    from eval.database import Selection, Settings, evaluate_hugging_face_model, evaluate_models
+    from eval.database import ModelSelection, Settings, evaluate_hugging_face_model, evaluate_models
 
     settings = Settings(
         output_dir=arguments.output_dir,
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.hf_model is not None:
         return evaluate_hugging_face_model(arguments.hf_model, arguments.hf_cache_dir, settings).exit_code
-    selection = Selection(
+    selection = ModelSelection(
         database_path=arguments.database_path,
         table=arguments.table,
         filters=tuple(arguments.filters or ()),

@@ -51,10 +51,10 @@ def build_parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """Evaluate, write, and print the accuracies."""
     from corpusmith.run.progress import say
-    from eval.aggregation import ADDITIONAL_AGGREGATION, META_DATA
-    from eval.checkpoints import EvaluationRequest, evaluate_checkpoint, report_outcome
-    from eval.perplexity import HeldOut
-    from training.distributed import process_group, read_ranks
+    from eval.evaluate import EvaluationRequest, evaluate_checkpoint, report_outcome
+    from eval.results.aggregation import ADDITIONAL_AGGREGATION, META_DATA
+    from eval.scoring.perplexity import HeldOut
+    from training.loop.ranks import process_group, read_ranks
 
     held_out = HeldOut(
         validation=arguments.val_data,

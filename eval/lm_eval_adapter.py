@@ -14,16 +14,16 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from corpusmith import house
+from corpusmith import packages as house
 from corpusmith.errors import CorpusmithError, InputError, missing_package
-from corpusmith.text.tokenizer import GPT_NEOX
-from eval.batching import TokenBudget
-from eval.inference import generate
-from eval.models import OpenLMModel
-from eval.prompt_tokenizers import load_prompt_tokenizer
-from eval.prompts import GenerationInput
-from eval.request_scores import TokenRequest, score_requests
-from training.checkpoint import load_model
+from corpusmith.text.tokenizers.load import GPT_NEOX
+from eval.models.openlm import OpenLMModel
+from eval.models.prompt_tokenizers import load_prompt_tokenizer
+from eval.scoring.batching import TokenBudget
+from eval.scoring.inference import generate
+from eval.scoring.request_scores import ContinuationRequest, score_requests
+from eval.tasks.prompts import GenerationInput
+from training.loop.checkpoint import load_model
 
 try:
     from lm_eval import utils
@@ -89,7 +89,7 @@ class CorpusmithLM(TemplateLM):  # type: ignore[misc]  # the harness is not type
         self, requests: Sequence[tuple[Any, list[int], list[int]]], **_: Any
     ) -> list[tuple[float, bool]]:
         """Log-likelihood and greediness of each request."""
-        asked = [TokenRequest(context, continuation) for _, context, continuation in requests]
+        asked = [ContinuationRequest(context, continuation) for _, context, continuation in requests]
         scores = score_requests(self._model, asked, self.max_length + 1, self._budget)
         return [(score.log_likelihood, score.greedy) for score in scores]
 

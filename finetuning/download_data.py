@@ -1,4 +1,5 @@
-"""Get instruction data as JSONL with `instruction` and `response` (DCLM's script name); see `training.sft_download`."""
+"""Get instruction data as JSONL with `instruction` and `response` (DCLM's script name); see
+`training.finetuning.download`."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Fetch and convert as the flags say."""
-    from training.sft_download import DownloadOptions, make_instruction_file
+    from training.finetuning.download import DownloadOptions, make_instruction_file
 
     options = DownloadOptions(**vars(arguments) | {"input_files": tuple(arguments.input_files)})
     counts = make_instruction_file(options)

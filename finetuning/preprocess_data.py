@@ -1,4 +1,4 @@
-"""Tokenize instruction data for fine-tuning (DCLM's script name and flags); see `training.sft`."""
+"""Tokenize instruction data for fine-tuning (DCLM's script name and flags); see `training.finetuning.examples`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.run.progress import say
-from corpusmith.text.tokenizer import GPT_NEOX
+from corpusmith.text.tokenizers.load import GPT_NEOX
 
 EXAMPLE = "python finetuning/preprocess_data.py --input-files data/train.jsonl --output-dir sft_data"
 
@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Prepare as the flags say."""
     import os
 
-    from corpusmith.run.runner import Execution
-    from training.sft import SequenceSpec, SftOptions, prepare_sft_data
+    from corpusmith.run.ray.runner import Execution
+    from training.finetuning.examples import SequenceSpec, SftOptions, prepare_sft_data
 
     if arguments.num_workers < 1:
         raise InputError(f"--num-workers must be at least 1, got {arguments.num_workers}")

@@ -1,8 +1,9 @@
 """DCLM's `process_common_crawl_w_ray.py` by its flags: a JSON list of WARC files to gzipped JSON lines, one file each.
 
-Departs from it as `raw_sources.ingest` does: any charset, WET text as it is, nothing lost silently, local and remote
-output, a run that is continued. `--allow_errors`, `--force_parallelism`, `--ray_spill_location` and `--batch_size` are
-accepted without effect. Output names mirror the input's path (DCLM: base name and a piece of a hash).
+Departs from it as `raw_sources.ingest.run` does: any charset, WET text as it is, nothing lost silently, local and
+remote output, a run that is continued. `--allow_errors`, `--force_parallelism`, `--ray_spill_location` and
+`--batch_size` are accepted without effect. Output names mirror the input's path (DCLM: base name and a piece of a
+hash).
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
+from corpusmith.run.ray.runner import Execution
 from corpusmith.run.run import RunOptions
-from corpusmith.run.runner import Execution
-from raw_sources.common_crawl import BASE, reachable, read_paths
-from raw_sources.ingest import ingest, summary
-from raw_sources.ingest_config import IngestConfig, load_ingest_config
-from raw_sources.inputs import listed_units
+from raw_sources.common_crawl.paths import BASE, reachable, read_paths
+from raw_sources.ingest.config import IngestConfig, load_ingest_config
+from raw_sources.ingest.inputs import listed_units
+from raw_sources.ingest.run import ingest, summary
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ Doors: `run_pipeline` (`ray_processing.process`), `tokenize_shuffle` (`ray_proce
 code.
 """
 
-from corpusmith.global_steps import GLOBAL_FUNCTIONS
+from corpusmith.steps.global_steps import GLOBAL_FUNCTIONS
 from ray_processing.dedup_jsonl import dedup_jsonl
 
 __all__ = ["GLOBAL_FUNCTIONS", "dedup_jsonl"]

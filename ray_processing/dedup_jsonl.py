@@ -4,7 +4,7 @@ It behaves as DCLM's does where that works: a folder of shards in, the folder th
 in `stats/`, shards that lose nothing left alone. What is kept is reproducible (ties go by shard, page and unit), local
 folders serve as well as S3, and a killed call is finished by the same call: which units are dropped is computed whole
 before the first shard is replaced, and never from a half-replaced set. In a YAML, `exact_dedup` is a stage of its run
-and needs nothing of this (`dedup.exact`).
+and needs nothing of this (`dedup.exact.stage`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from corpusmith.errors import InputError
 from corpusmith.io import storage
 
 if TYPE_CHECKING:
-    from corpusmith.io.shards import ShardRef
+    from corpusmith.io.pages.shards import ShardRef
     from corpusmith.run.run import RunResult
-    from dedup.exact_config import ExactConfig
+    from dedup.exact.config import ExactConfig
 
 STEP = "00-exact_dedup"
 NAME = "exact_dedup"
@@ -53,7 +53,7 @@ def dedup_jsonl(
         base_output_path: folder whose `stats/` gets a row per shard (default `input_dir`).
         working_dir: where the result goes if every shard changes (default `<input_dir>_working`).
         sync_to_input: replace the shards in `input_dir` also where every one changes.
-        content_key, normalize, selection_key, selection_normalize, selection_reverse: as in `dedup.exact_config`;
+        content_key, normalize, selection_key, selection_normalize, selection_reverse: as in `dedup.exact.config`;
             a normalizer that is not known warns and counts as none.
 
     Raises:
@@ -61,7 +61,7 @@ def dedup_jsonl(
         ValueError: a record cannot be read or compared; nothing was changed.
         InputError: no shards, or an interrupted call with other arguments has to be finished first.
     """
-    from dedup.exact_config import ExactConfig
+    from dedup.exact.config import ExactConfig
 
     config = ExactConfig(
         content_key=content_key,
@@ -96,7 +96,7 @@ def dedup_jsonl(
 
 def _known(normalizer: str | None) -> str | None:
     """A normalizer's name; a warning and None for one that is not known, as with DCLM."""
-    from dedup.selection import SELECTION_NORMALIZERS
+    from dedup.groups.selection import SELECTION_NORMALIZERS
 
     if normalizer is None or normalizer in SELECTION_NORMALIZERS:
         return normalizer
@@ -109,9 +109,9 @@ def _decide(
     source: str, shard_files: Sequence[str] | None, scratch: str, config: ExactConfig, stats: str
 ) -> dict[str, Any]:
     """Write all shards anew into the scratch folder; what each lost, and how many rows its stats file has by now."""
+    from corpusmith.run.ray.runner import Execution
     from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
-    from corpusmith.run.runner import Execution
-    from dedup.exact import plan_stage
+    from dedup.exact.stage import plan_stage
 
     place = RunPlace(
         root=storage.join(scratch, "run"),
@@ -135,7 +135,7 @@ def _decide(
 
 
 def _shards(source: str, shard_files: Sequence[str] | None) -> list[ShardRef]:
-    from corpusmith.io.shards import list_shards
+    from corpusmith.io.pages.shards import list_shards
 
     found = list_shards(source)
     if shard_files is None:
@@ -172,7 +172,7 @@ def _publish(decided: dict[str, Any], scratch: str, stats: str) -> None:
 
 
 def _stats_url(stats: str, name: str) -> str:
-    from ray_processing.stats_views import shard_of
+    from ray_processing.pipeline.stats_views import shard_of
 
     return storage.join(stats, f"{shard_of(name)}_stats.jsonl")
 

@@ -16,18 +16,18 @@ from collections.abc import Sequence
 from baselines.assets import SAMPLE
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
-from corpusmith.expdb import reference_path, refuse_foreign_reference
+from corpusmith.expdb.references import reference_path, refuse_foreign_reference
 from corpusmith.io import storage
-from corpusmith.io.shards import ShardRef
-from corpusmith.report import write_report
+from corpusmith.io.pages.shards import ShardRef
+from corpusmith.report.command import write_report
 from corpusmith.run.ledger import Counts
 from corpusmith.run.progress import say
+from corpusmith.run.ray.runner import add_execution_arguments, execution_from
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
-from corpusmith.run.runner import add_execution_arguments, execution_from
-from ray_processing.forecast import check_possible, free_bytes, machine_bytes, make_forecast, tell
-from ray_processing.pipeline_config import Pipeline, load_pipeline
-from ray_processing.stages import plan_stages
-from ray_processing.stats_views import GLOBAL_STATS, write_views
+from ray_processing.pipeline.config import Pipeline, load_pipeline
+from ray_processing.pipeline.forecast import check_possible, free_bytes, machine_bytes, make_forecast, tell
+from ray_processing.pipeline.stages import plan_stages
+from ray_processing.pipeline.stats_views import GLOBAL_STATS, write_views
 from ray_processing.utils import (
     list_shard_files,
     publish,

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
-from corpusmith.io.shards import SHARD_SUFFIXES
-from corpusmith.run.runner import add_execution_arguments, execution_from
+from corpusmith.io.pages.shards import SHARD_SUFFIXES
+from corpusmith.run.ray.runner import add_execution_arguments, execution_from
 from ray_processing.utils import split_list
 
 if TYPE_CHECKING:
-    from ray_processing.token_plan import TokenRequest
+    from ray_processing.tokens.plan import TokenRequest
 
 DEFAULT_SAMPLING = str(pathlib.Path(__file__).with_name("tokenization_configs") / "rpj_lm_data.yaml")
 EXAMPLE = "corpusmith tokenize --input pages/processed_data --output tokenized --readable_name my_pages --seqlen 2048"
@@ -77,7 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def request_from(arguments: argparse.Namespace) -> TokenRequest:
     """What the flags ask for. Raises InputError for a --prefix_replacement that is none."""
-    from ray_processing.token_plan import TokenRequest
+    from ray_processing.tokens.plan import TokenRequest
 
     old, separator, new = arguments.prefix_replacement.partition("=")
     if arguments.prefix_replacement and not (old and separator):
@@ -114,9 +114,9 @@ def tokenize_shuffle(arguments: argparse.Namespace) -> None:
     # not at the top: they load numpy and pyarrow, and `--help` must be instant
     from corpusmith.run.progress import say
     from corpusmith.run.run import RunOptions
-    from ray_processing.token_estimate import estimate_lines
-    from ray_processing.token_outcome import finish_tokens, report_lines
-    from ray_processing.token_plan import open_run
+    from ray_processing.tokens.estimate import estimate_lines
+    from ray_processing.tokens.outcome import finish_tokens, report_lines
+    from ray_processing.tokens.plan import open_run
 
     if arguments.ray_spill_location:
         os.makedirs(arguments.ray_spill_location, exist_ok=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from corpusmith.errors import InputError
-from corpusmith.expdb import DatasetReference, find_dataset, git_state, load_dataset, write_reference
+from corpusmith.expdb.references import DatasetReference, find_dataset, git_state, load_dataset, write_reference
 from corpusmith.io import storage
-from corpusmith.io.shards import ShardRef, list_shards
+from corpusmith.io.pages.shards import ShardRef, list_shards
 
 
 def split_list(values: Sequence[str] | None) -> list[str]:

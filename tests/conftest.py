@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from corpusmith.run.runner import Execution, Runner
+from corpusmith.run.ray.runner import Execution, Runner
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

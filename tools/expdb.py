@@ -6,7 +6,7 @@ if not __package__:
 
     sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from corpusmith.expdb_command import main
+from corpusmith.expdb.command import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -1,11 +1,11 @@
-"""Turn a Hugging Face folder into a checkpoint of ours; see `training.hf_import`."""
+"""Turn a Hugging Face folder into a checkpoint of ours; see `training.huggingface.import_model`."""
 
 from __future__ import annotations
 
 if not __package__:
     import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
 
-from training.hf_import import main
+from training.huggingface.import_model import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

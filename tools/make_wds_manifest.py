@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """Count and write."""
-    from corpusmith.io.wds import make_manifest
+    from corpusmith.io.tokens.wds import make_manifest
 
     entries = make_manifest(arguments.data_dir, arguments.manifest_filename)
     say(f"{sum(entry.num_sequences for entry in entries)} sequences in {len(entries)} tars")

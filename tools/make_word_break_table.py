@@ -1,4 +1,4 @@
-"""Write corpusmith/text/word_break_table.py from the Unicode tables of the package `uniseg`.
+"""Write corpusmith/text/segmentation/word_break_table.py from the Unicode tables of the package `uniseg`.
 
 The table is committed, so nobody needs `uniseg` to use Corpusmith; this script and a test that runs it are how
 anyone can check that the committed file says what Unicode says. Run it after moving to another Unicode version,

@@ -27,18 +27,18 @@ import numpy as np
 
 from benchmarks._extraction_gold import GoldPage, even, fold_of, is_teaching, load_pages, score_pages, words
 from corpusmith.io import storage
-from raw_sources.archives import read_archive
-from raw_sources.best import choose
-from raw_sources.block_features import FEATURES, FIRST_BELOW, LINK_DENSITY, block_features
-from raw_sources.block_kernels import B_CHARS
-from raw_sources.block_model import MODEL_FILE, BlockModel, dump_model
-from raw_sources.block_scan import Blocks, scan_blocks
-from raw_sources.block_tables import FIRST_TAG_BIT, NEGATIVE_TAGS, NEGATIVE_WORDS
-from raw_sources.block_text import PageText
-from raw_sources.charset import decode_html
-from raw_sources.http_message import CodingError, NotHttpError, TooLargeError, decoded_body, parse_response
-from raw_sources.inputs import list_units
-from raw_sources.warc import WarcRecord
+from raw_sources.archives.http_message import CodingError, NotHttpError, TooLargeError, decoded_body, parse_response
+from raw_sources.archives.open_archive import read_archive
+from raw_sources.archives.warc import WarcRecord
+from raw_sources.extractors.blocks.extractor import choose
+from raw_sources.extractors.blocks.features import FEATURES, FIRST_BELOW, LINK_DENSITY, block_features
+from raw_sources.extractors.blocks.kernels import B_CHARS
+from raw_sources.extractors.blocks.model import MODEL_FILE, BlockModel, dump_model
+from raw_sources.extractors.blocks.scan import Blocks, scan_blocks
+from raw_sources.extractors.blocks.tables import FIRST_TAG_BIT, NEGATIVE_TAGS, NEGATIVE_WORDS
+from raw_sources.extractors.blocks.text import PageText
+from raw_sources.extractors.charset import decode_html
+from raw_sources.ingest.inputs import list_units
 
 FOLDS = 5
 SHINGLE = 4

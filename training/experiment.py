@@ -19,23 +19,23 @@ from typing import Any
 import torch
 
 import corpusmith
-from corpusmith import expdb
 from corpusmith.errors import ConfigError, CorpusmithError, InputError, RunFailed
-from corpusmith.expdb import DatasetReference, ModelReference
+from corpusmith.expdb import references as expdb
+from corpusmith.expdb.references import DatasetReference, ModelReference
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from training.checkpoint import CHECKPOINTS, PARAMS_NAME, TrainState, final_state
-from training.distributed import Ranks, process_group, read_ranks, wait_for_all
-from training.experiment_options import ExperimentOptions
+from training.arguments.dclm import OPEN_LM_BACKEND
+from training.arguments.openlm import parse_arguments
+from training.arguments.options import ExperimentOptions
+from training.arguments.to_config import make_config, run
+from training.arguments.translate import trainer_arguments
 from training.hyperparameters import Hyperparameters, apply_overrides, friendly_name, get_scale, hyperparameters_from
-from training.loop import total_steps
-from training.model_config import load_model_config
-from training.observers import Observer
-from training.open_lm_args import parse_arguments
-from training.params import OPEN_LM_BACKEND
-from training.run_plan import make_config, run
-from training.trainer_arguments import trainer_arguments
-from training.validating import validation_sets
+from training.loop.checkpoint import CHECKPOINTS, PARAMS_NAME, TrainState, final_state
+from training.loop.ranks import Ranks, process_group, read_ranks, wait_for_all
+from training.loop.train_loop import total_steps
+from training.loop.validator import validation_sets
+from training.models.config import load_model_config
+from training.observers.observer import Observer
 
 FAILED_FOLDER = "failed_models"
 

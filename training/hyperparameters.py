@@ -13,7 +13,7 @@ from typing import Any
 
 from corpusmith.errors import ConfigError, InputError, did_you_mean
 from corpusmith.io import storage
-from training.model_config import model_stem
+from training.models.config import model_stem
 
 #: The leaderboard's names of scales, read without regard to case and to `-` or `_`.
 SCALE_NAMES_FILE = Path(__file__).resolve().parent / "scale_names.json"

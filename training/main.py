@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from corpusmith.command import run_command
 from corpusmith.errors import missing_package
-from training.open_lm_args import build_parser, parse_arguments
+from training.arguments.openlm import build_parser, parse_arguments
 
 if TYPE_CHECKING:
-    from training.checkpoint import TrainState
+    from training.loop.checkpoint import TrainState
 
 __all__ = ["build_parser", "main", "run_trainer"]
 
@@ -34,7 +34,7 @@ def run_trainer(arguments: Sequence[str]) -> TrainState:
     """
     if importlib.util.find_spec("torch") is None:
         raise missing_package("torch", "train")
-    from training.run_plan import run
+    from training.arguments.to_config import run
 
     return run(parse_arguments(arguments))
 

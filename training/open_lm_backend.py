@@ -13,10 +13,11 @@ import os
 from collections.abc import Sequence
 
 from corpusmith.errors import CorpusmithError, InputError, RunFailed
-from corpusmith.io import storage, wds
-from training.model_config import find_model_config
-from training.observers import Observer
-from training.open_lm_args import OWN_ARGUMENTS
+from corpusmith.io import storage
+from corpusmith.io.tokens import wds
+from training.arguments.openlm import OWN_ARGUMENTS
+from training.models.config import find_model_config
+from training.observers.observer import Observer
 
 PACKAGE = "open_lm"
 

@@ -27,16 +27,16 @@ from torch import nn
 from corpusmith.errors import ChangedError, CorpusmithError, InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import track
-from corpusmith.run.runner import Execution, Runner
+from corpusmith.run.ray.runner import Execution, Runner
 from corpusmith.seeds import stable_hash
-from training.checkpoint import CHECKPOINTS, TrainState
-from training.distributed import Ranks
-from training.loop import train
-from training.observers import TRAIN_LOG, TrainLog
-from training.recipe import tf32_matmul
-from training.token_data import find_token_shards
-from training.train_config import TrainConfig
-from training.validation import validation_loss
+from training.data.token_shards import find_token_shards
+from training.loop.checkpoint import CHECKPOINTS, TrainState
+from training.loop.ranks import Ranks
+from training.loop.train_loop import train
+from training.loop.validation import validation_loss
+from training.observers.observer import TRAIN_LOG, TrainLog
+from training.optimization.recipe import tf32_matmul
+from training.plan.config import TrainConfig
 
 RESULT_NAME = "proxy_result.json"
 SPEC_NAME = "proxy.json"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from corpusmith.command import run_command
 from corpusmith.errors import InputError, missing_package
-from training.params import OPEN_LM_BACKEND, build_parser
+from training.arguments.dclm import OPEN_LM_BACKEND, build_parser
 
 __all__ = ["build_parser", "main", "run"]
 
@@ -31,8 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     values |= {name: values[name] or "" for name in ("scale",)} | {"logs": values["logs"] or "logs"}
     if importlib.util.find_spec("torch") is None:
         raise missing_package("torch", "train")
+    from training.arguments.options import ExperimentOptions
     from training.experiment import run_experiment
-    from training.experiment_options import ExperimentOptions
 
     for name in ("val_data", "val_data_key", "domain_weights"):
         values[name] = tuple(values[name])

@@ -9,6 +9,8 @@ from baselines.core.factories import get_aggregator, get_mapper, get_transform
 from baselines.core.file_utils import read_jsonl, write_jsonl
 from baselines.core.processor import process_single_file
 
+VERSION = 1
+
 install_aliases()
 
 __all__ = ["get_aggregator", "get_mapper", "get_transform", "process_single_file", "read_jsonl", "write_jsonl"]

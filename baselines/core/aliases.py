@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -18,6 +19,7 @@ from types import ModuleType
 
 ALIASED_ROOTS = ("core", "mappers", "aggregators")
 REAL_PACKAGE = "baselines"
+_ALIASED_IMPORT = re.compile(rf"^([ \t]*(?:from|import)[ \t]+)(?=(?:{'|'.join(ALIASED_ROOTS)})\b)", re.MULTILINE)
 
 
 class _AliasLoader(Loader):
@@ -61,6 +63,11 @@ class AliasFinder(MetaPathFinder):
             return None
         is_package = real_spec.submodule_search_locations is not None
         return ModuleSpec(fullname, _AliasLoader(real_name), is_package=is_package)
+
+
+def without_aliases(source: str) -> str:
+    """The source of a user's file, its imports by DCLM's names turned into those of the modules that they lead to."""
+    return _ALIASED_IMPORT.sub(rf"\1{REAL_PACKAGE}.", source)
 
 
 def install_aliases() -> None:

@@ -27,9 +27,8 @@ from baselines.core.factories import (
     looking_beside,
 )
 from corpusmith.errors import UserError
-from corpusmith.text.segment import view
+from corpusmith.text.segmentation.view import view
 
-VERSION = 1
 # One page in so many is timed filter by filter.
 TIMED_EVERY = 64
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from corpusmith.global_steps import GLOBAL_FUNCTIONS
+from corpusmith.steps.global_steps import GLOBAL_FUNCTIONS
 
 __all__ = [
     "CHUNK",

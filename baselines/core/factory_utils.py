@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from baselines.core.constants import CONTENT, Page
-from corpusmith.text.segment import view
+from corpusmith.text.segmentation.view import view
 
 F = TypeVar("F", bound=Callable[..., Any])
 Mapper = Callable[..., Any]

@@ -2,7 +2,7 @@
 
 Follows DCLM's `file_utils` (compression by the name's ending, `json.dumps` defaults, no final newline in compressed
 files); departs from it in serialising everything before a file is touched and in replacing a file as a whole. Our own
-shards go through `corpusmith.io.shards`, which streams.
+shards go through `corpusmith.io.pages.shards`, which streams.
 """
 
 from __future__ import annotations

@@ -45,7 +45,6 @@ __all__ = [
     "process_single_file",
 ]
 
-VERSION = 1
 
 COMMIT_COMMAND = "commit"
 ERRORS_INDEX = -1

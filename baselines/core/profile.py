@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from corpusmith.io import storage
-from corpusmith.io.shards import open_shard_writer, read_records
+from corpusmith.io.pages.shards import open_shard_writer, read_records
 
 
 def measure_floor(url: str, output: str) -> int:

@@ -15,14 +15,13 @@ from baselines.core.compiled import BuiltStep, FilterRun, LocalStep, build_steps
 from baselines.core.constants import CONTENT
 from baselines.core.factories import error_text, get_aggregator, get_transform, looking_beside
 from baselines.core.profile import profile_of
-from corpusmith.io.shards import Page, Record, ShardRef, ShardWriter, dump_page, open_shard_writer, read_records
+from corpusmith.io.pages.shards import Page, Record, ShardRef, ShardWriter, dump_page, open_shard_writer, read_records
 from corpusmith.run.errors_file import READ_STEP, SetAside
 from corpusmith.run.ledger import Counts
 from corpusmith.run.stage import OutputFile, ShardRecord, StagePlace
 from corpusmith.seeds import seed_python
-from corpusmith.text.segment import count_content_tokens
+from corpusmith.text.segmentation.view import count_content_tokens
 
-VERSION = 1
 WRITE_STEP = "write"
 SAMPLES_PER_STEP = 3
 SAMPLE_CHARACTERS = 300

@@ -59,6 +59,8 @@ from baselines.mappers.modifiers import (
 )
 from baselines.mappers.pii_modifiers import pii_masking_modifier
 
+VERSION = 1
+
 __all__ = [
     "alphabetic_characters_to_tokens_filter",
     "alphabetic_word_ratio_filter",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
-from baselines.mappers._lines import replace_text
+from baselines.mappers.kernels.lines import replace_text
 
 __all__ = [
     "arxiv_appendix_modifier",
@@ -20,7 +20,6 @@ __all__ = [
     "arxiv_section_strip_modifier",
 ]
 
-VERSION = 1
 
 # macros that contain each other can double a text with each of them
 MAX_EXPANDED_CHARACTERS = 1 << 28

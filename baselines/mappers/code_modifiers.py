@@ -13,7 +13,6 @@ from baselines.core.factory_utils import draws_random
 
 __all__ = ["starcoder_v2_format_modifier", "starcoder_v2_repo_splitter"]
 
-VERSION = 1
 
 FILES = "files"
 FILE_SENTINEL = "<file_sep>"

@@ -27,7 +27,7 @@ from corpusmith.text.normalize import (
     normalize_url,
     normalize_whitespace_and_lowercase,
 )
-from corpusmith.text.segment import view
+from corpusmith.text.segmentation.view import view
 
 __all__ = [
     "BLINGFIRE_AVAILABLE",
@@ -52,7 +52,6 @@ __all__ = [
     "split_words",
 ]
 
-VERSION = 1
 
 BLINGFIRE_AVAILABLE = importlib.util.find_spec("blingfire") is not None
 # DCLM's one global NLTK tokenizer; ours are kept per language, the name stays for code that looks at it

@@ -11,7 +11,7 @@ from typing import Any
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
-from baselines.mappers._lines import replace_text
+from baselines.mappers.kernels.lines import replace_text
 from corpusmith.errors import missing_package
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "stackexchange_qa_formatter",
 ]
 
-VERSION = 1
 
 QUESTION = "question"
 ANSWERS = "answers"

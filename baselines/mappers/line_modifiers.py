@@ -14,15 +14,15 @@ import numpy as np
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function, forwards_keywords
-from baselines.mappers._lines import join_kept, keep_lines, replace_text
-from baselines.mappers._literals import Possible
 from baselines.mappers.core_utils import split_words
-from corpusmith.text.segment import view
+from baselines.mappers.kernels.lines import join_kept, keep_lines, replace_text
+from baselines.mappers.kernels.literals import Possible
+from corpusmith.text.segmentation.view import view
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from corpusmith.text.segment import LineTable
+    from corpusmith.text.segmentation.view import LineTable
 
 __all__ = [
     "citation_removal_modifier",
@@ -33,7 +33,6 @@ __all__ = [
     "word_length_modifier",
 ]
 
-VERSION = 1
 
 # `3 likes`, `1.2K views`, `~ 10 comments ~`: a number, then what it counts, and nothing else on the line
 COUNTER_RE = re.compile(

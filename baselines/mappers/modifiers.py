@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from baselines.core.constants import CONTENT, URL, Page
 from baselines.core.factory_utils import factory_function
-from baselines.mappers._lines import join_kept, keep_lines, replace_text
 from baselines.mappers.arxiv_modifiers import (
     arxiv_appendix_modifier,
     arxiv_comment_modifier,
@@ -32,6 +31,7 @@ from baselines.mappers.html_modifiers import (
     stackexchange_list_modifier,
     stackexchange_qa_formatter,
 )
+from baselines.mappers.kernels.lines import join_kept, keep_lines, replace_text
 from baselines.mappers.line_modifiers import (
     citation_removal_modifier,
     counter_line_modifier,
@@ -43,7 +43,7 @@ from baselines.mappers.line_modifiers import (
 from baselines.mappers.url_modifiers import (
     url_removal_modifier,
 )
-from corpusmith.text.segment import view
+from corpusmith.text.segmentation.view import view
 
 __all__ = [
     "arxiv_appendix_modifier",
@@ -74,7 +74,6 @@ __all__ = [
     "word_length_modifier",
 ]
 
-VERSION = 1
 
 INFINITY = float("inf")
 FINAL_PUNCTUATION = (".", "!", "?", '"', "\u2026")

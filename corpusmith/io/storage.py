@@ -132,9 +132,9 @@ class LocalBackend:
 
 _LOCAL = LocalBackend()
 _BACKENDS = {
-    "s3": "corpusmith.io.s3:S3Backend",
-    "http": "corpusmith.io.http:HttpBackend",
-    "https": "corpusmith.io.http:HttpBackend",
+    "s3": "corpusmith.io.backends.s3:S3Backend",
+    "http": "corpusmith.io.backends.http:HttpBackend",
+    "https": "corpusmith.io.backends.http:HttpBackend",
 }
 
 
@@ -142,7 +142,7 @@ _BACKENDS = {
 def _backend_of(scheme: str) -> Backend:
     """The backend of a scheme, its module imported the first time."""
     if scheme not in _BACKENDS:
-        backend: Backend = importlib.import_module("corpusmith.io.fsspec_files").open_backend(scheme)
+        backend: Backend = importlib.import_module("corpusmith.io.backends.fsspec").open_backend(scheme)
         return backend
     module, _, name = _BACKENDS[scheme].partition(":")
     made: Backend = getattr(importlib.import_module(module), name)()

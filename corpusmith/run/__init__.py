@@ -1,1 +1,3 @@
 """Runs: the Ray runner, stages with their records, the ledger, progress."""
+
+VERSION = 1

@@ -7,7 +7,7 @@ import contextlib
 from typing import Any
 
 from corpusmith.io import storage
-from corpusmith.io.shards import Record, ShardWriter, open_shard_writer
+from corpusmith.io.pages.shards import Record, ShardWriter, open_shard_writer
 from corpusmith.redact import redact
 from corpusmith.run.stage import StagePlace
 

@@ -1,13 +1,12 @@
 """What defines a result, recorded beside it so that a changed key can be named.
 
-A fingerprint is a plain JSON tree of what decides the result: config, seed, raw inputs, the VERSION of each deciding
-module of ours, the content of each module and asset of the user's. Never workers, hosts or output paths (marin's
-first executor hashed those, and any edit re-addressed everything).
+A fingerprint is a plain JSON tree of what decides the result: config, seed, raw inputs, the VERSION of each package of
+ours whose code decides (`corpusmith.run.deciding_code`), the content of each module and asset of the user's. Never
+workers, hosts or output paths (marin's first executor hashed those, and any edit re-addressed everything).
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -16,28 +15,17 @@ import orjson
 import xxhash
 
 from corpusmith.io import storage
-from corpusmith.io.shards import ShardRef, file_checksum
+from corpusmith.io.pages.shards import ShardRef, file_checksum
 
 Tree = dict[str, Any]
 
 # A folder that holds this file is a saved model of Hugging Face.
 SAVED_MODEL = "config.json"
-SHARD_MODULES = (
-    "corpusmith.io.compression",
-    "corpusmith.io.parquet",
-    "corpusmith.io.parquet_writer",
-    "corpusmith.io.shards",
-)
 
 
 def digest(tree: Any) -> str:
     """A stable hash of a JSON tree, 32 hex digits."""
     return xxhash.xxh3_128_hexdigest(orjson.dumps(tree, option=orjson.OPT_SORT_KEYS))
-
-
-def code_versions(modules: Iterable[str]) -> dict[str, int]:
-    """The integer VERSION of each deciding module of ours."""
-    return {name: int(importlib.import_module(name).VERSION) for name in sorted(set(modules))}
 
 
 def asset_hashes(arguments: Any) -> dict[str, str]:

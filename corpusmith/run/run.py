@@ -22,13 +22,13 @@ import orjson
 
 from corpusmith.errors import ChangedError, InputError, RunFailed
 from corpusmith.io import storage
-from corpusmith.io.shards import ShardRef
+from corpusmith.io.pages.shards import ShardRef
 from corpusmith.redact import redact_tree
-from corpusmith.run.books import SHOWN, check_stage
+from corpusmith.run.balance import SHOWN, check_stage
 from corpusmith.run.fingerprint import Tree, digest, first_difference, inputs_identity
 from corpusmith.run.ledger import Counts
 from corpusmith.run.progress import say
-from corpusmith.run.runner import Execution, Runner
+from corpusmith.run.ray.runner import Execution, Runner
 from corpusmith.run.stage import ShardRecord, Stage, StagePlace, library_versions
 
 Units = Callable[[list[ShardRef]], dict[str, str]]

@@ -23,11 +23,11 @@ from typing import Any, Literal, TypeVar
 
 from corpusmith.errors import BalanceError, RunFailed
 from corpusmith.io import storage
-from corpusmith.io.shards import ShardRef
+from corpusmith.io.pages.shards import ShardRef
 from corpusmith.redact import redact, redact_tree
-from corpusmith.run.attempts import Poison
 from corpusmith.run.ledger import Counts, total
-from corpusmith.run.runner import Outcome, Runner
+from corpusmith.run.ray.attempts import Poison
+from corpusmith.run.ray.runner import Outcome, Runner
 from corpusmith.run.verify import FileCheck, check_files
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ import xxhash
 from corpusmith.errors import CorpusmithError
 from corpusmith.io import storage
 from corpusmith.io.compression import Content, Damage
-from corpusmith.io.shards import file_checksum, read_records
+from corpusmith.io.pages.shards import file_checksum, read_records
 
 LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".jsonl.zstd")
 TABLES = (".parquet",)

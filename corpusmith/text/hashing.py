@@ -1,7 +1,7 @@
 """Stable hashes of words and n-grams, and exact counts of what repeats within one text.
 
 Two families, for two needs. *Hashes* (`word_hashes`, `ngram_hashes`) are 64-bit numbers that are equal on every
-machine and in every release of the same `VERSION`; deduplication stores and exchanges them. *Identities*
+machine and in every release of the same `HASH_GENERATION`; deduplication stores and exchanges them. *Identities*
 (`span_ids`, `repeated_ngrams`) live within one text only and are exact: a span gets a number that equals another's
 if and only if the code points are equal, and an n-gram gets the number of the pair of its two (n-1)-grams, so no
 hash collision can change what a filter decides.
@@ -28,7 +28,8 @@ from corpusmith.text.kernels import (
     kernel,
 )
 
-VERSION = 1
+#: Raised when the same words give other hashes: signatures and filters made before fit no more.
+HASH_GENERATION = 1
 
 WORD_SEED = np.uint64(0x9E3779B97F4A7C15)
 WORD_FACTOR = np.uint64(0xC2B2AE3D27D4EB4F)

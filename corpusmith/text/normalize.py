@@ -15,8 +15,6 @@ from typing import Any
 
 from corpusmith.errors import missing_package
 
-VERSION = 1
-
 # Full-width one to a quote is an inherited slip, kept.
 UNICODE_PUNCT: dict[str, str] = {
     "\uff0c": ",",

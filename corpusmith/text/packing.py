@@ -34,7 +34,6 @@ I64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 Documents = Sequence[Sequence[int] | U32Array]
 
-VERSION = 2
 
 MODES = ("concat", "document", "best_fit")
 WINDOW_TOKENS = 1 << 22

@@ -16,15 +16,17 @@ from mixing.bench.contenders import contender, parse_method, rounds_of, with_sam
 from mixing.bench.regmix_tables import PILE_CC, Pool, make_pool, read_tables
 from mixing.bench.statistics import summarise
 from mixing.bench.surfaces import make_surface
-from mixing.search.arrays import Json
+from mixing.search.mixtures.arrays import Json
 from mixing.search.strategies.climb import split_budget
 
 BUDGETS = (56, 112, 168, 224)
 ALLOCATIONS = {"6:1": (6, 1), "4:2:1": (4, 2, 1), "2:2:1:1": (2, 2, 1, 1)}
 TARGETS = (
-    PILE_CC, "metric/the_pile_wikipedia_en_val_loss", "metric/the_pile_arxiv_val_loss",
+    PILE_CC,
+    "metric/the_pile_wikipedia_en_val_loss",
+    "metric/the_pile_arxiv_val_loss",
     "metric/the_pile_github_val_loss",
-)  # fmt: skip
+)
 _FLAT = 1e-6
 _POOL_BUDGET = 56
 
@@ -47,10 +49,17 @@ def run_ablations(
         summary = summarise(np.array(values))
         rows.append(
             {
-                "ablation": ablation, "setting": setting, "family": family, "method": method, "mean": summary.mean,
-                "low": summary.low, "high": summary.high, "q10": summary.q10, "seeds": label,
+                "ablation": ablation,
+                "setting": setting,
+                "family": family,
+                "method": method,
+                "mean": summary.mean,
+                "low": summary.low,
+                "high": summary.high,
+                "q10": summary.q10,
+                "seeds": label,
             }
-        )  # fmt: skip
+        )
 
     for size in BUDGETS:
         for family, found in run_bench(families, bases, seeds, size, tables=tables, folder=folder).items():
@@ -103,7 +112,11 @@ def _on_tables(methods: Sequence[str], seeds: Sequence[int], folder: str, add: o
 def _rank(pool: Pool, method: str, seed: int) -> float:
     strategy = contender(method, None)
     outcome = run_method(
-        strategy, pool.space, lambda weights: pool.seen[pool.rows(weights)], pool.objective,
-        rounds=rounds_of(method, strategy, _POOL_BUDGET), seed=seed,
-    )  # fmt: skip
+        strategy,
+        pool.space,
+        lambda weights: pool.seen[pool.rows(weights)],
+        pool.objective,
+        rounds=rounds_of(method, strategy, _POOL_BUDGET),
+        seed=seed,
+    )
     return float(pool.ranks(outcome.answer.weights)[0])

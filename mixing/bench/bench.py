@@ -21,13 +21,13 @@ from mixing.bench.pile import pile_surface
 from mixing.bench.regmix_tables import POOL_FAMILIES, Pool, make_pool, read_tables
 from mixing.bench.statistics import Paired, compare, summarise
 from mixing.bench.surfaces import Surface, make_surface
-from mixing.search.arrays import F64, Json
 from mixing.search.claims import spearman
+from mixing.search.mixtures.arrays import F64, Json
+from mixing.search.mixtures.runs import Objective, Runs
+from mixing.search.mixtures.sampler import Sampler
+from mixing.search.mixtures.space import Space
 from mixing.search.predictors.base import ObjectiveModel
-from mixing.search.runs import Objective, Runs
-from mixing.search.sampler import Sampler
 from mixing.search.search import Result, Search, weights_of
-from mixing.search.space import Space
 from mixing.search.strategies.base import Answer, Strategy
 
 SURFACE_FAMILIES = ("law", "skills", "pile")
@@ -142,9 +142,13 @@ def _run_pool(pool: Pool, values: dict[str, Values], seed: int, budget: int, fol
     for method, own in values.items():
         strategy = contender(method, None, folder)
         outcome = run_method(
-            strategy, pool.space, lambda weights: pool.seen[pool.rows(weights)], pool.objective,
-            rounds=rounds_of(method, strategy, budget), seed=seed,
-        )  # fmt: skip
+            strategy,
+            pool.space,
+            lambda weights: pool.seen[pool.rows(weights)],
+            pool.objective,
+            rounds=rounds_of(method, strategy, budget),
+            seed=seed,
+        )
         own.value.append(float(pool.ranks(outcome.answer.weights)[0]))
         if len(outcome.runs):
             own.measured.append(float(pool.ranks(outcome.runs.weights[outcome.runs.best()])[0]))
@@ -165,9 +169,15 @@ def rows_of(found: dict[str, dict[str, Values]], seeds: str) -> list[Json]:
 def _row(family: str, method: str, values: Sequence[float], seeds: str) -> Json:
     summary = summarise(np.array(values))
     return {
-        "family": family, "method": method, "mean": summary.mean, "low": summary.low, "high": summary.high,
-        "q10": summary.q10, "seeds": seeds, "median": summary.median,
-    }  # fmt: skip
+        "family": family,
+        "method": method,
+        "mean": summary.mean,
+        "low": summary.low,
+        "high": summary.high,
+        "q10": summary.q10,
+        "seeds": seeds,
+        "median": summary.median,
+    }
 
 
 def _extras(values: Values) -> Json:
@@ -195,10 +205,16 @@ def paired_rows(found: dict[str, dict[str, Values]]) -> list[Json]:
             pair: Paired = compare(np.array(methods[first].value), np.array(methods[other].value))
             rows.append(
                 {
-                    "family": family, "method": first, "other": other, "mean": pair.mean, "low": pair.low,
-                    "high": pair.high, "wins": pair.wins, "p": pair.p_value,
+                    "family": family,
+                    "method": first,
+                    "other": other,
+                    "mean": pair.mean,
+                    "low": pair.low,
+                    "high": pair.high,
+                    "wins": pair.wins,
+                    "p": pair.p_value,
                 }
-            )  # fmt: skip
+            )
     return rows
 
 

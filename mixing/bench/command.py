@@ -21,7 +21,7 @@ FAMILIES = "law,skills"
 METHODS = (
     "climb,climb-oneshot,climb-robust,climb-robust-oneshot,climb-paper,regmix,regmix-tuned,olmix,mixmin,doremi,random,"
     "uniform,natural"
-)  # fmt: skip
+)
 REPORTED = (range(100, 120), range(200, 220))
 LOG = pathlib.Path(__file__).resolve().parents[2] / "docs" / "log.md"
 

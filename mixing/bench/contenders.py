@@ -13,8 +13,8 @@ import numpy as np
 
 from corpusmith.errors import InputError
 from mixing.bench.surfaces import Surface
-from mixing.search.arrays import F64, Rng
-from mixing.search.runs import Objective
+from mixing.search.mixtures.arrays import F64, Rng
+from mixing.search.mixtures.runs import Objective
 from mixing.search.strategies.base import Strategy
 from mixing.search.strategies.doremi import DoReMi
 from mixing.search.strategies.registry import STRATEGIES, make_strategy

@@ -7,8 +7,8 @@ from scipy.optimize import minimize
 
 from corpusmith.seeds import stable_hash
 from mixing.bench.surfaces import Surface
-from mixing.search.arrays import F64
-from mixing.search.sampler import Sampler, dirichlet
+from mixing.search.mixtures.arrays import F64
+from mixing.search.mixtures.sampler import Sampler, dirichlet
 
 _RANDOM, _STARTS, _CAPPED = 40_000, 60, 12
 
@@ -52,7 +52,12 @@ def _climb_below_caps(surface: Surface, start: F64) -> F64:
         return -value, -gradient
 
     found = minimize(
-        loss, start, jac=True, method="SLSQP", bounds=[(0.0, cap) for cap in np.minimum(surface.space.caps, 1.0)],
-        constraints={"type": "eq", "fun": lambda x: x.sum() - 1.0, "jac": np.ones_like}, options={"maxiter": 100},
-    )  # fmt: skip
+        loss,
+        start,
+        jac=True,
+        method="SLSQP",
+        bounds=[(0.0, cap) for cap in np.minimum(surface.space.caps, 1.0)],
+        constraints={"type": "eq", "fun": lambda x: x.sum() - 1.0, "jac": np.ones_like},
+        options={"maxiter": 100},
+    )
     return np.asarray(found.x, dtype=np.float64)

@@ -17,8 +17,8 @@ from corpusmith.errors import missing_package
 from corpusmith.seeds import stable_hash
 from mixing.bench.regmix_tables import PILE_CC, read_tables
 from mixing.bench.surfaces import Surface, TaskScores, bench_space
-from mixing.search.arrays import F64
-from mixing.search.sampler import Sampler
+from mixing.search.mixtures.arrays import F64
+from mixing.search.mixtures.sampler import Sampler
 
 _NETWORKS = 4
 _HIDDEN = (64, 64)
@@ -55,10 +55,16 @@ def _fitted(folder: str) -> Surface:
     residual = float((raw(tables.weights)[0][:, 0] - targets).std())
     groups = len(prior)
     return Surface(
-        family="pile", seed=0, space=space, raw=raw, scale=scale, offset=_MEAN - scale * float(scores.mean()),
-        similarity=np.eye(groups), domain_levels=np.stack([np.full(groups, 1.9), np.full(groups, 1.1)]),
+        family="pile",
+        seed=0,
+        space=space,
+        raw=raw,
+        scale=scale,
+        offset=_MEAN - scale * float(scores.mean()),
+        similarity=np.eye(groups),
+        domain_levels=np.stack([np.full(groups, 1.9), np.full(groups, 1.1)]),
         noise=scale * residual,
-    )  # fmt: skip
+    )
 
 
 def _mean_of(networks: Sequence[Any]) -> TaskScores:

@@ -18,10 +18,10 @@ import numpy as np
 from corpusmith.errors import InputError
 from corpusmith.io import storage
 from mixing.bench.surfaces import bench_space
-from mixing.search.arrays import F64
-from mixing.search.run_tables import read_runs
-from mixing.search.runs import Objective
-from mixing.search.space import Space
+from mixing.search.mixtures.arrays import F64
+from mixing.search.mixtures.run_tables import read_runs
+from mixing.search.mixtures.runs import Objective
+from mixing.search.mixtures.space import Space
 
 PILE_CC = "metric/the_pile_pile_cc_val_loss"
 POOL_FAMILIES = ("pool-cc", "pool-mean", "transfer-cc", "transfer-mean")
@@ -87,9 +87,12 @@ def read_tables(folder: str) -> Tables:
         parts[part, size] = read_runs(pair, groups, objective)
     train, test, larger = parts["train", "1m"], parts["test", "1m"], parts["test", "60m"]
     return Tables(
-        groups=groups, losses=losses, weights=np.concatenate([train.weights, test.weights]),
-        at_1m=np.concatenate([train.scores, test.scores]), at_60m=larger.scores,
-    )  # fmt: skip
+        groups=groups,
+        losses=losses,
+        weights=np.concatenate([train.weights, test.weights]),
+        at_1m=np.concatenate([train.scores, test.scores]),
+        at_60m=larger.scores,
+    )
 
 
 def _header(path: str) -> tuple[str, ...]:
@@ -110,6 +113,8 @@ def make_pool(tables: Tables, family: str, target: str | None = None, searched_a
     prior = tables.weights.mean(axis=0)
     space = bench_space(prior / prior.sum(), pool=weights)
     return Pool(
-        space=space, objective=Objective(tasks=names, better="lower"), seen=seen[:, places],
+        space=space,
+        objective=Objective(tasks=names, better="lower"),
+        seen=seen[:, places],
         truth=truth[:, places].mean(axis=1),
-    )  # fmt: skip
+    )

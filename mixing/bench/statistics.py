@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 from corpusmith.seeds import stable_hash
-from mixing.search.arrays import F64
+from mixing.search.mixtures.arrays import F64
 
 RESAMPLES = 10_000
 
@@ -39,9 +39,12 @@ def summarise(values: F64) -> Summary:
     """The summary of values (n,)."""
     low, high = bootstrap(values)
     return Summary(
-        mean=float(values.mean()), low=low, high=high, median=float(np.median(values)),
+        mean=float(values.mean()),
+        low=low,
+        high=high,
+        median=float(np.median(values)),
         q10=float(np.quantile(values, 0.1)),
-    )  # fmt: skip
+    )
 
 
 def compare(first: F64, second: F64) -> Paired:

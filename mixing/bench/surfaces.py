@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from corpusmith.seeds import stable_hash
-from mixing.search.arrays import F64, Rng
-from mixing.search.sampler import Sampler
-from mixing.search.space import Space
+from mixing.search.mixtures.arrays import F64, Rng
+from mixing.search.mixtures.sampler import Sampler
+from mixing.search.mixtures.space import Space
 
 GROUPS = 21
 TASKS = 3
@@ -152,9 +152,15 @@ def make_surface(family: str, seed: int, groups: int = GROUPS) -> Surface:
     similarity = np.maximum(directions @ directions.T, 0.0) ** 2
     np.fill_diagonal(similarity, 1.0)
     return Surface(
-        family=family, seed=seed, space=space, raw=raw, scale=scale, offset=_MEAN - scale * float(scores.mean()),
-        similarity=similarity, domain_levels=np.stack([rng.uniform(1.6, 2.2, groups), rng.uniform(0.8, 1.4, groups)]),
-    )  # fmt: skip
+        family=family,
+        seed=seed,
+        space=space,
+        raw=raw,
+        scale=scale,
+        offset=_MEAN - scale * float(scores.mean()),
+        similarity=similarity,
+        domain_levels=np.stack([rng.uniform(1.6, 2.2, groups), rng.uniform(0.8, 1.4, groups)]),
+    )
 
 
 def bench_space(prior: F64, pool: F64 | None = None) -> Space:

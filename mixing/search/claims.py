@@ -14,15 +14,14 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from mixing.search.arrays import F64, Json
+from mixing.search.mixtures.arrays import F64, Json
+from mixing.search.mixtures.runs import Runs
+from mixing.search.mixtures.space import Space
 from mixing.search.predictors.base import ObjectiveModel, fit_objective
 from mixing.search.predictors.gaussian_process import FittedProcess, GaussianProcess
-from mixing.search.runs import Runs
-from mixing.search.space import Space
 from mixing.search.strategies.base import Answer
 from mixing.search.strategies.thompson import default_process
 
-VERSION = 1
 _TAIL = 0.025
 _EXTRA_PARAMETERS = 3
 

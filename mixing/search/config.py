@@ -9,10 +9,10 @@ from typing import Any
 from corpusmith.config import YamlDocument, build, load_yaml
 from corpusmith.errors import ConfigError, InputError
 from corpusmith.io import storage
-from mixing.search.arrays import Json
-from mixing.search.runs import Objective
-from mixing.search.sampler import Sampler
-from mixing.search.space import GRID, Space, caps_from_tokens, make_space
+from mixing.search.mixtures.arrays import Json
+from mixing.search.mixtures.runs import Objective
+from mixing.search.mixtures.sampler import Sampler
+from mixing.search.mixtures.space import GRID, Space, caps_from_tokens, make_space
 from mixing.search.strategies.base import Strategy
 from mixing.search.strategies.registry import make_strategy
 

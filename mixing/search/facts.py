@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from corpusmith.seeds import stable_hash
-from mixing.search.arrays import F64, Json
 from mixing.search.claims import gain_over, predictor_fit
+from mixing.search.mixtures.arrays import F64, Json
+from mixing.search.mixtures.runs import Runs
+from mixing.search.mixtures.sampler import Sampler
+from mixing.search.mixtures.space import Space
 from mixing.search.predictors.base import ObjectiveModel, fit_objective
 from mixing.search.predictors.gaussian_process import FittedProcess
-from mixing.search.runs import Runs
-from mixing.search.sampler import Sampler
-from mixing.search.space import Space
 from mixing.search.strategies.base import Answer
 from mixing.search.strategies.thompson import default_process
 
@@ -42,11 +42,15 @@ def search_facts(
         "natural": space.as_dict(space.prior),
         "epochs": _epochs(space, answer.weights, epochs),
         "best_measured": {
-            "id": runs.ids[best], "score": float(unit * runs.totals[best]),
+            "id": runs.ids[best],
+            "score": float(unit * runs.totals[best]),
             "groups": space.as_dict(runs.weights[best]),
         },
         "better_than_natural": {
-            "shown": gain.is_shown, "gain": gain.value, "low": gain.low, "high": gain.high,
+            "shown": gain.is_shown,
+            "gain": gain.value,
+            "low": gain.low,
+            "high": gain.high,
             "chance_of_no_difference": gain.null,
         },
         "fit": predictor_fit(shown, runs),
@@ -58,7 +62,7 @@ def search_facts(
         "best_so_far": [float(unit * value) for value in np.maximum.accumulate(runs.totals)],
         "random_band": _random_band(runs, space, model, seed),
         "sensitivity": _sensitivity(space, model, answer.weights),
-    }  # fmt: skip
+    }
 
 
 def _epochs(space: Space, weights: F64, epochs: Mapping[str, float] | None) -> dict[str, float] | None:
@@ -75,11 +79,12 @@ def _rounds(runs: Runs) -> list[Json]:
         sign = runs.objective.sign
         found.append(
             {
-                "runs": int(rows.sum()), "best": float(sign * runs.totals[rows].max()),
+                "runs": int(rows.sum()),
+                "best": float(sign * runs.totals[rows].max()),
                 "mean": float(sign * runs.totals[rows].mean()),
                 "weights": dict(zip(runs.names, map(float, runs.weights[rows].mean(axis=0)), strict=True)),
             }
-        )  # fmt: skip
+        )
     return found
 
 

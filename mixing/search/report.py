@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from corpusmith.io import storage
-from corpusmith.report_html import Html, Level, columns, decimal, el, escape, facts, line_chart, share, table
-from corpusmith.report_style import STYLE
-from mixing.search.arrays import Json
+from corpusmith.report.html import Html, Level, columns, decimal, el, escape, facts, line_chart, share, table
+from corpusmith.report.style import STYLE
+from mixing.search.mixtures.arrays import Json
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _SHOWN_ROUNDS = 8
@@ -25,11 +25,14 @@ def render(name: str, found: Json) -> str:
     """The page; equal facts give equal bytes."""
     sections = [_claim(found), _weights(found), _by_round(found), _fit(found), _progress(found), _sensitivity(found)]
     head = el(
-        "head", el("meta", charset="utf-8"), el("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", http_equiv="Content-Security-Policy", content=POLICY),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", name="color-scheme", content="light dark"), el("title", f"{name}: mixture search"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("title", f"{name}: mixture search"),
         el("style", Html(STYLE)),
-    )  # fmt: skip
+    )
     header = el("header", el("p", "Corpusmith: mixture search", class_="over"), el("h1", name))
     return "<!doctype html>\n" + el("html", head, el("body", header, el("main", *sections)), lang="en") + "\n"
 
@@ -65,11 +68,14 @@ def _weights(found: Json) -> Html:
     order = sorted(found["answer"], key=lambda group: (-found["answer"][group], group))
     rows: list[Sequence[Html | str]] = [
         [
-            group, share(found["answer"][group], 1.0), share(found["natural"][group], 1.0),
-            share(found["best_measured"]["groups"][group], 1.0), *([decimal(epochs[group], 2)] if epochs else []),
+            group,
+            share(found["answer"][group], 1.0),
+            share(found["natural"][group], 1.0),
+            share(found["best_measured"]["groups"][group], 1.0),
+            *([decimal(epochs[group], 2)] if epochs else []),
         ]
         for group in order
-    ]  # fmt: skip
+    ]
     return _section("Weights", table("Weights of the answer, largest first", heads, rows))
 
 
@@ -99,9 +105,8 @@ def _progress(found: Json) -> Html:
     points = [(float(index), value) for index, value in enumerate(found["best_so_far"], 1)]
     low, middle, high = found["random_band"][-1]
     levels = [
-        Level(name=name, style="", value=value)
-        for name, value in (("5 %", low), ("median", middle), ("95 %", high))
-    ]  # fmt: skip
+        Level(name=name, style="", value=value) for name, value in (("5 %", low), ("median", middle), ("95 %", high))
+    ]
     about = (
         f"The dashed lines: where random search would end after as many runs, by the model ({low:.5g}, {middle:.5g}, "
         f"{high:.5g}: 5 %, median, 95 %)."

@@ -20,15 +20,15 @@ import numpy as np
 from corpusmith.errors import ChangedError, InputError
 from corpusmith.io import storage
 from corpusmith.run.fingerprint import first_difference
-from corpusmith.run.runner import Runner
+from corpusmith.run.ray.runner import Runner
 from mixing.search import claims
-from mixing.search.arrays import Json
-from mixing.search.mixture_file import mixture_document
-from mixing.search.run_tables import read_runs, write_runs
-from mixing.search.runs import Objective
-from mixing.search.sampler import Sampler
+from mixing.search.mixtures.arrays import Json
+from mixing.search.mixtures.mixture_file import mixture_document
+from mixing.search.mixtures.run_tables import read_runs, write_runs
+from mixing.search.mixtures.runs import Objective
+from mixing.search.mixtures.sampler import Sampler
+from mixing.search.mixtures.space import make_space
 from mixing.search.search import Proposal, Result, Search
-from mixing.search.space import make_space
 from mixing.search.strategies.base import Answer
 from mixing.search.strategies.registry import make_strategy
 
@@ -131,9 +131,10 @@ def load_search(folder: str, module_folder: str = ".") -> tuple[Search, dict[str
     document = storage.read_json(path)
     config, names = document["config"], tuple(document["prior"])
     objective = Objective(
-        tasks=tuple(document["objective"]["tasks"]), weights=tuple(document["objective"]["weights"] or ()) or None,
+        tasks=tuple(document["objective"]["tasks"]),
+        weights=tuple(document["objective"]["weights"] or ()) or None,
         better=document["objective"]["better"],
-    )  # fmt: skip
+    )
     space = make_space(document["prior"], document["caps"], config["sampler"]["minimum"])
     if not storage.exists(storage.join(folder, RUNS)):
         raise InputError(f"{folder}: no round is finished yet")

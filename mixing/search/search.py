@@ -15,13 +15,12 @@ import numpy as np
 
 from corpusmith.errors import InputError, RunFailed
 from corpusmith.seeds import stable_hash
-from mixing.search.arrays import F64
+from mixing.search.mixtures.arrays import F64
+from mixing.search.mixtures.runs import Objective, Runs
+from mixing.search.mixtures.space import Space, mixture_id
 from mixing.search.one_thread import one_thread
-from mixing.search.runs import Objective, Runs
-from mixing.search.space import Space, mixture_id
 from mixing.search.strategies.base import Answer, Strategy
 
-VERSION = 1
 LEAST_SUCCESS = 0.9
 
 
@@ -78,11 +77,9 @@ class Search:
             with one_thread():
                 weights = self.strategy.ask(self.space, self.runs, self.rounds[self.closed], rng)
             self._open = [
-                Proposal(
-                    id=mixture_id(self.space.names, row), round=self.closed, weights=self.space.as_dict(row)
-                )
+                Proposal(id=mixture_id(self.space.names, row), round=self.closed, weights=self.space.as_dict(row))
                 for row in weights
-            ]  # fmt: skip
+            ]
             if not self._open:
                 self.closed = len(self.rounds)
         return self._open or []

@@ -17,13 +17,13 @@ from corpusmith.io import storage
 from corpusmith.run.progress import say
 from mixing.search.config import ObjectiveConfig, SearchConfig, load_search_config
 from mixing.search.facts import search_facts
+from mixing.search.mixtures.run_tables import read_runs, write_runs
+from mixing.search.mixtures.runs import Runs
+from mixing.search.mixtures.space import mixture_id
 from mixing.search.predictors.base import LEAST_ROWS
 from mixing.search.report import claim_line
 from mixing.search.run_folder import ANSWER, RUNS, SEARCH, answer_document, search_document
-from mixing.search.run_tables import read_runs, write_runs
-from mixing.search.runs import Runs
 from mixing.search.search import Search
-from mixing.search.space import mixture_id
 
 _SHOWN = 12
 
@@ -36,9 +36,12 @@ def build_parser() -> argparse.ArgumentParser:
         "corpusmith mix suggest --runs ratios.csv metrics.csv --prior prior.json --metric loss --better lower -n 32",
     )
     parser.add_argument(
-        "--runs", nargs="*", default=[], metavar="TABLE",
+        "--runs",
+        nargs="*",
+        default=[],
+        metavar="TABLE",
         help="CSV or Parquet with a column for each group and each metric, or a pair: weights, scores; none: a start",
-    )  # fmt: skip
+    )
     parser.add_argument("--prior", required=True, help="JSON or YAML: tokens (or natural shares) by group")
     parser.add_argument("-n", type=int, help="how many mixtures to propose (the config's `parallel`: 8)")
     parser.add_argument("--metric", action="append", help="a column to improve; several: their mean")

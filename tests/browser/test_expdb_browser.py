@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from corpusmith.expdb_output import to_html
-from corpusmith.expdb_tables import Table
+from corpusmith.expdb.output import to_html
+from corpusmith.expdb.tables import Table
 
 pytestmark = pytest.mark.browser
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from corpusmith.report import write_report
+from corpusmith.report.command import write_report
 
 pytestmark = pytest.mark.browser
 

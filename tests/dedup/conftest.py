@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from corpusmith.errors import CorpusmithError
-from corpusmith.run.runner import Execution, Outcome, Runner
+from corpusmith.run.ray.runner import Execution, Outcome, Runner
 
 
 class InProcess(Runner):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from corpusmith.io.shards import open_shard_writer
+from corpusmith.io.pages.shards import open_shard_writer
 from tests.processes import kill, processes
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

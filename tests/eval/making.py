@@ -29,8 +29,8 @@ def write_tokenizer(path: Path) -> None:
 def write_checkpoint(folder: Path, config: Mapping[str, object]) -> Path:
     """An untrained network of 16 dimensions, its parameters and its config."""
     torch = pytest.importorskip("torch")
-    from training.model import Transformer
-    from training.model_config import model_config_from
+    from training.models.config import model_config_from
+    from training.models.openlm import Transformer
 
     torch.manual_seed(0)
     network = Transformer(model_config_from(config, where="test"))

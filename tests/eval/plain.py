@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from eval.prompts import GenerationInput, PromptTokenizer, ScoredInput, generation_inputs, scored_rows
-from eval.scoring import clean_generation, generation_is_right
-from eval.tasks import GENERATION, LANGUAGE_MODELING, GenerationRow, Suite, Task, read_rows, split_categories
+from eval.scoring.judge import clean_generation, generation_is_right
+from eval.tasks.prompts import GenerationInput, PromptTokenizer, ScoredInput, generation_inputs, scored_rows
+from eval.tasks.suites import GENERATION, LANGUAGE_MODELING, GenerationRow, Suite, Task, read_rows, split_categories
 
 #: all logits (T, V) of one sequence
 Logits = Callable[[list[int]], Tensor]

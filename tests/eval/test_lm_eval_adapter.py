@@ -12,14 +12,15 @@ import pytest
 import torch
 
 from corpusmith.errors import InputError
-from eval.models import OpenLMModel, TableModel
-from eval.prompt_tokenizers import load_prompt_tokenizer
-from eval.prompts import GenerationInput, ScoredInput
-from eval.request_scores import TokenRequest, score_requests
+from eval.models.openlm import OpenLMModel
+from eval.models.prompt_tokenizers import load_prompt_tokenizer
+from eval.scoring.request_scores import ContinuationRequest, score_requests
+from eval.tasks.prompts import GenerationInput, ScoredInput
 from tests.eval.making import write_checkpoint, write_tokenizer
 from tests.eval.plain import continuation, span_losses
-from tests.eval.test_invariance import VOCABULARY, model_of, plain_logits
-from training.checkpoint import load_model
+from tests.eval.scoring.test_invariance import VOCABULARY, model_of, plain_logits
+from tests.oracles.table_model import TableModel
+from training.loop.checkpoint import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 HARNESS = ROOT / ".peers" / "lm_eval" / "bin" / "python"
@@ -29,7 +30,9 @@ def test_requests_are_scored_in_their_order_as_by_the_plain_path() -> None:
     model, draws = model_of("open_lm"), random.Random(4)
     contexts = [[draws.randrange(1, VOCABULARY) for _ in range(length)] for length in (9, 9, 1, 30)]
     requests = [
-        TokenRequest(draws.choice(contexts), [draws.randrange(1, VOCABULARY) for _ in range(draws.choice([1, 2, 4]))])
+        ContinuationRequest(
+            draws.choice(contexts), [draws.randrange(1, VOCABULARY) for _ in range(draws.choice([1, 2, 4]))]
+        )
         for _ in range(20)
     ]
     scores = score_requests(model, requests, max_length=24)
@@ -50,14 +53,16 @@ def test_a_context_that_several_requests_share_is_run_once() -> None:
             return super().forward(ids_BT, *args, **kwargs)
 
     model = Counting(99, {})
-    score_requests(model, [TokenRequest(list(range(1, 51)), [60 + n, 70]) for n in range(4)], 2048)
+    score_requests(model, [ContinuationRequest(list(range(1, 51)), [60 + n, 70]) for n in range(4)], 2048)
     assert model.tokens == 50 + 4
 
 
-@pytest.mark.parametrize("request_", [TokenRequest([], [1]), TokenRequest([1], []), TokenRequest([1], [2, 3, 4])])
-def test_what_cannot_be_scored_is_named(request_: TokenRequest) -> None:
+@pytest.mark.parametrize(
+    "request_", [ContinuationRequest([], [1]), ContinuationRequest([1], []), ContinuationRequest([1], [2, 3, 4])]
+)
+def test_what_cannot_be_scored_is_named(request_: ContinuationRequest) -> None:
     with pytest.raises(InputError, match="request 1:"):
-        score_requests(TableModel(9, {}), [TokenRequest([1], [2]), request_], 3)
+        score_requests(TableModel(9, {}), [ContinuationRequest([1], [2]), request_], 3)
 
 
 # --- inside the harness ---------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ import pytest
 
 import ray_processing
 from corpusmith.errors import InputError
-from corpusmith.io.shards import open_shard_writer, read_shard
-from corpusmith.run.runner import Runner
+from corpusmith.io.pages.shards import open_shard_writer, read_shard
+from corpusmith.run.ray.runner import Runner
 from ray_processing import GLOBAL_FUNCTIONS, dedup_jsonl
 
 pytestmark = pytest.mark.ray

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from corpusmith.io.shards import open_shard_writer
+from corpusmith.io.pages.shards import open_shard_writer
 from corpusmith.seeds import stable_hash, uniform
-from ray_processing.train_tokenizer import TokenizerTraining, train_tokenizer
+from ray_processing.tokens.train_tokenizer import TokenizerTraining, train_tokenizer
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from corpusmith.io.shards import open_shard_writer, read_shard
+from corpusmith.io.pages.shards import open_shard_writer, read_shard
 from ray_processing.process import main
 
 SHARDS = 6

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from corpusmith.cli import main
-from corpusmith.io.shards import read_records, read_shard
+from corpusmith.io.pages.shards import read_records, read_shard
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "baselines" / "baselines_configs"
 TEN_MAPPERS_AND_DEDUP = """

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from corpusmith.io import wds
-from corpusmith.io.wds import ManifestEntry
-from corpusmith.run.runner import Runner
-from training.model_config import ModelConfig
-from training.phase_plan import DataSource, Phase, PhasePlan
-from training.recipe import Recipe
-from training.schedule import cosine_schedule
-from training.step import StepConfig
-from training.train_config import TrainConfig
+from corpusmith.io.tokens import wds
+from corpusmith.io.tokens.wds import ManifestEntry
+from corpusmith.run.ray.runner import Runner
+from training.models.config import ModelConfig
+from training.optimization.recipe import Recipe
+from training.optimization.schedule import cosine_schedule
+from training.optimization.step import StepConfig
+from training.plan.config import TrainConfig
+from training.plan.phase_plan import DataSource, Phase, PhasePlan
 
 SEQ_LEN = 16
 VOCABULARY = 32

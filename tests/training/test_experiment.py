@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from corpusmith import expdb
 from corpusmith.errors import InputError
-from corpusmith.expdb import DatasetReference
-from training.checkpoint import load_model
-from training.params import read_params_text
-from training.token_data import find_token_shards
+from corpusmith.expdb import references as expdb
+from corpusmith.expdb.references import DatasetReference
+from training.data.token_shards import find_token_shards
+from training.loop.checkpoint import load_model
+from training.loop.params_txt import read_params_text
+from training.loop.validation import count_training_tokens, unigram_loss
 from training.train import main
-from training.validation import count_training_tokens, unigram_loss
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL_KEYS = [
@@ -129,7 +129,7 @@ def test_an_unforeseen_failure_is_one_line_that_names_the_record(workspace, caps
     def out_of_memory(*arguments, **keywords):
         raise MemoryError("no memory for 12 GiB\nand more")
 
-    monkeypatch.setattr("training.run_plan.train", out_of_memory)
+    monkeypatch.setattr("training.arguments.to_config.train", out_of_memory)
     assert main(flags(workspace)) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -192,8 +192,8 @@ def test_re_evaluation_updates_the_reference_alone(workspace):
 
 
 def test_urls_of_the_data_set_follow_the_flags(workspace):
+    from training.arguments.options import ExperimentOptions
     from training.experiment import read_dataset
-    from training.experiment_options import ExperimentOptions
 
     row = json.loads((workspace / "demo.json").read_text())
     row |= {"manifest_url": "s3://a/b/manifest.jsonl", "mirrors": {"near": {"manifest_url": "n/m.jsonl"}}}
@@ -264,7 +264,7 @@ def test_token_shards_are_found_by_reference_manifest_or_tar(workspace):
 
 
 def _sequences(reference: Path):
-    from corpusmith.io import wds
+    from corpusmith.io.tokens import wds
 
     for shard in find_token_shards(str(reference)).shards:
         yield from wds.read_wds_shard(shard.url)

@@ -12,9 +12,9 @@ from training.hyperparameters import (
     hyperparameters_from,
     scale_names,
 )
-from training.loop import total_steps
-from training.model import count_parameters
-from training.model_config import load_model_config
+from training.loop.train_loop import total_steps
+from training.models.config import load_model_config
+from training.models.openlm import count_parameters
 
 DCLM_SCALES = {
     "411m_1x": (411616256, 359973888, 8232325120, 1, 2000, 3e-3, 0.033, 512, 8, 1e-4),

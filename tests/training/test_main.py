@@ -15,15 +15,15 @@ import pytest
 import torch
 
 from corpusmith.errors import ConfigError, InputError
-from corpusmith.io import mds, wds
-from corpusmith.io.token_rows import TokenRows
-from corpusmith.io.token_shards import write_token_shard
-from training.checkpoint import load_file, load_weights
-from training.distributed import Ranks
+from corpusmith.io.tokens import mds, wds
+from corpusmith.io.tokens.rows import TokenRows
+from corpusmith.io.tokens.shards import write_token_shard
+from training.arguments.openlm import build_parser, parse_arguments
+from training.arguments.to_config import make_config
+from training.loop.checkpoint import load_file, load_weights
+from training.loop.params_txt import read_params_text
+from training.loop.ranks import Ranks
 from training.main import main
-from training.open_lm_args import build_parser, parse_arguments
-from training.params import read_params_text
-from training.run_plan import make_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -234,7 +234,7 @@ def test_the_same_rows_train_the_same_model_from_every_format(flags, tmp_path):
 
 
 def test_long_files_are_taken_in_parts(tmp_path, monkeypatch):
-    from training import token_data
+    from training.data import token_shards as token_data
 
     monkeypatch.setattr(token_data, "PART_SEQUENCES", 5)
     np.arange(13 * 4, dtype=np.uint16).tofile(tmp_path / "train.bin")
@@ -246,7 +246,7 @@ def test_long_files_are_taken_in_parts(tmp_path, monkeypatch):
 
 
 def test_tars_are_named_as_openlm_names_them(tmp_path, write_tokens):
-    from training.token_data import expand_shards, find_token_shards
+    from training.data.token_shards import expand_shards, find_token_shards
 
     assert expand_shards("d/{a,b}.tar") == ["d/a.tar", "d/b.tar"]
     assert expand_shards("d/s-{008..010}.tar") == ["d/s-008.tar", "d/s-009.tar", "d/s-010.tar"]

@@ -8,10 +8,10 @@ import textwrap
 
 import pytest
 
-from corpusmith import expdb
 from corpusmith.errors import InputError, RunFailed
-from corpusmith.expdb import DatasetReference
-from training.model_config import CONFIG_FOLDER
+from corpusmith.expdb import references as expdb
+from corpusmith.expdb.references import DatasetReference
+from training.models.config import CONFIG_FOLDER
 from training.open_lm_backend import prepare_arguments, train_with_open_lm
 from training.train import main
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from corpusmith.errors import ChangedError, InputError
-from corpusmith.run.runner import Execution, Runner
-from training.checkpoint import load_weights
+from corpusmith.run.ray.runner import Execution, Runner
+from training.loop.checkpoint import load_weights
 from training.proxies import ProxySpec, ProxyWorker, fingerprint, run_proxies, run_proxy
 
 

@@ -11,6 +11,8 @@ from baselines.mappers.enrichers.language_id_enrichers import (
 from baselines.mappers.enrichers.quality_prediction_enrichers_calc_fasttext import classify_fasttext_hq_prob_enricher
 from baselines.mappers.enrichers.quality_prediction_enrichers_kenlm_model import ken_lm_perplexity_enricher
 
+VERSION = 1
+
 __all__ = [
     "classify_fasttext_hq_prob_enricher",
     "detect_lang_paragraph_enricher",

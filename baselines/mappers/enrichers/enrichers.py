@@ -13,8 +13,6 @@ from baselines.mappers.core_utils import count_words, split_paragraphs
 
 __all__ = ["line_counter", "line_counter_enricher", "word_counter_enricher"]
 
-VERSION = 1
-
 
 def line_counter(text: str, paragraph_end: str = "\n", remove_empty: bool = True) -> int:
     """Return the number of pieces that `split_paragraphs` gives."""

@@ -13,11 +13,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from corpusmith.assets import cache_folder, file_sha256
 from corpusmith.errors import InputError, missing_package
 from corpusmith.io import storage
-
-VERSION = 1
+from corpusmith.io.cache import cache_folder, file_sha256
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
 LABEL_PREFIX = "__label__"

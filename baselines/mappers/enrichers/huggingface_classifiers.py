@@ -17,7 +17,6 @@ from corpusmith.errors import UserError, missing_package
 
 __all__ = ["classify_huggingface_enricher"]
 
-VERSION = 1
 
 Device = Literal["auto", "cpu", "cuda"]
 # beyond this the sum's order, which batches and devices decide, shows

@@ -51,7 +51,6 @@ __all__ = [
     "reduce_language_probabilities",
 ]
 
-VERSION = 1
 
 FASTTEXT = "fasttext"
 LANGDETECT = "langdetect"

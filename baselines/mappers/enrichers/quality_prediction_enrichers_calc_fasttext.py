@@ -23,7 +23,6 @@ __all__ = [
     "load_fasttext_model",
 ]
 
-VERSION = 1
 
 MODEL_SUBDIRECTORY = "baselines/mappers/enrichers/quality_prediction_enrichment_models"
 RPJ_MODEL_FILENAME = "model.bin"

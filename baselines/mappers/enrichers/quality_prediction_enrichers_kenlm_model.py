@@ -24,7 +24,6 @@ from corpusmith.text.normalize import DIGIT_RE, NON_PRINTING_CHARS_RE, UNICODE_P
 
 __all__ = ["MODEL_SUBDIRECTORY", "KenlmModel", "SentencePiece", "ken_lm_perplexity_enricher"]
 
-VERSION = 2
 
 MAP_PUNCTUATION = 1
 DELETE_PUNCTUATION = 2

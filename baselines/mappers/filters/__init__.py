@@ -25,6 +25,8 @@ from baselines.mappers.filters.metadata_filters import (
     url_substring_filter,
 )
 
+VERSION = 1
+
 __all__ = [
     "alphabetic_characters_to_tokens_filter",
     "alphabetic_word_ratio_filter",

@@ -16,9 +16,6 @@ from corpusmith.io import storage
 
 __all__ = ["load_pickled_pattern"]
 
-# A run records the VERSION of metadata_filters: raise it there too.
-VERSION = 1
-
 
 def _compile(pattern: object, flags: object = 0) -> re.Pattern[str]:
     """Stand in for `re._compile`, for strings only."""

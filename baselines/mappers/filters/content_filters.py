@@ -1,7 +1,7 @@
 """Filters that look at the text of a page and never change it: lengths, ratios of symbols and words, banned strings.
 
 Follows DCLM's filters, thresholds and defaults included; departs from it in asking the shared view of the text
-(`corpusmith.text.segment`), so that a pipeline cuts a page into words once and not once for each filter.
+(`corpusmith.text.segmentation.view`), so that a pipeline cuts a page into words once and not once for each filter.
 All read `page["text"]`, return `[page]` to keep the page and `[]` to remove it; a page without the key raises KeyError.
 """
 
@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function, forwards_keywords, read_only, text_filter
-from baselines.mappers._literals import LiteralFinder, is_literal
 from baselines.mappers.core_utils import SentenceModel, count_words, split_paragraphs, split_sentences
 from baselines.mappers.filters.repetition_filters import massive_web_repetition_filters, repetition_filter
+from baselines.mappers.kernels.literals import LiteralFinder, is_literal
 from corpusmith.io import storage
-from corpusmith.text.segment import MAX_COUNT, TextView, view
-from corpusmith.text.tokenizer import load_tokenizer
+from corpusmith.text.segmentation.view import MAX_COUNT, TextView, view
+from corpusmith.text.tokenizers.load import load_tokenizer
 
 __all__ = [
     "alphabetic_characters_to_tokens_filter",
@@ -40,7 +40,6 @@ __all__ = [
     "word_removal_ratio_filter",
 ]
 
-VERSION = 1
 
 DEFAULT_TOKENIZER = "EleutherAI/pythia-6.9b-deduped"
 # The endings that RedPajama keeps of GitHub's files.
@@ -180,7 +179,7 @@ def alphabetic_characters_to_tokens_filter(tokenizer_name: str = DEFAULT_TOKENIZ
 
     Args:
         tokenizer_name: a `tokenizer.json`, a folder that holds one, or a name in the folder of tokenizers (see
-            `corpusmith.text.tokenizer.load_tokenizer`).
+            `corpusmith.text.tokenizers.load.load_tokenizer`).
 
     Raises:
         InputError: no such tokenizer.

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baselines.core.factory_utils import text_filter
-from corpusmith.text.character_table import CODE_POINTS, parse_ranges
-from corpusmith.text.segment import TextView
+from corpusmith.text.segmentation.character_table import CODE_POINTS, parse_ranges
+from corpusmith.text.segmentation.view import TextView
 
 __all__ = ["fineweb_quality_filter"]
 
-VERSION = 1
 
 # Unicode 16.0, property Sentence_Terminal and the full stops (Sentence_Break STerm and ATerm)
 SENTENCE_TERMINAL_RANGES = (

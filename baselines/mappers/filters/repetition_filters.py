@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from baselines.core.factory_utils import text_filter
-from corpusmith.text.segment import TextView, view
+from corpusmith.text.segmentation.view import TextView, view
 
 __all__ = ["massive_web_repetition_filters", "repetition_filter"]
 
-VERSION = 1
 
 MOST_COMMON_LENGTHS = range(2, 5)
 ALL_LENGTHS = range(5, 11)

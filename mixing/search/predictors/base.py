@@ -15,10 +15,9 @@ import numpy as np
 
 from corpusmith.errors import InputError
 from corpusmith.seeds import stable_hash
-from mixing.search.arrays import F64, Rng
-from mixing.search.runs import Runs
+from mixing.search.mixtures.arrays import F64, Rng
+from mixing.search.mixtures.runs import Runs
 
-VERSION = 1
 LEAST_ROWS = 8
 _DIGITS = 6
 
@@ -126,9 +125,7 @@ def fit_objective(predictor: Predictor, runs: Runs, seed: int) -> ObjectiveModel
         rng = np.random.default_rng(stable_hash("fit", seed, task, len(runs)))
         fits.append(predictor.fit(runs.weights, targets, rng))
         factors.append(share * own.deviation / scale.deviation)
-    return ObjectiveModel(
-        fitted=fits, factors=np.round(factors, _DIGITS), mean=scale.mean, deviation=scale.deviation
-    )  # fmt: skip
+    return ObjectiveModel(fitted=fits, factors=np.round(factors, _DIGITS), mean=scale.mean, deviation=scale.deviation)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -19,10 +19,9 @@ from scipy.linalg import cho_solve
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
-from mixing.search.arrays import F64, I64, Rng
-from mixing.search.space import Space
+from mixing.search.mixtures.arrays import F64, I64, Rng
+from mixing.search.mixtures.space import Space
 
-VERSION = 1
 Kernel = Literal["matern", "rbf"]
 _ROOT5 = float(np.sqrt(5.0))
 _JITTER = 1e-8
@@ -194,10 +193,11 @@ class FittedProcess:
         if self.settings.kernel == "matern":
             frequencies /= np.sqrt(rng.chisquare(5.0, features) / 5.0)
         waves = Waves(
-            frequencies=frequencies / self.hyper.length, phases=rng.uniform(0.0, 2.0 * np.pi, features),
+            frequencies=frequencies / self.hyper.length,
+            phases=rng.uniform(0.0, 2.0 * np.pi, features),
             heights=self.hyper.scale * np.sqrt(2.0 / features) * rng.standard_normal((features, count)),
             slopes=self.hyper.linear * rng.standard_normal((groups, count)),
-        )  # fmt: skip
+        )
         prior = np.cos(self.features @ waves.frequencies + waves.phases) @ waves.heights
         prior += self.linear_features @ waves.slopes
         noise = self.hyper.noise * rng.standard_normal(prior.shape)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from mixing.search.arrays import F64, I64, Rng
+from mixing.search.mixtures.arrays import F64, I64, Rng
 from mixing.search.predictors.base import Fitted
 
-VERSION = 1
 _HUBER = 0.5
 _FOLDS = 8
 _RIDGE = 1e-3
@@ -68,11 +67,16 @@ class LogLinearLaw:
     def _fit(self, weights: F64, targets: F64, starts: F64) -> F64:
         found = [
             minimize(
-                _loss, start, args=(weights, -targets), jac=True, method="L-BFGS-B", options={"maxiter": 200},
+                _loss,
+                start,
+                args=(weights, -targets),
+                jac=True,
+                method="L-BFGS-B",
+                options={"maxiter": 200},
                 bounds=[(None, None), (-6.0, 4.0), *[(-20.0, 20.0)] * weights.shape[1]],
             )
             for start in starts
-        ]  # fmt: skip
+        ]
         return np.asarray(min(found, key=lambda each: float(each.fun)).x, dtype=np.float64)
 
 

@@ -13,19 +13,26 @@ from typing import Any
 import numpy as np
 
 from corpusmith.errors import InputError, missing_package
-from mixing.search.arrays import F64, I64, Rng
+from mixing.search.mixtures.arrays import F64, I64, Rng
 from mixing.search.predictors.base import Fitted
 
-VERSION = 1
 _COMMON: dict[str, Any] = {
-    "objective": "regression", "metric": "l2", "verbosity": -1, "num_threads": 1, "deterministic": True,
+    "objective": "regression",
+    "metric": "l2",
+    "verbosity": -1,
+    "num_threads": 1,
+    "deterministic": True,
     "force_row_wise": True,
-}  # fmt: skip
+}
 RECIPE = {"learning_rate": 0.01, "lambda_l1": 1.0, "lambda_l2": 1.0, "max_depth": 4, "min_data_in_leaf": 5}
 BAGGED = {
-    "learning_rate": 0.03, "lambda_l2": 1.0, "max_depth": 4, "num_leaves": 15, "min_data_in_leaf": 5,
+    "learning_rate": 0.03,
+    "lambda_l2": 1.0,
+    "max_depth": 4,
+    "num_leaves": 15,
+    "min_data_in_leaf": 5,
     "feature_fraction": 0.8,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -16,11 +16,11 @@ from typing import Protocol
 
 import numpy as np
 
-from mixing.search.arrays import F64, Rng
+from mixing.search.mixtures.arrays import F64, Rng
+from mixing.search.mixtures.runs import Runs
+from mixing.search.mixtures.sampler import Sampler
+from mixing.search.mixtures.space import Space
 from mixing.search.predictors.base import ObjectiveModel
-from mixing.search.runs import Runs
-from mixing.search.sampler import Sampler
-from mixing.search.space import Space
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

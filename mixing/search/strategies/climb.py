@@ -12,17 +12,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mixing.search.arrays import F64, Rng
-from mixing.search.candidates import best_rows, candidates, most_promising, prior_draws, refine
+from mixing.search.mixtures.arrays import F64, Rng
+from mixing.search.mixtures.candidates import best_rows, candidates, most_promising, prior_draws, refine
+from mixing.search.mixtures.runs import Runs
+from mixing.search.mixtures.sampler import Sampler
+from mixing.search.mixtures.space import Space
 from mixing.search.predictors.base import Average, ObjectiveModel, Predictor, fit_objective
 from mixing.search.predictors.gaussian_process import GaussianProcess, Hyperparameters
 from mixing.search.predictors.trees import BaggedTrees, SplitTrees, check_not_constant
-from mixing.search.runs import Runs
-from mixing.search.sampler import Sampler
-from mixing.search.space import Space
 from mixing.search.strategies.base import Answer, fresh
 
-VERSION = 1
 SHARES = (4, 2, 1)
 _APART = 0.15
 _LEAST_POOL = 128

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixing.search.arrays import F64, Rng
-from mixing.search.runs import Runs
-from mixing.search.space import Space
+from mixing.search.mixtures.arrays import F64, Rng
+from mixing.search.mixtures.runs import Runs
+from mixing.search.mixtures.space import Space
 from mixing.search.strategies.base import Answer
 
-VERSION = 1
 _STEPS, _RATE, _SMOOTHING = 200, 1.0, 1e-4
 
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from corpusmith.errors import InputError
-from mixing.search.arrays import F64, Rng
-from mixing.search.runs import Runs
-from mixing.search.space import Space
+from mixing.search.mixtures.arrays import F64, Rng
+from mixing.search.mixtures.runs import Runs
+from mixing.search.mixtures.space import Space
 from mixing.search.strategies.base import Answer
 
-VERSION = 1
 _STEPS, _RATE, _FLAT = 100, 1.0, 1e-4
 
 

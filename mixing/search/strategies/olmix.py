@@ -12,15 +12,14 @@ import numpy as np
 from scipy.optimize import minimize
 
 from corpusmith.errors import InputError
-from mixing.search.arrays import F64, Rng
+from mixing.search.mixtures.arrays import F64, Rng
+from mixing.search.mixtures.runs import Runs
+from mixing.search.mixtures.sampler import Sampler
+from mixing.search.mixtures.space import Space
 from mixing.search.predictors.base import ObjectiveModel, Predictor, fit_objective
 from mixing.search.predictors.laws import FittedLaw, LogLinearLaw
-from mixing.search.runs import Runs
-from mixing.search.sampler import Sampler
-from mixing.search.space import Space
 from mixing.search.strategies.base import Answer, fresh
 
-VERSION = 1
 _SMALLEST = 1e-9
 
 
@@ -72,8 +71,12 @@ def propose(space: Space, model: ObjectiveModel, strength: float) -> F64:
         return value, gradient
 
     found = minimize(
-        loss, space.project(space.prior)[0], jac=True, method="SLSQP", options={"maxiter": 300, "ftol": 1e-9},
+        loss,
+        space.project(space.prior)[0],
+        jac=True,
+        method="SLSQP",
+        options={"maxiter": 300, "ftol": 1e-9},
         bounds=[(0.0, cap) for cap in np.minimum(space.caps, 1.0)],
         constraints={"type": "eq", "fun": lambda x: x.sum() - 1.0, "jac": np.ones_like},
-    )  # fmt: skip
-    return space.project(np.asarray(found.x, dtype=np.float64))[0]
+    )
+    return np.asarray(space.project(np.asarray(found.x))[0], dtype=np.float64)

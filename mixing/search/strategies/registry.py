@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from corpusmith.errors import InputError, UserError, did_you_mean
+from mixing.search.mixtures.sampler import Sampler
 from mixing.search.predictors.trees import SplitTrees
-from mixing.search.sampler import Sampler
 from mixing.search.strategies.base import Natural, RandomSearch, Strategy, Uniform
 from mixing.search.strategies.climb import ClimbPaper, ClimbRobust, plain_process, robust_predictor
 from mixing.search.strategies.mixmin import MixMin

@@ -10,16 +10,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mixing.search.arrays import F64, Rng
-from mixing.search.candidates import best_rows, prior_draws
+from mixing.search.mixtures.arrays import F64, Rng
+from mixing.search.mixtures.candidates import best_rows, prior_draws
+from mixing.search.mixtures.runs import Runs
+from mixing.search.mixtures.sampler import Sampler
+from mixing.search.mixtures.space import Space
 from mixing.search.predictors.base import Predictor, fit_objective
 from mixing.search.predictors.trees import SplitTrees, check_not_constant
-from mixing.search.runs import Runs
-from mixing.search.sampler import Sampler
-from mixing.search.space import Space
 from mixing.search.strategies.base import Answer, fresh
 
-VERSION = 1
 LITERAL = {"learning_rate": 0.01}
 _DRAWS, _AVERAGED = 100_000, 128
 

@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from corpusmith.errors import InputError
-from mixing.search.arrays import F64, I64, Rng
-from mixing.search.candidates import best_rows, candidates, most_promising
+from mixing.search.mixtures.arrays import F64, I64, Rng
+from mixing.search.mixtures.candidates import best_rows, candidates, most_promising
+from mixing.search.mixtures.runs import Runs
+from mixing.search.mixtures.sampler import Sampler
+from mixing.search.mixtures.space import Space
 from mixing.search.predictors.base import ObjectiveModel, Predictor, fit_objective
 from mixing.search.predictors.gaussian_process import (
     FittedProcess,
@@ -25,12 +28,8 @@ from mixing.search.predictors.gaussian_process import (
     climb,
     covariance_between,
 )
-from mixing.search.runs import Runs
-from mixing.search.sampler import Sampler
-from mixing.search.space import Space
 from mixing.search.strategies.base import Answer, fresh
 
-VERSION = 1
 FIRST_ROUND = 24
 PARALLEL = 8
 _STARTS_PER_DRAW, _STARTS_OF_ANSWER = 4, 16

@@ -1,0 +1,1 @@
+"""Kernels of the mappers: addresses, literals, lines and numbers over UTF-8 and code points."""

@@ -1,0 +1,1 @@
+"""The sections of the report that take more than a table."""

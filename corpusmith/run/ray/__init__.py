@@ -1,0 +1,1 @@
+"""Ray: one function over many tasks, with retries, pools and the decisions after a death."""

@@ -1,0 +1,3 @@
+"""Exact deduplication of pages, addresses, lines or any key."""
+
+VERSION = 1

@@ -1,0 +1,3 @@
+"""MinHash LSH deduplication: shingles, signatures, bands, connected components."""
+
+VERSION = 1

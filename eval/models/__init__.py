@@ -1,0 +1,3 @@
+"""Models that can be evaluated, behind one protocol, and the tokenizers of their prompts."""
+
+VERSION = 1

@@ -1,0 +1,3 @@
+"""Results: items, aggregation to CORE and EXTENDED, intervals."""
+
+VERSION = 1

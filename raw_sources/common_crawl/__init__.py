@@ -1,0 +1,3 @@
+"""Common Crawl: path lists, pools, and its columnar index."""
+
+VERSION = 1

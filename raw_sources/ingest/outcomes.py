@@ -1,0 +1,45 @@
+"""What becomes of a record: a page, removed for a reason that is counted, or set aside with its error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from corpusmith.io.pages.shards import Page
+
+#: why a record is no page, in the order in which it is asked; keys of the ledger's `removed`
+REMOVAL_STEPS = (
+    "record_type", "not_sampled", "blocked_domain", "blocked_url", "not_http", "status", "media_type", "robots",
+    "empty_text",
+)  # fmt: skip
+#: what could not be handled; keys of the ledger's `errored`
+READ_STEP = "read"
+EXTRACT_STEP = "extract"
+ERROR_STEPS = (READ_STEP, EXTRACT_STEP)
+
+KEPT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Removed:
+    """A record that is no page, by one of `REMOVAL_STEPS`."""
+
+    step: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetAside:
+    """A record that raised (`EXTRACT_STEP`; `raw` is its block) or a lost part (`READ_STEP`; `raw` is its head).
+
+    Of what is longer, `raw` holds the first `KEPT_BYTES`. `member` is the file within a WACZ.
+    """
+
+    step: str
+    offset: int
+    record_id: str
+    target_uri: str
+    reason: str
+    raw: bytes
+    member: str = ""
+
+
+Outcome = Page | Removed | SetAside

@@ -1,0 +1,1 @@
+"""A small seeded crawl made without network, with a file that tells what is in it."""

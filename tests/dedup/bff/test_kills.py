@@ -1,0 +1,177 @@
+"""The Bloom-filter dedup by the command line: same bytes for 1, 2 and 4 workers, after kill -9, and over two nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from corpusmith.io.pages.shards import open_shard_writer
+from tests.processes import kill, processes
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.all]
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+SHARDS = 8
+CONFIG = """
+- source: cc
+  steps:
+    - func: bff
+      remove_type: {mode}
+      min_ngram_size: 3
+      max_ngram_size: 5
+      filtering_threshold: 0.5
+      substr_seqlen: 8
+      fp_rate: 0.3
+      expected_ngram_count: 400000
+      round_bytes: 150000
+      {extra}
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Shards of pages that share many lines."""
+    home = tmp_path_factory.mktemp("bff-kills")
+    draw = random.Random(0)
+    lines: list[str] = []
+    for shard in range(SHARDS):
+        with open_shard_writer(str(home / "pages" / f"part{shard % 2}" / f"s{shard}.jsonl")) as writer:
+            for number in range(400):
+                text = []
+                for _ in range(8):
+                    if lines and draw.random() < 0.4:
+                        text.append(draw.choice(lines))
+                    else:
+                        text.append(" ".join(f"w{draw.randrange(5000)}" for _ in range(draw.randrange(25))))
+                        lines.append(text[-1])
+                writer.write({"text": "\n".join(text), "url": f"http://example.org/{shard}/{number}"})
+    for mode in ("old-both", "substring"):
+        (home / f"{mode}.yaml").write_text(CONFIG.format(mode=mode, extra=""))
+        # the same digest of what decides, another execution
+        (home / f"{mode}-split.yaml").write_text(CONFIG.format(mode=mode, extra="filter_part_bytes: 40000"))
+    return home
+
+
+def command(home: pathlib.Path, config: str, out: pathlib.Path, cpus: int, address: str | None = None) -> list[str]:
+    arguments = ["process", "--raw_data_dirpath", str(home / "pages"), "--config_path", str(home / f"{config}.yaml")]
+    arguments += ["--output_dir", str(out), "--readable_name", out.name, "--exp-data-dir", str(out / "db")]
+    arguments += ["--num_cpus", str(cpus), *(["--ray_address", address] if address else [])]
+    return [sys.executable, "-m", "corpusmith", *arguments]
+
+
+def start(home: pathlib.Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+    """A run in a session of its own; what it says goes to a file."""
+    with open(home / "said.txt", "ab") as said:
+        return subprocess.Popen(
+            arguments,
+            cwd=home,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+
+
+def finish(home: pathlib.Path, arguments: list[str]) -> None:
+    assert start(home, arguments).wait(timeout=300) == 0, (home / "said.txt").read_text(errors="replace")[-3000:]
+
+
+def result(out: pathlib.Path) -> dict[str, object]:
+    """Data and books of a run."""
+    files: dict[str, object] = {
+        path.relative_to(path.parents[1]).as_posix(): path.read_bytes()
+        for path in sorted(out.glob("*/processed_data/*/*"))
+    }
+    (ledger,) = out.glob("*/run/ledger.json")
+    files["total"] = json.loads(ledger.read_bytes())["total"]
+    assert len(files) == SHARDS + 1
+    return files
+
+
+@pytest.fixture(scope="module")
+def calm(home: pathlib.Path) -> Callable[[str], dict[str, object]]:
+    """The result of an undisturbed run on one worker, by mode."""
+    known: dict[str, dict[str, object]] = {}
+
+    def of(mode: str) -> dict[str, object]:
+        if mode not in known:
+            finish(home, command(home, mode, home / f"calm-{mode}", 1))
+            known[mode] = result(home / f"calm-{mode}")
+        return known[mode]
+
+    return of
+
+
+@pytest.mark.parametrize("cpus", [2, 4])
+def test_any_number_of_workers_gives_the_same_bytes(
+    home: pathlib.Path, calm: Callable[[str], dict[str, object]], cpus: int
+) -> None:
+    finish(home, command(home, "old-both", home / f"workers-{cpus}", cpus))
+    assert result(home / f"workers-{cpus}") == calm("old-both")
+
+
+def progress(out: pathlib.Path) -> int:
+    """Files that phases wrote so far."""
+    paths = out.glob("**/scratch/*/*/*")
+    return sum(not path.name.startswith(".") for path in paths)
+
+
+@pytest.mark.parametrize("mode", ["old-both", "substring"])
+@pytest.mark.parametrize(("victim", "files"), [("driver", 20), ("worker", 12), ("worker", 33), ("driver", 28)])
+def test_killed_run_ends_with_the_same_bytes(
+    home: pathlib.Path, calm: Callable[[str], dict[str, object]], mode: str, victim: str, files: int
+) -> None:
+    expected = calm(mode)
+    out = home / f"killed-{mode}-{victim}-{files}"
+    process = start(home, command(home, mode, out, 2))
+    deadline = time.monotonic() + 120
+    while progress(out) < files:
+        assert process.poll() is None, "the run ended before it could be disturbed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    if victim == "worker":
+        while not (workers := processes(process.pid, b"ray::run_batch")):
+            assert process.poll() is None, "the run ended before a worker could be killed"
+            time.sleep(0.002)
+        kill(workers)
+        assert process.wait(timeout=300) == 0, (home / "said.txt").read_text(errors="replace")[-3000:]
+    else:
+        process.kill()
+        process.wait()
+        finish(home, command(home, mode, out, 1))
+    kill(processes(process.pid))
+    assert result(out) == expected
+
+
+@pytest.fixture
+def cluster() -> Iterator[object]:
+    """Two nodes of one CPU each on this machine."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        node = {"num_cpus": 1, "object_store_memory": 80 << 20}
+        whole = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+        whole.add_node(**node)
+        yield whole
+        whole.shutdown()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("mode", ["old-both", "substring"])
+def test_filter_split_over_two_nodes_gives_the_same_bytes(
+    home: pathlib.Path, calm: Callable[[str], dict[str, object]], cluster: object, mode: str
+) -> None:
+    out = home / f"split-{mode}"
+    finish(home, command(home, f"{mode}-split", out, 2, cluster.address))  # type: ignore[attr-defined]
+    (figures,) = out.glob("*/run/stages/*/filter.json")
+    assert json.loads(figures.read_bytes())["parts"] == 4
+    assert result(out) == calm(mode)

@@ -1,0 +1,1 @@
+"""From token shards to batches: orders, masks, the loader."""

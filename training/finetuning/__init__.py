@@ -1,0 +1,3 @@
+"""Instruction data for fine-tuning: examples to token shards, and their download."""
+
+VERSION = 1

@@ -1,0 +1,1 @@
+"""Models to the transformers library and back."""

@@ -1,0 +1,3 @@
+"""Many steps: the loop, checkpoints, resuming, validation, ranks."""
+
+VERSION = 1
