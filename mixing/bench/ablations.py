@@ -13,7 +13,7 @@ import numpy as np
 from corpusmith.run.progress import track
 from mixing.bench.bench import run_bench, run_method, score_answer
 from mixing.bench.contenders import contender, parse_method, rounds_of, with_sampler_temperature
-from mixing.bench.regmix_tables import PILE_CC, Pool, make_pool, read_tables
+from mixing.bench.regmix_tables import PILE_CC, MeasuredPool, make_pool, read_tables
 from mixing.bench.statistics import summarise
 from mixing.bench.surfaces import make_surface
 from mixing.search.mixtures.arrays import Json
@@ -109,7 +109,7 @@ def _on_tables(methods: Sequence[str], seeds: Sequence[int], folder: str, add: o
                 add("proxy size and target", f"{name}, shown {size}", "transfer", method, ranks)
 
 
-def _rank(pool: Pool, method: str, seed: int) -> float:
+def _rank(pool: MeasuredPool, method: str, seed: int) -> float:
     strategy = contender(method, None)
     outcome = run_method(
         strategy,

@@ -18,7 +18,7 @@ from corpusmith.seeds import stable_hash
 from mixing.bench.contenders import Measure, contender, measure_of, rounds_of
 from mixing.bench.optimum import best_score
 from mixing.bench.pile import pile_surface
-from mixing.bench.regmix_tables import POOL_FAMILIES, Pool, make_pool, read_tables
+from mixing.bench.regmix_tables import POOL_FAMILIES, MeasuredPool, make_pool, read_tables
 from mixing.bench.statistics import Paired, compare, summarise
 from mixing.bench.surfaces import Surface, make_surface
 from mixing.search.claims import spearman
@@ -36,7 +36,7 @@ _FRESH = 2_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Outcome:
+class FinishedSearch:
     """One search of the bench: its answer and runs, and how long it took."""
 
     answer: Answer
@@ -58,7 +58,7 @@ class Values:
 
 def run_method(
     strategy: Strategy, space: Space, measure: Measure, objective: Objective, *, rounds: Sequence[int], seed: int
-) -> Outcome:
+) -> FinishedSearch:
     """One search, from the first round to the answer."""
     started = time.process_time()
     search = Search(strategy, space, objective, rounds=rounds, seed=seed)
@@ -72,7 +72,7 @@ def run_method(
             ]
         )
     answer = search.answer()
-    return Outcome(answer=answer, runs=search.runs, seconds=time.process_time() - started)
+    return FinishedSearch(answer=answer, runs=search.runs, seconds=time.process_time() - started)
 
 
 def run_bench(
@@ -137,7 +137,7 @@ def _add_spearman(values: Values, model: ObjectiveModel, fresh: F64, truth: F64)
     values.spearman_top.append(spearman(predicted[top], truth[top]))
 
 
-def _run_pool(pool: Pool, values: dict[str, Values], seed: int, budget: int, folder: str) -> None:
+def _run_pool(pool: MeasuredPool, values: dict[str, Values], seed: int, budget: int, folder: str) -> None:
     """All methods on the pool with one seed."""
     for method, own in values.items():
         strategy = contender(method, None, folder)

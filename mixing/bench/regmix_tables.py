@@ -51,7 +51,7 @@ class Tables:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Pool:
+class MeasuredPool:
     """A search among measured mixtures: `seen` (n, t) is what a search is shown, `truth` (n,) ranks its answer."""
 
     space: Space
@@ -100,7 +100,7 @@ def _header(path: str) -> tuple[str, ...]:
     return tuple(first[1:])
 
 
-def make_pool(tables: Tables, family: str, target: str | None = None, searched_at: str = "1m") -> Pool:
+def make_pool(tables: Tables, family: str, target: str | None = None, searched_at: str = "1m") -> MeasuredPool:
     """The pool of a family; `target` names one loss in place of the family's own, `searched_at` the table shown."""
     kind, _, blunt = family.partition("-")
     names = tables.losses if blunt == "mean" else (target or PILE_CC,)
@@ -112,7 +112,7 @@ def make_pool(tables: Tables, family: str, target: str | None = None, searched_a
         seen = tables.at_60m if searched_at == "60m" else tables.at_1m[-len(truth) :]
     prior = tables.weights.mean(axis=0)
     space = bench_space(prior / prior.sum(), pool=weights)
-    return Pool(
+    return MeasuredPool(
         space=space,
         objective=Objective(tasks=names, better="lower"),
         seen=seen[:, places],

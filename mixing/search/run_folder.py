@@ -28,7 +28,7 @@ from mixing.search.mixtures.run_tables import read_runs, write_runs
 from mixing.search.mixtures.runs import Objective
 from mixing.search.mixtures.sampler import Sampler
 from mixing.search.mixtures.space import make_space
-from mixing.search.search import Proposal, Result, Search
+from mixing.search.search import Proposal, Result, Search, checked
 from mixing.search.strategies.base import Answer
 from mixing.search.strategies.registry import make_strategy
 
@@ -82,7 +82,8 @@ def run_search(search: Search, evaluator: Evaluator, folder: str, identity: Mapp
         known = [result for proposal in proposals if (result := _read_result(folder, proposal.id)) is not None]
         found = {result.id for result in known}
         waiting = [proposal for proposal in proposals if proposal.id not in found]
-        for result in evaluator.evaluate(waiting) if waiting else ():
+        for reported in evaluator.evaluate(waiting) if waiting else ():
+            result = checked(reported, search.runs.objective)
             storage.write_json(_result_path(folder, result.id), _result_document(result))
             known.append(result)
         search.tell(known)

@@ -95,7 +95,7 @@ class Search:
         for result in results:
             if result.id not in asked:
                 raise InputError(f"the result {result.id!r} belongs to no mixture that was asked for in this round")
-            self._results[result.id] = _checked(result, self.runs.objective)
+            self._results[result.id] = checked(result, self.runs.objective)
         if asked and asked == set(self._results):
             self._close()
 
@@ -124,8 +124,12 @@ class Search:
             return self.strategy.answer(self.space, self.runs, rng)
 
 
-def _checked(result: Result, objective: Objective) -> Result:
-    """The result; a score that is no number makes it a failed one."""
+def checked(result: Result, objective: Objective) -> Result:
+    """The result; one without scores, or with a score that is no number, is a failed one.
+
+    Raises:
+        InputError: it lacks a task.
+    """
     if result.error is not None or result.scores is None:
         return Result(id=result.id, error=result.error or "no scores")
     missing = [task for task in objective.tasks if task not in result.scores]

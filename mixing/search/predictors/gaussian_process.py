@@ -29,7 +29,7 @@ _FEATURES = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Hyperparameters:
+class KernelParameters:
     """Of the kernel, in units of the standardised target and of the features."""
 
     scale: float
@@ -44,7 +44,7 @@ class Hyperparameters:
 
 
 #: what is believed before any run: smooth functions, and noise of a quarter of the scores' deviation
-SMOOTH = Hyperparameters(scale=2.0, length=2.0, linear=0.3, noise=0.25)
+SMOOTH = KernelParameters(scale=2.0, length=2.0, linear=0.3, noise=0.25)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +62,7 @@ class GaussianProcess:
     kernel: Kernel = "matern"
     power: float = 0.75
     linear_power: float | None = None
-    medians: Hyperparameters = SMOOTH
+    medians: KernelParameters = SMOOTH
     widths: tuple[float, float, float, float] = (1.0, 0.7, 1.0, 0.7)
 
     def fit(self, weights: F64, targets: F64, rng: Rng) -> FittedProcess:
@@ -72,7 +72,7 @@ class GaussianProcess:
         return process
 
 
-def covariance_between(settings: GaussianProcess, hyper: Hyperparameters, left: F64, right: F64) -> F64:
+def covariance_between(settings: GaussianProcess, hyper: KernelParameters, left: F64, right: F64) -> F64:
     """The prior covariance of the noiseless function at mixtures (m, k) and (n, k); shape (m, n)."""
     linear = settings.power if settings.linear_power is None else settings.linear_power
     distance = _distance(left**settings.power, right**settings.power) / hyper.length
@@ -123,7 +123,7 @@ class FittedProcess:
     def condition(self, logs: F64) -> None:
         """Take hyperparameters, as logarithms of scale, length, linear, noise."""
         scale, length, linear, noise = (float(value) for value in np.exp(logs))
-        self.hyper = Hyperparameters(scale=scale, length=length, linear=linear, noise=noise)
+        self.hyper = KernelParameters(scale=scale, length=length, linear=linear, noise=noise)
         covariance = scale**2 * _kernel(self.settings.kernel, self._distance / length)[0] + linear**2 * self._products
         covariance[np.diag_indices(len(self.targets))] += noise**2 + _JITTER
         self.factor: F64 = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)

@@ -18,7 +18,7 @@ from mixing.search.mixtures.runs import Runs
 from mixing.search.mixtures.sampler import Sampler
 from mixing.search.mixtures.space import Space
 from mixing.search.predictors.base import Average, ObjectiveModel, Predictor, fit_objective
-from mixing.search.predictors.gaussian_process import GaussianProcess, Hyperparameters
+from mixing.search.predictors.gaussian_process import GaussianProcess, KernelParameters
 from mixing.search.predictors.trees import BaggedTrees, SplitTrees, check_not_constant
 from mixing.search.strategies.base import Answer, fresh
 
@@ -75,7 +75,7 @@ class ClimbPaper:
 
 def plain_process() -> GaussianProcess:
     """RBF and a linear part on √α, with priors so wide that the likelihood decides."""
-    medians = Hyperparameters(scale=1.0, length=0.7, linear=0.3, noise=0.3)
+    medians = KernelParameters(scale=1.0, length=0.7, linear=0.3, noise=0.3)
     return GaussianProcess(kernel="rbf", power=0.5, medians=medians, widths=(2.0, 2.0, 2.0, 2.0))
 
 
