@@ -26,6 +26,7 @@ from mixing.search.mixtures.arrays import F64, Json
 from mixing.search.mixtures.runs import Objective, Runs
 from mixing.search.mixtures.sampler import Sampler
 from mixing.search.mixtures.space import Space
+from mixing.search.one_thread import one_thread
 from mixing.search.predictors.base import ObjectiveModel
 from mixing.search.search import Result, Search, weights_of
 from mixing.search.strategies.base import Answer, Strategy
@@ -92,11 +93,12 @@ def run_bench(
             values = {method: Values() for method in methods}
             pool = make_pool(read_tables(tables), family) if family in POOL_FAMILIES else None
             for seed in seeds:
-                if pool is not None:
-                    _run_pool(pool, values, seed, budget, folder)
-                else:
-                    surface = pile_surface(tables, seed) if family == "pile" else make_surface(family, seed)
-                    _run_surface(surface, values, budget, folder)
+                with one_thread():
+                    if pool is not None:
+                        _run_pool(pool, values, seed, budget, folder)
+                    else:
+                        surface = pile_surface(tables, seed) if family == "pile" else make_surface(family, seed)
+                        _run_surface(surface, values, budget, folder)
                 progress.advance(len(methods))
             found[family] = values
     return found

@@ -7,8 +7,9 @@ from scipy.optimize import minimize
 
 from corpusmith.seeds import stable_hash
 from mixing.bench.surfaces import Surface
-from mixing.search.mixtures.arrays import F64
+from mixing.search.mixtures.arrays import F64, Rng
 from mixing.search.mixtures.sampler import Sampler, dirichlet
+from mixing.search.one_thread import one_thread
 
 _RANDOM, _STARTS, _CAPPED = 40_000, 60, 12
 
@@ -21,6 +22,11 @@ def best_score(surface: Surface) -> float:
 def best_mixture(surface: Surface) -> F64:
     """The best mixture that is found; shape (1, k)."""
     rng = np.random.default_rng(stable_hash("optimum", surface.family, surface.seed))
+    with one_thread():
+        return _best_mixture(surface, rng)
+
+
+def _best_mixture(surface: Surface, rng: Rng) -> F64:
     space = surface.space
     half = _RANDOM // 2
     random = np.concatenate(

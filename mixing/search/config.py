@@ -15,6 +15,7 @@ from mixing.search.mixtures.sampler import Sampler
 from mixing.search.mixtures.space import GRID, Space, caps_from_tokens, make_space
 from mixing.search.strategies.base import Strategy
 from mixing.search.strategies.registry import make_strategy
+from mixing.search.strategies.thompson import PARALLEL
 
 LEAST_FIRST_ROUND = 8
 
@@ -72,7 +73,7 @@ class SearchConfig:
     mode: str | None = None
     budget: int = 112
     rounds: list[int] | None = None
-    parallel: int = 8
+    parallel: int = PARALLEL
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     caps: CapsConfig | None = None
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)

@@ -9,6 +9,7 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.io import storage
 from corpusmith.run.progress import say
 from mixing.search.facts import search_facts
+from mixing.search.one_thread import one_thread
 from mixing.search.report import claim_line, write_report
 from mixing.search.run_folder import load_search
 
@@ -28,7 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> None:
     """Read the runs, learn, write."""
     search, epochs = load_search(arguments.folder, arguments.module_folder)
-    found = search_facts(search.runs, search.space, search.answer(), search.seed, epochs)
+    with one_thread():
+        found = search_facts(search.runs, search.space, search.answer(), search.seed, epochs)
     say(f"{len(search.runs)} runs, {claim_line(found)}")
     say(f"report: {write_report(arguments.folder, storage.basename(arguments.folder), found)}")
 

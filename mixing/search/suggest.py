@@ -20,6 +20,7 @@ from mixing.search.facts import search_facts
 from mixing.search.mixtures.run_tables import read_runs, write_runs
 from mixing.search.mixtures.runs import Runs
 from mixing.search.mixtures.space import mixture_id
+from mixing.search.one_thread import one_thread
 from mixing.search.predictors.base import LEAST_ROWS
 from mixing.search.report import claim_line
 from mixing.search.run_folder import ANSWER, RUNS, SEARCH, answer_document, search_document
@@ -43,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="CSV or Parquet with a column for each group and each metric, or a pair: weights, scores; none: a start",
     )
     parser.add_argument("--prior", required=True, help="JSON or YAML: tokens (or natural shares) by group")
-    parser.add_argument("-n", type=int, help="how many mixtures to propose (the config's `parallel`: 8)")
+    parser.add_argument("-n", type=int, help="how many mixtures to propose (the config's `parallel`: 4)")
     parser.add_argument("--metric", action="append", help="a column to improve; several: their mean")
     parser.add_argument("--better", choices=("higher", "lower"), help="which scores are better (higher)")
     parser.add_argument("--config", help="YAML with a section `search`: strategy, caps, weights of tasks, seed")
@@ -65,20 +66,26 @@ def run(arguments: argparse.Namespace) -> None:
     done = int(runs.rounds.max()) + 1 if len(runs) else 0
     search = Search(config.make_strategy(folder), space, objective, rounds=[count] * (done + 1), seed=config.seed)
     search.runs, search.closed = runs, done
-    proposals = search.proposals()
+    with one_thread():
+        _suggest(search, config, arguments.output, read_prior(arguments.prior))
+
+
+def _suggest(search: Search, config: SearchConfig, output: str | None, tokens: dict[str, float]) -> None:
+    """Print what to measure next and the answer so far, and write both."""
+    proposals, runs, space = search.proposals(), search.runs, search.space
     say(f"{len(proposals)} mixtures to measure next:")
     for proposal in proposals[:_SHOWN]:
         weights = sorted(proposal.weights.items(), key=lambda item: (-item[1], item[0]))
         say(f"  {proposal.id}  " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights if weight >= 0.005))
     if len(proposals) > _SHOWN:
-        say(f"  … and {len(proposals) - _SHOWN} more" + ("" if arguments.output else "; --output keeps them all"))
-    if arguments.output:
-        _write_proposals(arguments.output, space.names, [list(each.weights.values()) for each in proposals])
-        document = search_document(search, {**config.identity(), "groups": read_prior(arguments.prior)})
-        storage.write_json(storage.join(arguments.output, SEARCH), document, indent=2)
-        write_runs(storage.join(arguments.output, RUNS), runs)
+        say(f"  … and {len(proposals) - _SHOWN} more" + ("" if output else "; --output keeps them all"))
+    if output:
+        _write_proposals(output, space.names, [list(each.weights.values()) for each in proposals])
+        document = search_document(search, {**config.identity(), "groups": tokens})
+        storage.write_json(storage.join(output, SEARCH), document, indent=2)
+        write_runs(storage.join(output, RUNS), runs)
     if len(runs) >= LEAST_ROWS:
-        _tell_answer(search, arguments.output)
+        _tell_answer(search, output)
     elif len(runs):
         say(f"{len(runs)} runs are too few for an answer (at least {LEAST_ROWS})")
 

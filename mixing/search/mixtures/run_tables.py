@@ -58,6 +58,7 @@ def read_runs(urls: Sequence[str], names: Sequence[str], objective: Objective) -
         raise InputError(
             f"{urls[0]}: row {off[0] + 1}: weights must be at least 0 and add up to 1, the sum is {totals[off[0]]:g}"
         )
+    totals = np.where(np.abs(totals - 1.0) < 1e-9, 1.0, totals)
     rounds = _rounds(tables[0], len(weights))
     order = np.argsort(rounds, kind="stable")
     return Runs(

@@ -25,16 +25,19 @@ from mixing.search.predictors.gaussian_process import (
     FittedProcess,
     Functions,
     GaussianProcess,
+    KernelParameters,
     climb,
     covariance_between,
 )
 from mixing.search.strategies.base import Answer, fresh
 
 FIRST_ROUND = 24
-PARALLEL = 8
+PARALLEL = 4
 _STARTS_PER_DRAW, _STARTS_OF_ANSWER = 4, 16
 _CANDIDATES, _CANDIDATES_OF_ANSWER = 1000, 3000
 _COVER_DRAWS = 1500
+#: rougher functions than those searched with, so that no group is left out of the first round
+_COVER_KERNEL = KernelParameters(scale=1.0, length=1.0, linear=0.3, noise=0.25)
 
 
 def default_process() -> GaussianProcess:
@@ -142,10 +145,9 @@ def _tops_of_pool(space: Space, functions: SummedFunctions, runs: Runs, count: i
 
 
 def cover(space: Space, sampler: Sampler, count: int, rng: Rng) -> F64:
-    """`count` draws of the sampler that leave the default process least in doubt, chosen one by one."""
+    """`count` draws of the sampler that leave a process least in doubt, chosen one by one."""
     drawn = sampler.draw(space, max(_COVER_DRAWS, 2 * count), rng)
-    process = default_process()
-    covariance = covariance_between(process, process.medians, drawn, drawn)
+    covariance = covariance_between(default_process(), _COVER_KERNEL, drawn, drawn)
     doubt = np.diag(covariance).copy()
     known = np.empty((0, len(drawn)))
     chosen: list[int] = []
