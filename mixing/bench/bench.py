@@ -23,10 +23,10 @@ from mixing.bench.statistics import Paired, compare, summarise
 from mixing.bench.surfaces import Surface, make_surface
 from mixing.search.claims import spearman
 from mixing.search.mixtures.arrays import F64, Json
+from mixing.search.mixtures.one_thread import one_thread
 from mixing.search.mixtures.runs import Objective, Runs
 from mixing.search.mixtures.sampler import Sampler
 from mixing.search.mixtures.space import Space
-from mixing.search.one_thread import one_thread
 from mixing.search.predictors.base import ObjectiveModel
 from mixing.search.search import Result, Search, weights_of
 from mixing.search.strategies.base import Answer, Strategy

@@ -8,8 +8,8 @@ from scipy.optimize import minimize
 from corpusmith.seeds import stable_hash
 from mixing.bench.surfaces import Surface
 from mixing.search.mixtures.arrays import F64, Rng
+from mixing.search.mixtures.one_thread import one_thread
 from mixing.search.mixtures.sampler import Sampler, dirichlet
-from mixing.search.one_thread import one_thread
 
 _RANDOM, _STARTS, _CAPPED = 40_000, 60, 12
 

@@ -16,9 +16,9 @@ import numpy as np
 from corpusmith.errors import InputError, RunFailed
 from corpusmith.seeds import stable_hash
 from mixing.search.mixtures.arrays import F64
+from mixing.search.mixtures.one_thread import one_thread
 from mixing.search.mixtures.runs import Objective, Runs
 from mixing.search.mixtures.space import Space, mixture_id
-from mixing.search.one_thread import one_thread
 from mixing.search.strategies.base import Answer, Strategy
 
 LEAST_SUCCESS = 0.9

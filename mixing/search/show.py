@@ -9,7 +9,7 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.io import storage
 from corpusmith.run.progress import say
 from mixing.search.facts import search_facts
-from mixing.search.one_thread import one_thread
+from mixing.search.mixtures.one_thread import one_thread
 from mixing.search.report import claim_line, write_report
 from mixing.search.run_folder import load_search
 

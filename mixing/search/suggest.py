@@ -17,10 +17,10 @@ from corpusmith.io import storage
 from corpusmith.run.progress import say
 from mixing.search.config import ObjectiveConfig, SearchConfig, load_search_config
 from mixing.search.facts import search_facts
+from mixing.search.mixtures.one_thread import one_thread
 from mixing.search.mixtures.run_tables import read_runs, write_runs
 from mixing.search.mixtures.runs import Runs
 from mixing.search.mixtures.space import mixture_id
-from mixing.search.one_thread import one_thread
 from mixing.search.predictors.base import LEAST_ROWS
 from mixing.search.report import claim_line
 from mixing.search.run_folder import ANSWER, RUNS, SEARCH, answer_document, search_document

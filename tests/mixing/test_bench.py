@@ -38,7 +38,7 @@ def test_a_surface_is_scaled_as_said_and_its_gradient_is_its_slope(family: str) 
         assert (surface.score_and_gradient(moved)[0] - value) / 1e-6 == pytest.approx(gradient[index], abs=1e-3)
 
 
-@pytest.mark.parametrize("family", ["law", "skills"])
+@pytest.mark.parametrize("family", ["law", pytest.param("skills", marks=pytest.mark.all)])
 def test_no_mixture_that_is_found_otherwise_beats_the_optimum(family: str) -> None:
     surface = make_surface(family, 1)
     best = best_mixture(surface)
@@ -82,7 +82,7 @@ def test_budgets_split_and_the_default_follows_what_runs_at_once() -> None:
     assert sum(Thompson().rounds(112, 5)) == 112
 
 
-@pytest.mark.parametrize("family", ["law", "skills"])
+@pytest.mark.parametrize("family", ["skills", pytest.param("law", marks=pytest.mark.all)])
 def test_the_default_beats_random_search_on_a_surface(family: str) -> None:
     found = run_bench([family], ["climb", "random"], [5], 64, tables="", folder=".")[family]
     assert found["climb"].value[0] > found["random"].value[0]

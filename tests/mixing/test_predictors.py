@@ -46,8 +46,10 @@ def fresh_weights(count: int = 200) -> F64:
 
 
 @needs_trees
-@pytest.mark.parametrize("name", PREDICTORS)
-@pytest.mark.parametrize(("scale", "shift"), [(0.01, 7.0), (100.0, -3.0), (0.01, 0.0)])
+@pytest.mark.parametrize(
+    ("name", "scale", "shift"),
+    [("process", 100.0, -3.0), ("process", 0.01, 0.0), *((name, 0.01, 7.0) for name in PREDICTORS)],
+)
 def test_a_score_as_fraction_or_shifted_gives_the_same_predictions(name: str, scale: float, shift: float) -> None:
     runs, weights = make_runs(), fresh_weights()
     first = fit_objective(PREDICTORS[name], runs, 0).predict(weights)

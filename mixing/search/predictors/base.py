@@ -16,6 +16,7 @@ import numpy as np
 from corpusmith.errors import InputError
 from corpusmith.seeds import stable_hash
 from mixing.search.mixtures.arrays import F64, Rng
+from mixing.search.mixtures.one_thread import one_thread
 from mixing.search.mixtures.runs import Runs
 
 LEAST_ROWS = 8
@@ -111,6 +112,11 @@ def fit_objective(predictor: Predictor, runs: Runs, seed: int) -> ObjectiveModel
     Raises:
         InputError: too few runs, or a task that is constant.
     """
+    with one_thread():
+        return _fit_objective(predictor, runs, seed)
+
+
+def _fit_objective(predictor: Predictor, runs: Runs, seed: int) -> ObjectiveModel:
     objective = runs.objective
     total, scale = standardise(runs.totals, objective.name)
     if len(objective.tasks) == 1:
