@@ -186,7 +186,7 @@ def test_the_bench_writes_its_rows_and_takes_a_strategy_of_the_users_own(
         "mix",
         "bench",
         "--seeds",
-        "0:2",
+        "0:1",
         "--methods",
         "my_search:Natural,natural,uniform,random,mixmin,doremi",
     ]
