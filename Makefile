@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
+# two processes; one that has nothing left takes tests from the other
+SPREAD = -n 2 --dist worksteal
 
 .PHONY: demo test test-all test-swift check peers clean
 
@@ -16,22 +18,27 @@ $(INSTALLED): setup.py constraints.txt
 demo: $(INSTALLED)  ## crawl -> pages -> filtered -> deduplicated -> tokenized -> trained -> evaluated -> report
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh demo_run
 
-test: $(INSTALLED)  ## the tests, without those marked "all", two files at a time, and the line coverage of corpusmith/
-	$(BIN)/python -m pytest -m "not all and not swift" -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+test: $(INSTALLED)  ## the tests, without those marked "all", and each room's line coverage; ROOM=dedup: tests/dedup alone
+ifdef ROOM
+	$(BIN)/python -m pytest -m "not all and not swift" $(SPREAD) tests/$(ROOM)
+else
+	$(BIN)/python -m pytest -m "not all and not swift" $(SPREAD) --cov --cov-report=
+	$(BIN)/python tools/coverage_by_room.py 90
+endif
 
 test-all: $(INSTALLED)  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 test-swift: $(INSTALLED)  ## S3 against OpenStack Swift too; needs Debian's swift packages (tests/corpusmith/io/swift_server.py)
-	$(BIN)/python -m pytest -m swift tests/io
+	$(BIN)/python -m pytest -m swift tests/corpusmith/io
 
 check: $(INSTALLED)  ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy corpusmith raw_sources baselines dedup ray_processing training finetuning eval mixing tools
+	$(BIN)/mypy corpusmith raw_sources baselines dedup ray_processing training finetuning eval mixing tools tests benchmarks
 
 peers:  ## environments of the programs that benchmarks compare with, under .peers/
 	PYTHON=$(PYTHON) bash tools/peers.sh
 
 clean:
-	rm -rf demo_run build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo_run build *.egg-info .cache .pytest_cache .mypy_cache .ruff_cache

@@ -49,7 +49,13 @@ def histogram(values: Sequence[Any]) -> dict[Any, int]:
 def threshold_transform(
     weighted_values: Mapping[LabelT, float], threshold: float, default: str = "unknown"
 ) -> LabelT | str:
-    """Return the key of the largest weight that is at least `threshold` (the first of equals), else `default`."""
+    """Return the key of the largest weight, the first of equals.
+
+    Args:
+        weighted_values: weights by key.
+        threshold: the least weight that counts.
+        default: what is returned where none counts.
+    """
     best: LabelT | str = default
     best_weight: float | None = None
     for key, weight in weighted_values.items():

@@ -11,9 +11,6 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError, did_you_mean
 from corpusmith.run.progress import say
 
-HELPERS = ("line_counter",)
-HELPER_MODULES = ("baselines.mappers.core_utils",)
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The flags of `corpusmith mappers`."""
@@ -27,14 +24,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def mapper_names() -> list[str]:
-    """The names of the mappers, sorted; splitting functions that the table of names holds too are left out."""
-    from baselines.core.mapper_table import MAPPERS
+    """The names of the mappers, sorted; functions that the table holds beside them are left out."""
+    from baselines.core.mapper_table import HELPERS, MAPPERS
 
-    return sorted(
-        name
-        for name, reference in MAPPERS.items()
-        if name not in HELPERS and reference.partition(":")[0] not in HELPER_MODULES
-    )
+    return sorted(MAPPERS.keys() - HELPERS.keys())
 
 
 def summary(function: Callable[..., Any]) -> str:
@@ -44,7 +37,13 @@ def summary(function: Callable[..., Any]) -> str:
 
 
 def example_step(name: str, function: Callable[..., Any], is_factory: bool) -> str:
-    """The mapper as a step of a YAML, each argument with its default or its type."""
+    """Return the mapper as a step of a YAML, each argument with its default or its type.
+
+    Args:
+        name: of the mapper.
+        function: the mapper, or its factory.
+        is_factory: which of both; a mapper's first argument is the page.
+    """
     parameters = list(inspect.signature(inspect.unwrap(function)).parameters.values())[0 if is_factory else 1 :]
     lines = [f"- func: {name}"]
     for item in parameters:
@@ -57,7 +56,11 @@ def example_step(name: str, function: Callable[..., Any], is_factory: bool) -> s
 
 
 def document(name: str) -> str:
-    """All that is known of a mapper; InputError for an unknown name."""
+    """Return all that is known of a mapper.
+
+    Raises:
+        InputError: an unknown name.
+    """
     from baselines.core.factories import load_mapper_function
     from baselines.core.factory_utils import is_factory
     from baselines.core.mapper_table import MAPPERS
@@ -89,7 +92,7 @@ def overview() -> str:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Say what was asked."""
+    """Print what was asked for."""
     say(document(arguments.name) if arguments.name else overview())
 
 

@@ -8,7 +8,10 @@ output, and in `--thread 1`, with which the same input gives the same model.
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import argparse
 import contextlib
@@ -76,7 +79,13 @@ def _labelled_lines(path: str) -> list[str]:
 
 @contextlib.contextmanager
 def split_input(path: str, valid_frac: float, seed: int) -> Iterator[tuple[str, str]]:
-    """Files with the shuffled lines to train and to validate on, beside the input; they are gone in the end."""
+    """Give files with the shuffled lines to train and to validate on, beside the input; they are gone in the end.
+
+    Args:
+        path: the input.
+        valid_frac: share of its lines to validate on.
+        seed: of the shuffle.
+    """
     lines = _labelled_lines(path)
     random.Random(seed).shuffle(lines)
     train_lines = int(len(lines) * (1 - valid_frac))

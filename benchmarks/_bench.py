@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from corpusmith.errors import InputError
+from corpusmith.command import Parser
+from corpusmith.errors import CorpusmithError, InputError
 
 if TYPE_CHECKING:
     from corpusmith.io.pages.shards import ShardRef
@@ -39,11 +40,23 @@ class Row:
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """The flags that every benchmark has."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = Parser(description=description)
     parser.add_argument("--quick", action="store_true", help="one repeat on a quarter of the shards")
     parser.add_argument("--source", default=str(DEFAULT_SOURCE), help="folder of page shards")
     parser.add_argument("--json", help="write the rows, the machine and the versions to this file")
     return parser
+
+
+def run(parser: argparse.ArgumentParser, measure: Callable[[argparse.Namespace], Sequence[Row]]) -> int:
+    """Parse the flags, measure, report; the exit code is 0, or the error's where there is nothing to measure."""
+    arguments = parser.parse_args()
+    try:
+        rows = measure(arguments)
+    except CorpusmithError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    report(rows, arguments.json)
+    return 0
 
 
 def page_shards(source: str, quick: bool) -> list[ShardRef]:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks._bench import ROOT, Row, interleaved, page_shards, spread
 from benchmarks._dedup_scale import run_stage
@@ -54,7 +55,7 @@ def prepare(shards: list[ShardRef], folder: pathlib.Path) -> list[ShardRef]:
         with open_shard_writer(str(folder / "documents" / shard.name)) as writer:
             for page in read_shard(shard.url):
                 number += 1
-                kept = {key: page[key] for key in ("url", "text", "metadata") if key in page}
+                kept: dict[str, Any] = {key: page[key] for key in ("url", "text", "metadata") if key in page}
                 writer.write({"id": str(number), "source": "pages", "added": "2024-01-01T00:00:00.000Z", **kept})
     return list_shards(str(folder / "documents"))
 

@@ -107,7 +107,7 @@ def datatrove_dedup(folder: str) -> float:
     return timed(run)
 
 
-TASKS = {
+TASKS: dict[str, Callable[..., float]] = {
     "rensa": rensa,
     "rensa-c": lambda path, hashes: rensa(path, hashes, "CMinHash"),
     "datatrove-signatures": datatrove_signatures,

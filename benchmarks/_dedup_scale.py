@@ -25,7 +25,9 @@ from typing import Any
 from benchmarks._bench import ROOT, Row, page_shards
 from corpusmith.errors import CorpusmithError
 from corpusmith.io.pages.shards import ShardRef, list_shards, open_shard_writer, read_shard
-from corpusmith.run.ray.runner import Execution, Node, Outcome, Runner
+from corpusmith.run.ray.cluster import ClusterNode
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Outcome, Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, StagePlan
 from corpusmith.steps.sizing import take_sample
 from dedup.bff import stage as bff_stage
@@ -47,14 +49,14 @@ PLANNED = re.compile(r"^memory: +([\d,]+) bytes", re.MULTILINE)
 class InProcess(Runner):
     """Runs tasks one after the other in this process, so that its CPU time is the work's."""
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[ClusterNode]:
         """One node, this machine."""
-        return [Node(id="here", cpus=1, memory=0)]
+        return [ClusterNode(id="here", cpus=1, memory=0)]
 
     def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Generator[Outcome[Any]]:
         """Run each task; an error ends the benchmark."""
         for index, task in enumerate(tasks):
-            yield Outcome(name=str(index), index=index, value=function(task))
+            yield Outcome(index=index, value=function(task))
 
 
 def run_stage(

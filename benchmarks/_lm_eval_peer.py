@@ -9,6 +9,7 @@ import json
 import pathlib
 import sys
 import time
+from typing import Any
 
 import lm_eval
 import torch
@@ -16,8 +17,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 
-def task_config(kind, path):
-    config = {
+def task_config(kind: str, path: str) -> dict[str, Any]:
+    """A task of the harness over a local file."""
+    config: dict[str, Any] = {
         "task": pathlib.Path(path).stem,
         "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"test": path}},
@@ -40,24 +42,28 @@ def task_config(kind, path):
     }
 
 
-class Timed(HFLM):
+class Timed(HFLM):  # type: ignore[misc]  # the package has no types
+    """A model that adds up the CPU seconds of its log-likelihoods."""
+
     seconds = 0.0
 
-    def loglikelihood(self, requests, disable_tqdm=False):
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Any]:
         started = time.process_time()
-        found = super().loglikelihood(requests, disable_tqdm=True)
+        found: list[Any] = super().loglikelihood(requests, disable_tqdm=True)
         self.seconds += time.process_time() - started
         return found
 
 
-def run(model, kind, path):
+def run(model: Timed, kind: str, path: str) -> list[dict[str, Any]]:
+    """The samples of a task, in the order of its rows."""
     found = lm_eval.simple_evaluate(
         model=model, tasks=[task_config(kind, path)], bootstrap_iters=0, log_samples=True, confirm_run_unsafe_code=False
     )
     return sorted(found["samples"][pathlib.Path(path).stem], key=lambda sample: sample["doc_id"])
 
 
-def main():
+def main() -> None:
+    """Score each task and write what came out."""
     folder, output, *entries = sys.argv[1:]
     torch.set_num_threads(1)
     model = Timed(pretrained=folder, device="cpu", dtype="float32", batch_size=1)

@@ -17,12 +17,14 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from baselines.core.compiled import FilterRun, LocalStep, build_steps, compile_steps
+from baselines.core.compiled import FilterRun, compile_steps
 from baselines.core.profile import measure_floor
 from baselines.core.shard_processor import LocalTask, process_shard
+from baselines.core.steps import LocalStep, build_steps
 from benchmarks._bench import ROOT, Row, interleaved
 from corpusmith.io.pages.shards import ShardRef, read_shard
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution, TaskSpec
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.stage import StagePlace
 from ray_processing.pipeline.config import load_pipeline
 from ray_processing.pipeline.stages import find_files, local_runs
@@ -206,10 +208,10 @@ def _ray_seconds(shards: list[ShardRef], steps: tuple[LocalStep, ...], folder: s
     smallest = min(tasks, key=lambda task: task.shard.bytes)
     with Runner(Execution(cpus=cpus)) as runner:
         warm = "corpusmith.text.segmentation.view:warm_kernels"
-        list(runner.map(process_shard, [smallest] * (2 * cpus), label="warm", set_up=warm))
+        list(runner.map(process_shard, [smallest] * (2 * cpus), label="warm", spec=TaskSpec(set_up=warm)))
         started = time.perf_counter()
-        sizes = [shard.bytes for shard in shards]
-        outcomes = list(runner.map(process_shard, tasks, label="run", set_up=warm, sizes=sizes))
+        spec = TaskSpec(set_up=warm, sizes={index: shard.bytes for index, shard in enumerate(shards)})
+        outcomes = list(runner.map(process_shard, tasks, label="run", spec=spec))
         seconds = time.perf_counter() - started
     failed = [outcome.error for outcome in outcomes if outcome.error]
     if failed:

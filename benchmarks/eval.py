@@ -9,7 +9,10 @@ a request's log-likelihood is printed.
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import json
 import random
@@ -25,7 +28,7 @@ from pathlib import Path
 import orjson
 import torch
 
-from benchmarks._bench import ROOT, SHARED, Row, make_parser, report
+from benchmarks._bench import ROOT, SHARED, Row, make_parser, run
 from benchmarks._eval_data import heavy_suite
 from corpusmith.errors import CorpusmithError, InputError
 from eval.models.huggingface import HuggingFaceModel, load_hugging_face_model
@@ -85,7 +88,7 @@ def make_model(folder: Path, tokenizer_file: Path) -> None:
         if weight.dim() > 1:  # an untrained network is nearly uniform; this one has opinions
             torch.nn.init.normal_(weight, std=0.1 if "embed" in name else 0.06)
     model.save_pretrained(folder)
-    PreTrainedTokenizerFast(
+    PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_file=str(tokenizer_file), eos_token="<|endoftext|>", model_max_length=CONTEXT
     ).save_pretrained(folder)
 
@@ -159,6 +162,8 @@ def largest_difference(ours: list[list[float]], theirs: list[list[float]]) -> fl
 
 def measure(source: Path, quick: bool) -> list[Row]:
     """A row per task, and one per type with the sums."""
+    if not PEER.exists():
+        raise InputError(f"no lm-evaluation-harness at {PEER}; run: make peers")
     tokenizer_file = SHARED / "tokenizers" / "EleutherAI_gpt-neox-20b.tokenizer.json"
     if not source.is_dir() or not tokenizer_file.exists():
         raise InputError(f"needs task files in {source} and {tokenizer_file}")
@@ -224,17 +229,7 @@ def main() -> int:
     """Print the rows; exit code 2 where there is nothing to measure."""
     parser = make_parser(__doc__ or "")
     parser.set_defaults(source=str(SHARED / "eval_data"))
-    arguments = parser.parse_args()
-    if not PEER.exists():
-        sys.stderr.write(f"error: no lm-evaluation-harness at {PEER}; run: make peers\n")
-        return 2
-    try:
-        rows = measure(Path(arguments.source), arguments.quick)
-    except CorpusmithError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    report(rows, arguments.json)
-    return 0
+    return run(parser, lambda arguments: measure(Path(arguments.source), arguments.quick))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,10 @@ an item, `ratio` its accuracy.
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import sys
 import tempfile
@@ -18,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks._bench import SHARED, Row, make_parser, report
+from benchmarks._bench import SHARED, Row, make_parser, run
 from benchmarks._eval_data import heavy_suite, write_stand_ins
 from corpusmith.errors import CorpusmithError, InputError
 from eval.models.openlm import OpenLMModel
@@ -97,14 +100,7 @@ def main() -> int:
     """Print the rows; exit code 2 where there is nothing to measure."""
     parser = make_parser(__doc__ or "")
     parser.set_defaults(source=str(SHARED / "eval_data"))
-    arguments = parser.parse_args()
-    try:
-        rows = measure(Path(arguments.source), arguments.quick)
-    except CorpusmithError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    report(rows, arguments.json)
-    return 0
+    return run(parser, lambda arguments: measure(Path(arguments.source), arguments.quick))
 
 
 if __name__ == "__main__":

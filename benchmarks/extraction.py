@@ -7,15 +7,18 @@ pages in this process, on one core; times are CPU seconds over all pages of the 
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
 
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+import argparse
+import functools
 import statistics
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from benchmarks._bench import SHARED, Row, interleaved, make_parser, report, spread
-from benchmarks._extraction_gold import KINDS, is_teaching, load_pages, score_pages
-from corpusmith.errors import CorpusmithError
+from benchmarks._bench import SHARED, Row, interleaved, make_parser, run, spread
+from benchmarks._extraction_gold import KINDS, GoldPage, is_teaching, load_pages, score_pages
 from raw_sources.extractors.registry import ExtractorChoice
 
 TIME_GOAL = 1 / 3
@@ -34,17 +37,9 @@ def extractors() -> dict[str, Callable[[str], str]]:
     }
 
 
-def main() -> int:
-    """Print scores and ratios; exit code 2 where there is nothing to measure."""
-    parser = make_parser(__doc__ or "")
-    parser.set_defaults(source=str(SHARED / "data" / "html"))
-    parser.add_argument("--all", action="store_true", help="report all hosts, those that taught `best` too")
-    arguments = parser.parse_args()
-    try:
-        pages = [page for page in load_pages(arguments.source) if arguments.all or not is_teaching(page)]
-    except CorpusmithError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+def measure(arguments: argparse.Namespace) -> list[Row]:
+    """Scores and times of `best` beside the other extractors."""
+    pages = [page for page in load_pages(arguments.source) if arguments.all or not is_teaching(page)]
     contenders = extractors()
     timed = pages[:: 8 if arguments.quick else 1]
     texts = {name: [extract(page.html) for page in pages] for name, extract in contenders.items()}
@@ -54,33 +49,51 @@ def main() -> int:
         shown = "  ".join(f"{kind} F1 {s.f1:.4f} (P {s.precision:.3f} R {s.recall:.3f})" for kind, s in found.items())
         print(f"{name:<17} {shown}")
     seconds = interleaved(
-        {name: lambda extract=extract: [extract(page.html) for page in timed] for name, extract in contenders.items()},
+        {name: functools.partial(_extract_all, extract, timed) for name, extract in contenders.items()},
         repeats=1 if arguments.quick else 3,
     )
     for name, values in seconds.items():
         print(f"{name}: {spread(values)} for {len(timed)} pages")
-    rows = []
-    for other, goal in (("fast", ">= fast"), ("trafilatura", ">= trafilatura")):
-        for kind in KINDS:
-            ours, theirs = scores["best"][kind].f1, scores[other][kind].f1
-            rows.append(
-                Row(
-                    name=f"best / {other}, {kind}", ours=ours, other=theirs, unit="F1", ratio=ours / theirs, goal=goal,
-                    met=ours >= theirs,
-                )
-            )  # fmt: skip
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    ratio = medians["best"] / medians["trafilatura"]
-    rows.append(
-        Row(
-            name="best / trafilatura, time", ours=medians["best"], other=medians["trafilatura"], unit="s", ratio=ratio,
-            goal=f"<= {TIME_GOAL:.3f}", met=ratio <= TIME_GOAL,
-        )
-    )  # fmt: skip
     same = texts["fast"] == texts["bare resiliparse"]
     print(f"fast gives {'the same text as' if same else 'OTHER TEXT than'} bare resiliparse")
-    report(rows, arguments.json)
-    return 0
+    rows = [
+        _score_row(kind, other, scores["best"][kind].f1, scores[other][kind].f1)
+        for other in ("fast", "trafilatura")
+        for kind in KINDS
+    ]
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ratio = medians["best"] / medians["trafilatura"]
+    return [
+        *rows,
+        Row(
+            name="best / trafilatura, time",
+            ours=medians["best"],
+            other=medians["trafilatura"],
+            unit="s",
+            ratio=ratio,
+            goal=f"<= {TIME_GOAL:.3f}",
+            met=ratio <= TIME_GOAL,
+        ),
+    ]
+
+
+def _extract_all(extract: Callable[[str], str], pages: Sequence[GoldPage]) -> list[str]:
+    return [extract(page.html) for page in pages]
+
+
+def _score_row(kind: str, other: str, ours: float, theirs: float) -> Row:
+    name = f"best / {other}, {kind}"
+    return Row(
+        name=name, ours=ours, other=theirs, unit="F1", ratio=ours / theirs, goal=f">= {other}", met=ours >= theirs
+    )
+
+
+def main() -> int:
+    """Print scores and ratios; exit code 2 where there is nothing to measure."""
+    parser = make_parser(__doc__ or "")
+    parser.set_defaults(source=str(SHARED / "data" / "html"))
+    parser.add_argument("--all", action="store_true", help="report all hosts, those that taught `best` too")
+    return run(parser, measure)
 
 
 if __name__ == "__main__":

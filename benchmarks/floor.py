@@ -7,16 +7,18 @@ nothing else. Both sides run in this process, on one core, over the same shards,
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
 
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+import argparse
 import statistics
-import sys
 import tempfile
 
-from baselines.core.compiled import LocalStep
 from baselines.core.shard_processor import LocalTask, process_shard
-from benchmarks._bench import Row, interleaved, make_parser, page_shards, report, spread
-from corpusmith.errors import CorpusmithError
+from baselines.core.steps import LocalStep
+from benchmarks._bench import Row, interleaved, make_parser, page_shards, run, spread
 from corpusmith.io.pages.shards import ShardRef, open_shard_writer, read_shard
 from corpusmith.run.stage import StagePlace
 
@@ -56,14 +58,9 @@ def run_pipeline(shards: list[ShardRef], folder: str) -> None:
         )
 
 
-def main() -> int:
-    """Print the ratio; exit code 2 where there is nothing to measure."""
-    arguments = make_parser(__doc__ or "").parse_args()
-    try:
-        shards = page_shards(arguments.source, arguments.quick)
-    except CorpusmithError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+def measure(arguments: argparse.Namespace) -> list[Row]:
+    """The pipeline beside the floor."""
+    shards = page_shards(arguments.source, arguments.quick)
     megabytes = sum(shard.bytes for shard in shards) / 1e6
     with tempfile.TemporaryDirectory() as folder:
         contenders = {"floor": lambda: run_floor(shards, folder), "ten mappers": lambda: run_pipeline(shards, folder)}
@@ -72,11 +69,22 @@ def main() -> int:
         print(f"{name}: {spread(values)} for {len(shards)} shards, {megabytes:.1f} MB compressed")
     ours, floor = (statistics.median(seconds[name]) for name in ("ten mappers", "floor"))
     ratio = ours / floor
-    row = Row(
-        name="ten mappers / floor", ours=ours, other=floor, unit="s", ratio=ratio, goal=f"<= {GOAL}", met=ratio <= GOAL
-    )
-    report([row], arguments.json)
-    return 0
+    return [
+        Row(
+            name="ten mappers / floor",
+            ours=ours,
+            other=floor,
+            unit="s",
+            ratio=ratio,
+            goal=f"<= {GOAL}",
+            met=ratio <= GOAL,
+        )
+    ]
+
+
+def main() -> int:
+    """Print the ratio; exit code 2 where there is nothing to measure."""
+    return run(make_parser(__doc__ or ""), measure)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,12 @@ a MB in a long text and `other` in one of an eighth of its length: a linear mapp
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
 
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+import argparse
 import gc
 import statistics
 import sys
@@ -22,9 +26,9 @@ from typing import Any
 
 from baselines.core.factories import get_mapper
 from baselines.core.mapper_table import MAPPERS
-from benchmarks._bench import Row, make_parser, page_shards, report
+from benchmarks._bench import Row, make_parser, page_shards, run
 from benchmarks._pipelines import goal_rows
-from corpusmith.errors import CorpusmithError, UserError
+from corpusmith.errors import UserError
 from corpusmith.io.pages.shards import open_shard_writer, read_shard
 from corpusmith.text.segmentation.view import warm_kernels
 
@@ -169,25 +173,22 @@ def measure_worst(quick: bool) -> list[Row]:
     return rows
 
 
+def measure(arguments: argparse.Namespace) -> list[Row]:
+    """The rows that are asked for."""
+    warnings.simplefilter("ignore")
+    warm_kernels()
+    if arguments.worst:
+        return measure_worst(arguments.quick)
+    rows = goal_rows(page_shards(arguments.source, arguments.quick), arguments.quick)
+    return rows if arguments.goals else rows + measure_pages(arguments.source, arguments.quick)
+
+
 def main() -> int:
     """Print the rows; exit code 2 where there is nothing to measure."""
     parser = make_parser(__doc__ or "")
     parser.add_argument("--worst", action="store_true", help="time texts made to be slow (10 MB; 1 MB with --quick)")
     parser.add_argument("--goals", action="store_true", help="only the rows that have goals")
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    warm_kernels()
-    try:
-        if arguments.worst:
-            rows = measure_worst(arguments.quick)
-        else:
-            rows = goal_rows(page_shards(arguments.source, arguments.quick), arguments.quick)
-            rows += [] if arguments.goals else measure_pages(arguments.source, arguments.quick)
-    except CorpusmithError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    report(rows, arguments.json)
-    return 0
+    return run(parser, measure)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,12 @@ longest page, so the source with the longest page comes first and both sizes hav
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
 
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+import argparse
 import itertools
 import os
 import resource
@@ -18,8 +22,8 @@ import subprocess
 import sys
 import tempfile
 
-from benchmarks._bench import ROOT, Row, make_parser, page_shards, report
-from corpusmith.errors import CorpusmithError, ShardError
+from benchmarks._bench import ROOT, Row, make_parser, page_shards, run
+from corpusmith.errors import ShardError
 from corpusmith.io.pages.shards import ShardRef, dump_page, open_shard_writer, read_shard
 
 GOAL = 1.10
@@ -90,21 +94,19 @@ def compare(suffix: str, sources: list[ShardRef], large: int) -> Row:
     )
 
 
+def compare_all(arguments: argparse.Namespace) -> list[Row]:
+    """A row for each format."""
+    sources = sorted(page_shards(arguments.source, quick=False), key=longest_page, reverse=True)
+    large = QUICK_BYTES if arguments.quick else LARGE_BYTES
+    return [compare(suffix, sources, large) for suffix in SUFFIXES]
+
+
 def main() -> int:
     """Print the ratios; exit code 2 where there is nothing to measure."""
     if sys.argv[1:2] == [MEASURE]:
         measure(sys.argv[2])
         return 0
-    arguments = make_parser(__doc__ or "").parse_args()
-    try:
-        sources = sorted(page_shards(arguments.source, quick=False), key=longest_page, reverse=True)
-        large = QUICK_BYTES if arguments.quick else LARGE_BYTES
-        rows = [compare(suffix, sources, large) for suffix in SUFFIXES]
-    except CorpusmithError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    report(rows, arguments.json)
-    return 0
+    return run(make_parser(__doc__ or ""), compare_all)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,10 @@ counted, starting the actors is.
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import concurrent.futures
 import os
@@ -20,10 +23,11 @@ import time
 
 import numpy as np
 
-from benchmarks._bench import ROOT, Row, make_parser, report
-from corpusmith.errors import CorpusmithError, RunFailed
+from benchmarks._bench import ROOT, Row, make_parser, run
+from corpusmith.errors import RunFailed
 from corpusmith.io.tokens import wds
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from training.models.config import ModelConfig
 from training.optimization.recipe import Recipe
 from training.optimization.schedule import cosine_schedule
@@ -53,17 +57,30 @@ def write_tokens(folder: str) -> str:
 def make_spec(folder: str, manifest: str, seed: int) -> ProxySpec:
     """The run with this seed."""
     phase = Phase(
-        name="train", data=(DataSource(url=manifest),), steps=STEPS, global_batch_size=8,
+        name="train",
+        data=(DataSource(url=manifest),),
+        steps=STEPS,
+        global_batch_size=8,
         schedule=cosine_schedule(peak=0.01, final=1e-3, warmup=4, total=STEPS),
-    )  # fmt: skip
+    )
     model = ModelConfig(
-        hidden_dim=64, n_layers=2, n_heads=2, seq_len=SEQ_LEN, vocab_size=VOCABULARY, qk_norm=True,
+        hidden_dim=64,
+        n_layers=2,
+        n_heads=2,
+        seq_len=SEQ_LEN,
+        vocab_size=VOCABULARY,
+        qk_norm=True,
         model_norm="gain_only_lp_layer_norm",
-    )  # fmt: skip
+    )
     config = TrainConfig(
-        name=f"run-{seed}", folder=folder, model=model, step=StepConfig(recipe=Recipe(weight_decay=0.033)),
-        plan=PhasePlan(phases=(phase,)), seed=seed, workers=1,
-    )  # fmt: skip
+        name=f"run-{seed}",
+        folder=folder,
+        model=model,
+        step=StepConfig(recipe=Recipe(weight_decay=0.033)),
+        plan=PhasePlan(phases=(phase,)),
+        seed=seed,
+        workers=1,
+    )
     return ProxySpec(config=config, validation=(manifest,))
 
 
@@ -93,9 +110,14 @@ def measure(runs: int) -> Row:
         fresh = (time.perf_counter() - started) / runs
     ratio = fresh / warm
     return Row(
-        name=f"{runs} proxies, {PROCESSES} at a time", ours=warm, other=fresh, unit="s/run", ratio=ratio,
-        goal=f">= {GOAL}", met=ratio >= GOAL,
-    )  # fmt: skip
+        name=f"{runs} proxies, {PROCESSES} at a time",
+        ours=warm,
+        other=fresh,
+        unit="s/run",
+        ratio=ratio,
+        goal=f">= {GOAL}",
+        met=ratio >= GOAL,
+    )
 
 
 def main() -> int:
@@ -107,14 +129,7 @@ def main() -> int:
         torch.set_num_threads(1)
         run_proxy(make_spec(folder, manifest, int(seed)))
         return 0
-    arguments = make_parser(__doc__ or "").parse_args()
-    try:
-        row = measure(QUICK_RUNS if arguments.quick else RUNS)
-    except CorpusmithError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    report([row], arguments.json)
-    return 0
+    return run(make_parser(__doc__ or ""), lambda arguments: [measure(QUICK_RUNS if arguments.quick else RUNS)])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,13 @@ the same texts from memory and does nothing else: once with the engine that the 
 
 from __future__ import annotations
 
+if not __package__:
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+import argparse
 import json
 import os
 import pathlib
@@ -18,28 +25,24 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
-from _bench import SHARED, Row, interleaved, make_parser, page_shards, report, spread
-
+from benchmarks._bench import ROOT, SHARED, Row, interleaved, make_parser, page_shards, run, spread
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import ShardRef, read_shard
-from corpusmith.run.ray.runner import Execution, Outcome
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Outcome
 from corpusmith.run.run import Run, RunOptions
 from corpusmith.text.tokenizers.load import load_tokenizer
-from ray_processing.tokens.config import plan_cells
+from ray_processing.tokens.config import plan_partitions
 from ray_processing.tokens.outcome import finish_tokens
-from ray_processing.tokens.plan import TokenRequest, open_run, plan_run
+from ray_processing.tokens.request import TokenRequest
+from ray_processing.tokens.stages import open_run, plan_run
 
-#: cells of the memory rows: small, so that one time the data is several of them
-CELL_BYTES = 1 << 19
+#: partitions of the memory rows: small, so that one time the data is several of them
+PARTITION_BYTES = 1 << 19
 PEER = ROOT / ".peers" / "datatrove" / "bin" / "python"
 PEER_CODE = """
 import json, os, resource, sys, time
@@ -72,21 +75,28 @@ class InlineRunner:
 
     def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Iterator[Outcome[Any]]:
         for index, task in enumerate(tasks):
-            yield Outcome(name="", index=index, value=function(task))
+            yield Outcome(index=index, value=function(task))
 
 
-def whole_job(folder: pathlib.Path, tokenizer: str, format_name: str, cell_bytes: int | None = None) -> None:
-    """The job from page shards to token shards, in a folder that is removed; cells and spill files of that size."""
+def whole_job(folder: pathlib.Path, tokenizer: str, format_name: str, partition_bytes: int | None = None) -> None:
+    """The job from page shards to token shards, in a folder that is removed, with partitions and spills of a size."""
     with tempfile.TemporaryDirectory() as temporary:
         request = TokenRequest(
-            inputs=(str(folder),), references=(), output=f"{temporary}/tokens", name="bench",
-            exp_data_dir=f"{temporary}/exp_data", tokenizer=tokenizer, format_name=format_name,
-        )  # fmt: skip
+            inputs=(str(folder),),
+            references=(),
+            output=f"{temporary}/tokens",
+            name="bench",
+            exp_data_dir=f"{temporary}/exp_data",
+            tokenizer=tokenizer,
+            format_name=format_name,
+        )
         tokens = open_run(request)
-        if cell_bytes is not None:
-            config = replace(tokens.config, cell_bytes=cell_bytes, spill_bytes=cell_bytes, shard_sequences=1000)
+        if partition_bytes is not None:
+            config = replace(
+                tokens.config, partition_bytes=partition_bytes, spill_bytes=partition_bytes, shard_sequences=1000
+            )
             shards = tokens.run.plan.inputs
-            run = Run(tokens.run.place, plan_run(shards, config, plan_cells(shards, config), None))
+            run = Run(tokens.run.place, plan_run(shards, config, plan_partitions(shards, config), None))
             tokens = replace(tokens, run=run, config=config)
         tokens.run._open_runner = InlineRunner  # type: ignore[assignment]
         finish_tokens(tokens, tokens.run.execute(Execution(), RunOptions()))
@@ -116,7 +126,7 @@ def datatrove_seconds(folder: pathlib.Path, tokenizer: str) -> float | str:
 def peak_memory(folder: pathlib.Path, tokenizer: str) -> float:
     """Peak resident MiB of the whole job in a process of its own."""
     code = f"import sys; sys.path[:0] = [{str(ROOT / 'benchmarks')!r}]; import tokenize_shuffle as t, pathlib; " + (
-        f"t.whole_job(pathlib.Path({str(folder)!r}), {tokenizer!r}, 'wds', {CELL_BYTES}); print(t.own_peak())"
+        f"t.whole_job(pathlib.Path({str(folder)!r}), {tokenizer!r}, 'wds', {PARTITION_BYTES}); print(t.own_peak())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])
@@ -136,17 +146,12 @@ def multiplied(shards: list[ShardRef], folder: pathlib.Path, times: int) -> path
     return folder
 
 
-def main() -> None:
-    """Measure and report."""
-    parser = make_parser(__doc__ or "")
-    parser.add_argument("--tokenizer", default=str(SHARED / "tokenizers" / "EleutherAI_gpt-neox-20b.tokenizer.json"))
-    arguments = parser.parse_args()
+def measure(arguments: argparse.Namespace) -> list[Row]:
+    """The whole job in two formats beside the bare tokenizer, the package and datatrove."""
     if not pathlib.Path(arguments.tokenizer).exists():
-        raise SystemExit(f"no tokenizer at {arguments.tokenizer}; give --tokenizer FILE")
-    try:
-        shards = page_shards(arguments.source, arguments.quick)
-    except InputError as error:
-        raise SystemExit(f"error: {error}") from error
+        raise InputError(f"no tokenizer at {arguments.tokenizer}; give --tokenizer FILE")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    shards = page_shards(arguments.source, arguments.quick)
     repeats = 1 if arguments.quick else 3
     with tempfile.TemporaryDirectory() as temporary:
         home = pathlib.Path(temporary)
@@ -154,7 +159,6 @@ def main() -> None:
         texts = [
             page["text"] for shard in shards for page in read_shard(shard.url) if isinstance(page.get("text"), str)
         ]
-        megabytes = sum(len(text.encode("utf-8", "replace")) for text in texts) / 1e6
         tokenizer = load_tokenizer(arguments.tokenizer)
         package = bare_package([text.encode("utf-8", "replace").decode() for text in texts], arguments.tokenizer)
         seconds = interleaved(
@@ -167,35 +171,44 @@ def main() -> None:
             repeats,
         )
         peers = [datatrove_seconds(folder, arguments.tokenizer) for _ in range(repeats)]
-        sys.stdout.write(f"{len(texts)} documents, {megabytes:.1f} MB of text, {len(shards)} shards\n")
-        for name, values in seconds.items():
-            sys.stdout.write(f"{name:<8} {spread(values)}\n")
-        middle = {name: statistics.median(values) for name, values in seconds.items()}
-        rows = [
+        memory = [] if arguments.quick else [memory_row(shards, home, arguments.tokenizer)]
+    megabytes = sum(len(text.encode("utf-8", "replace")) for text in texts) / 1e6
+    print(f"{len(texts)} documents, {megabytes:.1f} MB of text, {len(shards)} shards")
+    for name, values in seconds.items():
+        print(f"{name:<8} {spread(values)}")
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    return [
+        *(
             _row(f"whole job to {name} / bare tokenizer", middle[f"job {name}"], middle["bare"], 1.3)
             for name in ("wds", "bin")
-        ]
-        rows.append(_row("whole job to wds / bare package tokenizers", middle["job wds"], middle["package"], None))
-        numbers = [value for value in peers if isinstance(value, float)]
-        if numbers:
-            peer = statistics.median(numbers)
-            sys.stdout.write(f"datatrove {spread(numbers)}\n")
-            ratio = peer / middle["job bin"]
-            name = "datatrove tokenizer + merger / whole job to bin"
-            row = Row(name=name, ours=middle["job bin"], other=peer, unit="s", ratio=ratio, goal=">= 2", met=ratio >= 2)
-            rows.append(row)
-        else:
-            sys.stdout.write(f"datatrove: {peers[0]}\n")
-        if not arguments.quick:
-            some = sorted(shards, key=lambda shard: shard.bytes)[2:4]
-            small = peak_memory(multiplied(some, home / "less", 1), arguments.tokenizer)
-            large = peak_memory(multiplied(some, home / "more", 16), arguments.tokenizer)
-            ratio = large / small
-            name = "peak memory at 16 times the data / once"
-            rows.append(
-                Row(name=name, ours=large, other=small, unit="MiB", ratio=ratio, goal="<= 1.1", met=ratio <= 1.1)
-            )
-        report(rows, arguments.json)
+        ),
+        _row("whole job to wds / bare package tokenizers", middle["job wds"], middle["package"], None),
+        *datatrove_rows(peers, middle["job bin"]),
+        *memory,
+    ]
+
+
+def datatrove_rows(peers: Sequence[float | str], ours: float) -> list[Row]:
+    """datatrove beside the job to `bin`, unless it could not be run."""
+    numbers = [value for value in peers if isinstance(value, float)]
+    if not numbers:
+        print(f"datatrove: {peers[0]}")
+        return []
+    print(f"datatrove {spread(numbers)}")
+    peer = statistics.median(numbers)
+    ratio = peer / ours
+    name = "datatrove tokenizer + merger / whole job to bin"
+    return [Row(name=name, ours=ours, other=peer, unit="s", ratio=ratio, goal=">= 2", met=ratio >= 2)]
+
+
+def memory_row(shards: Sequence[ShardRef], home: pathlib.Path, tokenizer: str) -> Row:
+    """Peak memory at 16 times the data beside once."""
+    some = sorted(shards, key=lambda shard: shard.bytes)[2:4]
+    small = peak_memory(multiplied(some, home / "less", 1), tokenizer)
+    large = peak_memory(multiplied(some, home / "more", 16), tokenizer)
+    ratio = large / small
+    name = "peak memory at 16 times the data / once"
+    return Row(name=name, ours=large, other=small, unit="MiB", ratio=ratio, goal="<= 1.1", met=ratio <= 1.1)
 
 
 def _row(name: str, ours: float, other: float, goal: float | None) -> Row:
@@ -212,7 +225,12 @@ def _row(name: str, ours: float, other: float, goal: float | None) -> Row:
     )
 
 
+def main() -> int:
+    """Print the rows; exit code 2 where there is nothing to measure."""
+    parser = make_parser(__doc__ or "")
+    parser.add_argument("--tokenizer", default=str(SHARED / "tokenizers" / "EleutherAI_gpt-neox-20b.tokenizer.json"))
+    return run(parser, measure)
+
+
 if __name__ == "__main__":
-    started = time.time()
-    main()
-    sys.stdout.write(f"{time.time() - started:.0f} s in all\n")
+    raise SystemExit(main())

@@ -13,7 +13,10 @@ Needs torch, numpy and this checkout; the loader's row also needs orjson and xxh
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import gc
 import importlib.util
@@ -33,11 +36,11 @@ from torch import Tensor, nn
 
 from benchmarks._bench import Row, interleaved, make_parser, report, spread
 from training.data.batch import Batch
-from training.loop.ranks import Ranks
 from training.models.config import ModelConfig, load_model_config
 from training.observers.throughput import flops_per_token, peak_flops
 from training.optimization.recipe import PRECISIONS, Recipe, tf32_matmul
-from training.optimization.step import StepConfig, make_trainer, train_step
+from training.optimization.step import StepConfig, apply_gradients, compute_gradients, make_training_state
+from training.state.ranks import Ranks
 
 GOAL_PEAK, GOAL_NANOGPT, GOAL_LOADER = 0.6, 1.0, 20.0
 SHAPES = {"62m": "proxy_62m", "400m": "d=1024_l=24_h=8", "1b": "open_lm_1b_swiglutorch"}
@@ -152,13 +155,14 @@ def our_step(setting: Setting, stream: np.ndarray) -> Callable[[], None]:
     config = StepConfig(
         recipe=Recipe(weight_decay=0.033, z_loss=1e-4), precision=setting.precision, compile=setting.compile
     )
-    trainer = make_trainer(setting.config, config, Ranks(device=setting.device))
+    state = make_training_state(setting.config, config, Ranks(device=setting.device))
     draws = np.random.default_rng(0)
 
     def step() -> None:
         starts = draws.integers(0, len(stream) - setting.seq_len - 1, setting.micro)
         chunk = np.stack([stream[start : start + setting.seq_len + 1] for start in starts]).astype(np.int64)
-        loss = train_step(trainer, Batch(x_BT=chunk[:, :-1], y_BT=chunk[:, 1:]), 1e-4)
+        loss = compute_gradients(state, Batch(x_BT=chunk[:, :-1], y_BT=chunk[:, 1:]))
+        apply_gradients(state, 1e-4)
         if not torch.isfinite(loss.entropy).item():
             raise RuntimeError("the loss is not finite")
         _wait(setting.device)
@@ -205,29 +209,42 @@ def step_rows(setting: Setting, repeats: int) -> tuple[list[Row], float]:
     peak_per_second = product_flops / peak
     rows = [
         Row(
-            name=f"{setting.label}: share of the matmul peak", ours=own / 1e9, other=peak_per_second / 1e9,
-            unit="GFLOP/s", ratio=own / peak_per_second, goal=f">= {GOAL_PEAK}",
+            name=f"{setting.label}: share of the matmul peak",
+            ours=own / 1e9,
+            other=peak_per_second / 1e9,
+            unit="GFLOP/s",
+            ratio=own / peak_per_second,
+            goal=f">= {GOAL_PEAK}",
             met=own / peak_per_second >= GOAL_PEAK,
         ),
-    ]  # fmt: skip
+    ]
     if "nanogpt" in seconds:
         nano = statistics.median(seconds["nanogpt"])
         rows.append(
             Row(
-                name=f"{setting.label}: tokens/s against nanoGPT's loop", ours=setting.tokens / ours,
-                other=setting.tokens / nano, unit="tokens/s", ratio=nano / ours, goal=f">= {GOAL_NANOGPT}",
+                name=f"{setting.label}: tokens/s against nanoGPT's loop",
+                ours=setting.tokens / ours,
+                other=setting.tokens / nano,
+                unit="tokens/s",
+                ratio=nano / ours,
+                goal=f">= {GOAL_NANOGPT}",
                 met=nano / ours >= GOAL_NANOGPT,
             )
-        )  # fmt: skip
+        )
     if setting.device.type == "cuda":
         maker = peak_flops(setting.device, setting.precision)
         mfu = palm * setting.tokens / ours
         rows.append(
             Row(
-                name=f"{setting.label}: MFU", ours=mfu / 1e12, other=maker / 1e12, unit="TFLOP/s", ratio=mfu / maker,
-                goal="", met=None,
+                name=f"{setting.label}: MFU",
+                ours=mfu / 1e12,
+                other=maker / 1e12,
+                unit="TFLOP/s",
+                ratio=mfu / maker,
+                goal="",
+                met=None,
             )
-        )  # fmt: skip
+        )
     return rows, setting.tokens / ours
 
 
@@ -239,8 +256,8 @@ def loader_row(config: ModelConfig, consumption: float, label: str) -> Row | Non
         return None
     from corpusmith.io.tokens import wds
     from training.data.batch import BatchSpec
-    from training.data.global_order import GlobalReader, Mixture, SourceOrder
-    from training.data.token_shards import find_token_shards
+    from training.data.global_order import GlobalReader, Interleaving, SourceOrder
+    from training.data.token_shards import find_token_dataset
 
     draws = np.random.default_rng(2)
     with tempfile.TemporaryDirectory() as folder:
@@ -251,34 +268,49 @@ def loader_row(config: ModelConfig, consumption: float, label: str) -> Row | Non
             entries.append(wds.ManifestEntry(shard=wds.shard_name(number), num_sequences=LOADER_SEQUENCES))
         wds.write_manifest(f"{folder}/{wds.MANIFEST_NAME}", entries)
         spec = BatchSpec(seq_len=config.seq_len, vocab_size=config.vocab_size, batch_size=16)
-        shards = find_token_shards(f"{folder}/{wds.MANIFEST_NAME}").shards
+        shards = find_token_dataset(f"{folder}/{wds.MANIFEST_NAME}").shards
         steps = LOADER_SHARDS * LOADER_SEQUENCES // spec.batch_size
 
         def read() -> Iterator[Batch]:
             order = SourceOrder(shards, (0,), 2)
-            return GlobalReader([order], Mixture([1.0], (0,)), [""], spec, steps * 16).batches(0, steps)
+            return GlobalReader([order], Interleaving([1.0], (0,)), [""], spec, steps * 16).batches(0, steps)
 
         seconds = interleaved({"loader": lambda: [*itertools.islice(read(), steps)]}, 3)["loader"]
     sys.stdout.write(f"loader: {spread(seconds)}\n")
     delivered = steps * spec.batch_size * config.seq_len / statistics.median(seconds)
     ratio = delivered / consumption
     return Row(
-        name=f"loader against the step of {label}", ours=delivered, other=consumption, unit="tokens/s", ratio=ratio,
-        goal=f">= {GOAL_LOADER:g}", met=ratio >= GOAL_LOADER,
-    )  # fmt: skip
+        name=f"loader against the step of {label}",
+        ours=delivered,
+        other=consumption,
+        unit="tokens/s",
+        ratio=ratio,
+        goal=f">= {GOAL_LOADER:g}",
+        met=ratio >= GOAL_LOADER,
+    )
 
 
-def settings(device: torch.device, shapes: list[str], precision: str | None, micro: int | None, seq_len: int | None,
-             compiled: list[bool]) -> Iterator[Setting]:  # fmt: skip
+def settings(
+    device: torch.device,
+    shapes: list[str],
+    precision: str | None,
+    micro: int | None,
+    seq_len: int | None,
+    compiled: list[bool],
+) -> Iterator[Setting]:
     """Every shape that was asked for."""
     cuda = device.type == "cuda"
     for shape, compile_ in itertools.product(shapes, compiled):
         config = load_model_config(SHAPES[shape], model_norm="gain_only_lp_layer_norm", qk_norm=True)
         yield Setting(
-            shape=shape, config=config, device=device,
-            precision=precision or ("amp_bfloat16" if cuda else "fp32"), compile=compile_,
-            micro=micro or (CUDA_MICRO_BATCH[shape] if cuda else 1), seq_len=seq_len or config.seq_len,
-        )  # fmt: skip
+            shape=shape,
+            config=config,
+            device=device,
+            precision=precision or ("amp_bfloat16" if cuda else "fp32"),
+            compile=compile_,
+            micro=micro or (CUDA_MICRO_BATCH[shape] if cuda else 1),
+            seq_len=seq_len or config.seq_len,
+        )
 
 
 def main() -> int:
@@ -301,10 +333,9 @@ def main() -> int:
     repeats = arguments.repeats or (3 if arguments.quick else 5)
     rows: list[Row] = []
     with tf32_matmul():
-        for setting in settings(
-            device, arguments.shape or (list(SHAPES) if cuda else ["62m"]), arguments.precision,
-            arguments.micro_batch, seq_len, [name == "yes" for name in choice],
-        ):  # fmt: skip
+        shapes = arguments.shape or (list(SHAPES) if cuda else ["62m"])
+        compiled = [name == "yes" for name in choice]
+        for setting in settings(device, shapes, arguments.precision, arguments.micro_batch, seq_len, compiled):
             try:
                 found, consumption = step_rows(setting, repeats)
             except torch.OutOfMemoryError as error:

@@ -1,6 +1,6 @@
-"""What several rooms of Corpusmith need and nothing else: storage, shards, runs, text kernels, config, records.
+"""What several packages of Corpusmith need and nothing else: storage, shards, runs, text kernels, config, records.
 
-Doors: `corpusmith.io` (storage and shards), `corpusmith.run` (Ray, stages, ledger), `corpusmith.text` (segmentation,
+Public: `corpusmith.io` (storage and shards), `corpusmith.run` (Ray, stages, ledger), `corpusmith.text` (segmentation,
 tokenizers), `corpusmith.config`, `corpusmith.expdb.references`, `corpusmith.report.command`, `corpusmith.cli`.
 """
 

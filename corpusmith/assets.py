@@ -1,7 +1,7 @@
 """Word lists, models and task data that are third-party: where they come from, fetching them, verifying them.
 
-Nothing is fetched unless `corpusmith assets fetch` is called. Each room that needs such files has a catalogue; they are
-named here as strings and imported when the command runs.
+Nothing is fetched unless `corpusmith assets fetch` is called. Each package that needs such files has a catalogue; they
+are named here as strings and imported when the command runs.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import CorpusmithError, InputError, did_you_mean
+from corpusmith.imports import resolve
 from corpusmith.io import storage
 from corpusmith.io.cache import cache_folder, file_sha256
 from corpusmith.run.progress import say
-from corpusmith.steps.global_steps import resolve
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 CATALOGUES = ("baselines.asset_table:ASSETS", "eval.tasks.assets:ASSETS")
@@ -51,7 +51,7 @@ class Asset:
 
 
 def all_assets() -> dict[str, Asset]:
-    """Every asset of every room, by the name that the command knows it by."""
+    """Every asset of every package, by the name that the command knows it by."""
     found: dict[str, Asset] = {}
     for entry in CATALOGUES:
         catalogue: Mapping[str, Asset] = resolve(entry)

@@ -6,13 +6,13 @@ called, so `corpusmith --help` is instant.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from corpusmith import __version__
 from corpusmith.errors import did_you_mean
+from corpusmith.imports import resolve
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,8 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in VERBS:
         sys.stderr.write(f"error: {_no_verb(arguments)} (corpusmith --help lists them)\n")
         return 2
-    module, _, function = VERBS[name].main.partition(":")
-    code: int = getattr(importlib.import_module(module), function)(arguments[len(name.split()) :])
+    code: int = resolve(VERBS[name].main)(arguments[len(name.split()) :])
     return code
 
 

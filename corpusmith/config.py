@@ -40,7 +40,12 @@ class YamlDocument:
 
 
 def load_yaml(path: str) -> YamlDocument:
-    """Read a YAML file; ConfigError with the line for bad syntax, tags that build objects, or a key given twice."""
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: with the line, for bad syntax, tags that build objects, or a key given twice.
+        InputError: there is no such file.
+    """
     text = storage.read_bytes(path)
     try:
         loader = yaml.SafeLoader(text.decode("utf-8-sig"))
@@ -126,9 +131,15 @@ def check_type(value: Any, annotation: Any, where: str) -> None:
 
 
 def build(cls: type[D], mapping: Mapping[str, Any], where: Where) -> D:
-    """A dataclass from a mapping; unknown key, missing key, wrong type or refused value raise ConfigError.
+    """A dataclass from a mapping.
 
-    `where(*keys)` tells where a key of the mapping stands, as `YamlDocument.where` does.
+    Args:
+        cls: the dataclass.
+        mapping: its fields by name.
+        where: tells where a key of the mapping stands, as `YamlDocument.where` does.
+
+    Raises:
+        ConfigError: an unknown or missing key, a wrong type, or a value that the dataclass refuses.
     """
     fields = {item.name: item for item in dataclasses.fields(cls) if item.init}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)

@@ -41,6 +41,21 @@ class ConfigError(UserError):
         return f"{self.where}: {self.message}"
 
 
+class FieldError(ValueError):
+    """A value that a field of a dataclass of arguments refuses, and what is wrong with it.
+
+    No CorpusmithError itself: who knows where the value came from makes one of it, naming file and line or the flag.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
 class InputError(UserError):
     """Missing input, unwritable output, or an argument that cannot be used."""
 

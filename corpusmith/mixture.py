@@ -34,7 +34,11 @@ _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)\s*([KMBT]?)\
 
 
 def parse_number(value: Number, where: str) -> Fraction:
-    """A count as YAML may spell it: `26000000000`, `26e9`, `26B`, `26.0 B`. Raises ConfigError for another thing."""
+    """A count as YAML may spell it: `26000000000`, `26e9`, `26B`, `26.0 B`.
+
+    Raises:
+        ConfigError: at `where`, for another thing.
+    """
     match = _NUMBER.fullmatch(str(value)) if not isinstance(value, bool) else None
     if match is None:
         raise ConfigError(where, f"expected a number that is not negative, as 26e9 or 26B, got {value!r}")
@@ -106,8 +110,8 @@ class Mixture:
 class SourcePlan:
     """What one source gives: all numbers in tokens, `target` and `available` multiples of the unit.
 
-    `full_epochs` whole readings and `rest` tokens of the next one; `requested` is what the line asked for before
-    rounding, `leftover` what is never read.
+    `full_epochs` whole readings and `remainder` tokens of the next one; `requested` is what the line asked for before
+    rounding.
     """
 
     source: str
@@ -121,7 +125,7 @@ class SourcePlan:
         return self.target // self.available if self.available else 0
 
     @property
-    def rest(self) -> int:
+    def remainder(self) -> int:
         """Tokens of the last, partial epoch."""
         return self.target - self.full_epochs * self.available
 
@@ -129,11 +133,6 @@ class SourcePlan:
     def epochs(self) -> float:
         """Target divided by what there is."""
         return self.target / self.available if self.available else 0.0
-
-    @property
-    def leftover(self) -> int:
-        """Tokens that are never read."""
-        return max(0, self.available - self.target)
 
 
 def plan_mixture(mixture: Mixture, available: Mapping[str, int], unit: int = 1) -> list[SourcePlan]:
@@ -146,8 +145,9 @@ def plan_mixture(mixture: Mixture, available: Mapping[str, int], unit: int = 1) 
     Raises:
         InputError: a source has nothing, or is asked for more epochs than allowed.
     """
+    available = {line.source: available.get(line.source, 0) for line in mixture.lines}
     for line in mixture.lines:
-        if not available.get(line.source) and line.amount:
+        if not available[line.source] and line.amount:
             raise InputError(f"the source {line.source!r} has no tokens, but the mixture asks for some")
     wanted = _wanted(mixture, available)
     wanted = _fit(mixture, wanted, available)
@@ -156,7 +156,7 @@ def plan_mixture(mixture: Mixture, available: Mapping[str, int], unit: int = 1) 
         SourcePlan(
             source=line.source,
             requested=float(wanted[line.source]),
-            available=available.get(line.source, 0),
+            available=available[line.source],
             target=units[line.source] * unit,
         )
         for line in mixture.lines
@@ -170,7 +170,7 @@ def _wanted(mixture: Mixture, available: Mapping[str, int]) -> dict[str, Fractio
         if line.tokens is not None:
             wanted[line.source] = line.amount
         elif line.repeat is not None:
-            wanted[line.source] = line.amount * available.get(line.source, 0)
+            wanted[line.source] = line.amount * available[line.source]
     shares = {line.source: line.amount for line in mixture.lines if line.proportion is not None}
     total = sum(shares.values())
     if mixture.pool_tokens is None:
@@ -218,7 +218,9 @@ def _round(mixture: Mixture, wanted: Mapping[str, Fraction], unit: int) -> dict[
 def largest_remainder(amounts: Mapping[str, Fraction], total: int) -> dict[str, int]:
     """Whole numbers near `amounts` that add up to `total`: the largest fractions are rounded up, ties by name.
 
-    `total` must lie between the sums of the amounts rounded down and up.
+    Args:
+        amounts: the exact numbers.
+        total: what they are to add up to; between the sums of the amounts rounded down and up.
     """
     floors = {name: math.floor(amount) for name, amount in amounts.items()}
     missing = total - sum(floors.values())
@@ -237,7 +239,7 @@ def selection_key(seed: int, source: str, epoch: int, shard: str, position: int)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Selection:
+class RowSelection:
     """A source's plan made definite: `full_epochs` copies of each row, and one more of those with a key below
     `threshold` (0: of none, 2**64: of all)."""
 
@@ -275,7 +277,8 @@ class _MixtureFile:
 def load_mixture(path: str) -> Mixture:
     """A mixture from YAML: `sources` (a list of lines), `pool_tokens`, `max_epochs`, `on_short`.
 
-    Raises ConfigError with file, line and key for what is wrong in it.
+    Raises:
+        ConfigError: what is wrong in it, with file, line and key.
     """
     document = load_yaml(path)
     if not isinstance(document.data, dict):

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     from eval.evaluate import EvaluationRequest, evaluate_checkpoint, report_outcome
     from eval.results.aggregation import ADDITIONAL_AGGREGATION, META_DATA
     from eval.scoring.perplexity import HeldOut
-    from training.loop.ranks import process_group, read_ranks
+    from training.state.ranks import process_group, read_ranks
 
     held_out = HeldOut(
         validation=arguments.val_data,

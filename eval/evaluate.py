@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from eval.scoring.perplexity import HeldOut
     from eval.scoring.suite_run import Evaluation
     from eval.tasks.prompts import PromptTokenizer
-    from training.loop.ranks import Ranks
     from training.models.openlm import Transformer
+    from training.state.ranks import Ranks
 
 _TIME_ZONE = "US/Pacific"
 #: names a folder with a copy of the task files, laid out as in llm-foundry's `local_data`
@@ -113,7 +113,7 @@ def evaluate_checkpoint(request: EvaluationRequest, ranks: Ranks | None = None) 
     if importlib.util.find_spec("torch") is None:
         raise missing_package("torch", "eval")
     from eval.scoring.perplexity import perplexities
-    from training.loop.ranks import read_ranks
+    from training.state.ranks import read_ranks
 
     ranks = ranks or read_ranks()
     loaded = _load(request, ranks)
@@ -151,7 +151,7 @@ def _load(request: EvaluationRequest, ranks: Ranks) -> _Loaded:
     """The model and its tokenizer, the tokenizer first: it fails faster."""
     from eval.models.openlm import OpenLMModel
     from eval.models.prompt_tokenizers import load_hugging_face_tokenizer, load_prompt_tokenizer
-    from training.loop.checkpoint import load_model
+    from training.state.checkpoint import load_model
 
     device = request.device or str(ranks.device)
     if request.hf_model is not None:

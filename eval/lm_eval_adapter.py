@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from corpusmith import packages as house
+from corpusmith import packages
 from corpusmith.errors import CorpusmithError, InputError, missing_package
 from corpusmith.text.tokenizers.load import GPT_NEOX
 from eval.models.openlm import OpenLMModel
@@ -23,7 +23,7 @@ from eval.scoring.batching import TokenBudget
 from eval.scoring.inference import generate
 from eval.scoring.request_scores import ContinuationRequest, score_requests
 from eval.tasks.prompts import GenerationInput
-from training.loop.checkpoint import load_model
+from training.state.checkpoint import load_model
 
 try:
     from lm_eval import utils
@@ -147,7 +147,7 @@ def main() -> int:
     """The harness's command line, with our model registered."""
     from lm_eval.__main__ import cli_evaluate
 
-    house.check()
+    packages.check_origin()
     try:
         cli_evaluate()
     except CorpusmithError as error:

@@ -1,9 +1,12 @@
-"""Tokenize instruction data for fine-tuning (DCLM's script name and flags); see `training.finetuning.examples`."""
+"""Tokenize instruction data for fine-tuning (DCLM's script name and flags); see `training.finetuning.prepare`."""
 
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import argparse
 from collections.abc import Sequence
@@ -38,8 +41,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Prepare as the flags say."""
     import os
 
-    from corpusmith.run.ray.runner import Execution
-    from training.finetuning.examples import SequenceSpec, SftOptions, prepare_sft_data
+    from corpusmith.run.ray.execution import Execution
+    from training.finetuning.examples import SequenceSpec, SftOptions
+    from training.finetuning.prepare import prepare_sft_data
 
     if arguments.num_workers < 1:
         raise InputError(f"--num-workers must be at least 1, got {arguments.num_workers}")

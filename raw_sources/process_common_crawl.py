@@ -9,7 +9,10 @@ hash).
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import argparse
 import dataclasses
@@ -19,7 +22,7 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.run import RunOptions
 from raw_sources.common_crawl.paths import BASE, reachable, read_paths
 from raw_sources.ingest.config import IngestConfig, load_ingest_config

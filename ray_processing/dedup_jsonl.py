@@ -10,7 +10,10 @@ and needs nothing of this (`dedup.exact.stage`).
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import argparse
 import json
@@ -109,7 +112,7 @@ def _decide(
     source: str, shard_files: Sequence[str] | None, scratch: str, config: ExactConfig, stats: str
 ) -> dict[str, Any]:
     """Write all shards anew into the scratch folder; what each lost, and how many rows its stats file has by now."""
-    from corpusmith.run.ray.runner import Execution
+    from corpusmith.run.ray.execution import Execution
     from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
     from dedup.exact.stage import plan_stage
 

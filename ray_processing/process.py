@@ -8,33 +8,36 @@ finished one.
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import argparse
 from collections.abc import Sequence
 
 from baselines.assets import SAMPLE
 from corpusmith.command import make_parser, run_command
-from corpusmith.errors import InputError
 from corpusmith.expdb.references import reference_path, refuse_foreign_reference
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef
 from corpusmith.report.command import write_report
 from corpusmith.run.ledger import Counts
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
-from ray_processing.pipeline.config import Pipeline, load_pipeline
-from ray_processing.pipeline.forecast import check_possible, free_bytes, machine_bytes, make_forecast, tell
-from ray_processing.pipeline.stages import plan_stages
-from ray_processing.pipeline.stats_views import GLOBAL_STATS, write_views
-from ray_processing.utils import (
+from ray_processing.datasets import (
     list_shard_files,
-    publish,
+    publish_reference,
+    refuse_nested,
     resolve_source,
     split_list,
     untokenized_reference,
 )
+from ray_processing.pipeline.config import Pipeline, load_pipeline
+from ray_processing.pipeline.forecast import check_possible, free_bytes, machine_bytes, make_forecast, report_forecast
+from ray_processing.pipeline.stages import plan_stages
+from ray_processing.pipeline.stats_views import GLOBAL_STATS, write_views
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -77,10 +80,7 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
     config_name = storage.basename(arguments.config_path).split(".")[0]
     base = storage.join(arguments.output_dir, config_name)
     dataset_url = storage.join(base, "processed_data") + "/"
-    if dataset_url.startswith(source.url.rstrip("/") + "/") or source.url.startswith(dataset_url):
-        raise InputError(
-            f"the output folder {dataset_url} and the input {source.url} lie in each other; choose another"
-        )
+    refuse_nested(dataset_url, [source.url])
     reference = reference_path(arguments.exp_data_dir, "untokenized", arguments.readable_name)
     refuse_foreign_reference(reference, dataset_url, arguments.overwrite)
 
@@ -98,17 +98,17 @@ def run_pipeline(arguments: argparse.Namespace) -> None:
     )
     result = run.execute(execution_from(arguments), options)
     if not result.was_finished or not storage.exists(reference):
-        publish(
+        publish_reference(
             untokenized_reference(arguments.readable_name, dataset_url, source.sources),
             reference,
             overwrite=not result.was_finished,
         )
     if not result.was_finished or not storage.exists(storage.join(base, GLOBAL_STATS)):
-        write_views(base, pipeline.source, result.stages)
+        write_views(base, pipeline.source, stages, result.stages)
     report = storage.join(base, "report.html")
     if not result.was_finished or not storage.exists(report):
         write_report(base, arguments.exp_data_dir)
-    _tell(result, dataset_url, reference, report)
+    _report(result, dataset_url, reference, report)
 
 
 def _plan(arguments: argparse.Namespace, pipeline: Pipeline, shards: list[ShardRef], base: str) -> None:
@@ -122,11 +122,11 @@ def _plan(arguments: argparse.Namespace, pipeline: Pipeline, shards: list[ShardR
         fraction=arguments.plan_fraction,
         assets=arguments.assets,
     )
-    tell(forecast)
+    report_forecast(forecast)
     check_possible(forecast, arguments.output_dir, execution, free_bytes(base), machine_bytes())
 
 
-def _tell(result: RunResult, dataset_url: str, reference: str, report: str) -> None:
+def _report(result: RunResult, dataset_url: str, reference: str, report: str) -> None:
     first, last = result.stages[0].counts(), result.stages[-1].counts()
     removed: Counts = Counts()
     for stage in result.stages:

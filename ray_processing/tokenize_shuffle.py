@@ -12,7 +12,10 @@ sized too, and that no copy of the reference is put among the tars.
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import argparse
 import os
@@ -23,11 +26,11 @@ from typing import TYPE_CHECKING
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import SHARD_SUFFIXES
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
-from ray_processing.utils import split_list
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
+from ray_processing.datasets import split_list
 
 if TYPE_CHECKING:
-    from ray_processing.tokens.plan import TokenRequest
+    from ray_processing.tokens.request import TokenRequest
 
 DEFAULT_SAMPLING = str(pathlib.Path(__file__).with_name("tokenization_configs") / "rpj_lm_data.yaml")
 EXAMPLE = "corpusmith tokenize --input pages/processed_data --output tokenized --readable_name my_pages --seqlen 2048"
@@ -69,15 +72,19 @@ def build_parser() -> argparse.ArgumentParser:
     add("--overwrite", action="store_true", help="redo a finished or changed run, replace its reference")
     add("--keep-stages", action="store_true", help="keep the spill files")
     add("--ray_spill_location", help="Ray's folder for temporary files on this machine")
-    add("--force_parallelism", type=int, help="accepted without effect: a task per shard and per cell")
+    add("--force_parallelism", type=int, help="accepted without effect: a task per shard and per partition")
     add("--num_writers_per_node", type=int, default=1, help="accepted without effect, for the same reason")
     add_execution_arguments(parser)
     return parser
 
 
 def request_from(arguments: argparse.Namespace) -> TokenRequest:
-    """What the flags ask for. Raises InputError for a --prefix_replacement that is none."""
-    from ray_processing.tokens.plan import TokenRequest
+    """Return what the flags ask for.
+
+    Raises:
+        InputError: a --prefix_replacement that is none.
+    """
+    from ray_processing.tokens.request import TokenRequest
 
     old, separator, new = arguments.prefix_replacement.partition("=")
     if arguments.prefix_replacement and not (old and separator):
@@ -116,7 +123,7 @@ def tokenize_shuffle(arguments: argparse.Namespace) -> None:
     from corpusmith.run.run import RunOptions
     from ray_processing.tokens.estimate import estimate_lines
     from ray_processing.tokens.outcome import finish_tokens, report_lines
-    from ray_processing.tokens.plan import open_run
+    from ray_processing.tokens.stages import open_run
 
     if arguments.ray_spill_location:
         os.makedirs(arguments.ray_spill_location, exist_ok=True)

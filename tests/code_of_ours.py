@@ -13,7 +13,7 @@ import pathlib
 import types
 from collections.abc import Iterable, Iterator
 
-from corpusmith.packages import ROOMS
+from corpusmith.packages import PACKAGES
 from corpusmith.run.deciding_code import TABLES, UNDECIDING
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 @functools.cache
 def modules() -> dict[str, pathlib.Path]:
     """Every module and package of ours with its file."""
-    files = (path for room in ("corpusmith", *ROOMS) for path in sorted((ROOT / room).rglob("*.py")))
+    files = (path for room in ("corpusmith", *PACKAGES) for path in sorted((ROOT / room).rglob("*.py")))
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 
 
@@ -108,5 +108,5 @@ def versions() -> dict[str, int]:
 
 
 def version_package(module: str) -> str:
-    """The nearest package at or above a module that has a VERSION."""
-    return next(name for name in parents(module) if name in versions())
+    """The nearest package at or above a module that has a VERSION; `""` where none has."""
+    return next((name for name in parents(module) if name in versions()), "")

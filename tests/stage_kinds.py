@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
-from baselines.core.compiled import LocalStep
 from baselines.core.mapper_table import MAPPERS
+from baselines.core.steps import LocalStep
+from corpusmith.imports import resolve
 from corpusmith.io.tokens.shards import FORMATS
 from corpusmith.mixture import Mixture, MixtureLine
 from corpusmith.run.fingerprint import Tree
-from corpusmith.steps.global_steps import GLOBAL_STEPS, resolve
+from corpusmith.steps.global_steps import GLOBAL_STEPS
 from corpusmith.text.tokenizers.load import Tokenizer
 from eval.models.openlm import OpenLMModel
 from eval.results.items import Records
@@ -24,17 +25,20 @@ from raw_sources.extractors.registry import EXTRACTORS
 from raw_sources.ingest.config import IngestConfig
 from raw_sources.ingest.run import fingerprint_of
 from ray_processing.pipeline.stages import plan_local
-from ray_processing.tokens.config import CellPlan, TokenConfig
-from ray_processing.tokens.detokenize_stage import Source
+from ray_processing.tokens.config import PartitionPlan, TokenConfig
+from ray_processing.tokens.detokenize_stage import TokenizedData
 from ray_processing.tokens.detokenize_stage import plan_stage as plan_detokenize
-from ray_processing.tokens.plan import plan_run
-from training.finetuning.examples import SftOptions, deciding
-from training.loop.checkpoint import load_model
+from ray_processing.tokens.stages import plan_run
+from training.finetuning.examples import SftOptions
+from training.finetuning.prepare import deciding
+from training.state.checkpoint import load_model
 
 MODELS = ("model.bin", "en.arpa.bin", "en.sp.model")
 MIXTURE = Mixture(lines=[MixtureLine(source="web", proportion=1)])
 TOKENS = TokenConfig(tokenizer_url="tokenizer.json", tokenizer_hash="0")
-SOURCE = Source(url="x", tokenizer_url="y", tokenizer_hash="0", data_key="json.gz", sequence_length=None, dtype="")
+SOURCE = TokenizedData(
+    url="x", tokenizer_url="y", tokenizer_hash="0", data_key="json.gz", sequence_length=None, dtype=""
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,10 +107,10 @@ def _tokens() -> Iterator[Kind]:
             for index, stage in enumerate(stages):
                 yield Kind(
                     name=f"{stage} as {format_name}{' with a mixture' if mixture else ''}",
-                    planner="ray_processing.tokens.plan",
+                    planner="ray_processing.tokens.stages",
                     entries=(f"ray_processing.tokens.{stage}",),
                     fingerprint=lambda config=config, mixture=mixture, index=index: (  # type: ignore[misc]
-                        plan_run([], config, CellPlan(count=1), None, mixture, {}).stages[index].fingerprint
+                        plan_run([], config, PartitionPlan(count=1), None, mixture, {}).stages[index].fingerprint
                     ),
                 )
 
@@ -124,13 +128,14 @@ def _others(folder: pathlib.Path) -> Iterator[Kind]:
     yield Kind(
         name="evaluation",
         planner="eval.results.items",
-        entries=("eval.scoring.task_run", "eval.models.openlm", "training.loop.checkpoint"),
+        entries=("eval.scoring.task_run", "eval.models.openlm", "training.state.checkpoint"),
         fingerprint=lambda: records.fingerprint(task, 0),
     )
-    module = "training.finetuning.examples"
+    module = "training.finetuning.prepare"
     options = SftOptions(input_files=(), output_dir=str(folder))
     tokenizer = cast(Tokenizer, SimpleNamespace(content_hash="0"))
-    yield Kind(name="sft", planner=module, entries=(module,), fingerprint=lambda: deciding(options, tokenizer, ()))
+    entries = ("training.finetuning.folders",)
+    yield Kind(name="sft", planner=module, entries=entries, fingerprint=lambda: deciding(options, tokenizer, ()))
 
 
 def code_of(fingerprint: Tree) -> dict[str, Any]:

@@ -43,7 +43,7 @@ SHELVES: dict[str, list[tuple[str, ...]]] = {
         ("corpusmith.io",),
         ("corpusmith.io.backends", "corpusmith.config", "corpusmith.text"),
         ("corpusmith.io.pages", "corpusmith.io.tokens", "corpusmith.text.segmentation", "corpusmith.text.tokenizers"),
-        ("corpusmith.mixture", "corpusmith.run.progress", "corpusmith.run.errors_file", "corpusmith.run.ledger"),
+        ("corpusmith.mixture", "corpusmith.run.progress"),
         ("corpusmith.command", "corpusmith.run.ray"),
         ("corpusmith.run",),
         ("corpusmith.expdb",),
@@ -87,7 +87,7 @@ SHELVES: dict[str, list[tuple[str, ...]]] = {
         ("training",),
     ],
     "ray_processing": [
-        ("ray_processing.utils",),
+        ("ray_processing.datasets",),
         ("ray_processing.pipeline", "ray_processing.tokens"),
         ("ray_processing.process", "ray_processing.dedup_jsonl", "ray_processing.tokenize_shuffle"),
         ("ray_processing",),
@@ -127,7 +127,25 @@ PARAMETERS_APART = {
     "raw_sources.extractors.registry.trafilatura_extractor": "trafilatura's own options",
 }
 #: where any exception is caught, and what boundary that is
-BROAD_EXCEPTS: dict[str, str] = {}
+BROAD_EXCEPTS = {
+    "baselines.core.compiled.FilterRun._decide": "a page: what a filter raises sets the page aside",
+    "baselines.core.factories._load_file": "a module of the user's, while it is imported",
+    "baselines.core.factories._return_errors.safe": "DCLM's `_safe`: what a mapper raises becomes its result",
+    "baselines.core.shard_processor.ShardProcessor._batch": "a batch of pages: each is then tried alone",
+    "baselines.core.steps._build_one": "a factory of the user's, while it builds a mapper",
+    "baselines.core.steps.apply_mapper": "a page: what a mapper raises sets the page aside",
+    "corpusmith.run.ray.worker._outcome": "a task: what it raises is its outcome",
+    "corpusmith.text.tokenizers.huggingface._parse": "the package tokenizers, which raises bare Exception",
+    "dedup.bff.stage._BffWork.run": "shared memory is given back, whatever ends the stage",
+    "raw_sources.ingest.documents._row_outcome": "a row of a table: what an extractor raises sets it aside",
+    "raw_sources.ingest.documents.document_outcomes": "a document: what a reader raises sets it aside",
+    "raw_sources.ingest.pages.PageMaker.outcome": "a record: what an extractor raises sets it aside",
+    "training.experiment.run_experiment": "the command: a failed run is recorded as failed, then told in one line",
+    "training.loop.loader.ReadAhead._work": "a thread: its error is raised again where batches are taken",
+    "training.loop.train_loop.train": "a run: observers hear of any end before it goes on up",
+    "training.open_lm_backend.train_with_open_lm": "another trainer: what it raises is told in one line",
+    "training.proxies.ProxyWorker.run": "a proxy: what it raises is its result, and the others go on",
+}
 MAX_FORMAT_SKIPS = 30
 #: class names that stand in two modules, and why
 NAMES_APART: dict[str, str] = {}

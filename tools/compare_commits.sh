@@ -22,7 +22,8 @@ inputs: the demo, the sample crawl's ingest and its tokens in every format, each
 real pages. Then compare all files: shards, indexes, manifests, statistics and references, but for what must differ
 (uuids, dates, commit, diff, times). A table tells what was compared and what differs.
 
-With --time, run the quick benchmarks of both in turn and compare medians of their CPU seconds.
+With --time, run the quick benchmarks of both in turn and compare medians of their CPU seconds. The first run in a
+checkout compiles kernels and isn't counted.
 
 OLD and NEW are anything that git takes for a commit; the same commit twice is run twice. What isn't committed isn't
 compared. Packages come from .venv of this checkout, or else from the python3 on the PATH. Real pages and tokenizers
@@ -102,6 +103,7 @@ pages=$shared/data/pages
 # --- the two sides ----------------------------------------------------------------------------------------------
 
 trees=()
+# shellcheck disable=SC2329 # called by the trap
 clean_up() {
     local tree
     for tree in "${trees[@]}"; do git -C "$root" worktree remove --force "$tree" || true; done
@@ -150,14 +152,14 @@ make_command() {
 
 # check_side SIDE: this process and Ray's workers must take the code of the checkout
 check_side() {
-    (cd "$work" && within "$1" python - "$1/tree" <<'PY') || { rm "$1/env/bin/corpusmith"; die "$1: wrong code is imported"; }
+    (cd "$work" && within "$1" python - "$1/tree" <<'PY') || { rm "$1/env/bin/corpusmith"; die "the environment $1/env cannot be used"; }
 import pathlib, sys
 
 import ray
 
 import corpusmith
 
-ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
 remote = ray.get(ray.remote(lambda: __import__("corpusmith").__file__).remote())
 for where, found in (("this process", corpusmith.__file__), ("a worker of Ray", remote)):
     if not pathlib.Path(found).resolve().is_relative_to(pathlib.Path(sys.argv[1]).resolve()):
@@ -303,13 +305,22 @@ compare_outputs() {
 
 # measure LABEL SIDE BENCHMARK REPEAT
 measure() {
-    local notes=$work/times/$1 log=$2/logs/time_$3.log
+    local notes=$work/times/$1 log=$2/logs/time_$3.log round="$4 of $repeats"
+    [ "$4" != 0 ] || round=warm-up
     (cd "$2/tree" && within "$2" python "$root/tools/compare_times.py" measure --output "$notes/$3.$4.total.json" -- \
         "$2/env/bin/python" "benchmarks/$3.py" --quick --json "$notes/$3.$4.rows.json") >"$log" 2>&1 || {
         tail -n 5 "$log" >&2
         die "$1: benchmarks/$3.py failed; see $log"
     }
-    say "$3 $4/$repeats $1: $(sed 's/[^0-9]*\([0-9.]*\).*/\1/' "$notes/$3.$4.total.json") CPU seconds"
+    say "$3, $round, $1: $(sed 's/[^0-9]*\([0-9]*\.[0-9]\).*/\1/' "$notes/$3.$4.total.json") CPU seconds"
+}
+
+# warm_up LABEL SIDE BENCHMARK: the first run in a checkout compiles kernels; it isn't counted
+warm_up() {
+    [ ! -e "$2/commands/time_$3" ] || return 0
+    measure "$1" "$2" "$3" 0
+    rm "$work/times/$1/$3.0."*
+    touch "$2/commands/time_$3"
 }
 
 compare_times() {
@@ -321,6 +332,8 @@ compare_times() {
     for benchmark in "${BENCHMARKS[@]}"; do
         wanted "$benchmark" || continue
         measured+=("$benchmark")
+        warm_up old "$old_side" "$benchmark"
+        warm_up new "$new_side" "$benchmark"
         for ((repeat = 1; repeat <= repeats; repeat++)); do
             measure old "$old_side" "$benchmark" "$repeat"
             measure new "$new_side" "$benchmark" "$repeat"

@@ -2,9 +2,9 @@
 
 Files are equal if their bytes are. Where they aren't, some kinds of files are compared by what they say:
 
-- reference JSONs, statistics, evaluation items and the trainer's logs (`.json`, `.jsonl`) as JSON, where dates, times,
-  rates, commit, diff and fingerprints only have to be there, a uuid stands for the reference that bears it, and the
-  folder of a stage for any;
+- reference JSONs, statistics, records set aside, evaluation items and the trainer's logs (`.json`, `.jsonl`) as JSON,
+  where dates, times, rates, commit, diff and fingerprints only have to be there, a uuid stands for the reference that
+  bears it, the folder of a stage for any, and an object's address in a message of some library for any;
 - checkpoints (`.pt`) by their tensors: the rest of such a file holds times and paths.
 
 Left out: reports, text logs, and what a run remembers for itself (`run/`: plans, records, events, fingerprints), but
@@ -29,13 +29,14 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 FAILED = "FAILED"
 LEFT_OUT_SUFFIXES = (".html", ".log", ".lock")
 #: below these folders JSON is compared by what it says
-JSON_FOLDERS = frozenset({"exp_data", "stats", "logs"})
+JSON_FOLDERS = frozenset({"exp_data", "stats", "errors", "logs"})
 JSON_NAMES = frozenset({"global_stats.jsonl", "mixture.json"})
 #: different in each run, or by design in each commit
 CHANGING_KEYS = frozenset({"creation_date", "dcnlp_commit_hash", "dcnlp_diff", "fingerprint"})
 TIME_KEY = re.compile(r"(^|_)(secs|seconds|time)($|/)|per_second")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 STAGE_HASH = re.compile(r"(?<=/stages/)([^/]+)-[0-9a-f]{8}(?=/)")
+ADDRESS = re.compile(r"(?<= at 0x)[0-9a-f]+(?=>)")
 STAGE_FOLDER = re.compile(r"(?<=/stages/)[^/]+(?=/)")
 #: members of a checkpoint that hold no tensor
 NOT_TENSORS = ("/data.pkl", "/.data/serialization_id")
@@ -88,7 +89,7 @@ def _is_compared(relative: pathlib.Path) -> bool:
     folders = relative.parts[:-1]
     if relative.suffix in LEFT_OUT_SUFFIXES:
         return False
-    return "run" not in folders or relative.name == "mixture.json" or folders[-1] == "log"
+    return "run" not in folders or relative.name == "mixture.json" or "log" in folders
 
 
 # --- one file ---------------------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ def _normalized(value: Json, references: Mapping[str, str]) -> Json:
     if isinstance(value, str):
         if UUID.fullmatch(value):
             return f"(uuid of {references.get(value, 'no reference')})"
-        return STAGE_FOLDER.sub("(stage)", value)
+        return ADDRESS.sub("(address)", STAGE_FOLDER.sub("(stage)", value))
     return value
 
 

@@ -2,8 +2,9 @@
 
 `measure` runs a command and notes its user and system seconds with those of all its descendants that end and are
 waited for, orphans too on Linux. `show` reads the notes and the benchmarks' own rows (`--json`) of both commits and
-prints medians and ratios. Judged are each benchmark's total and each of its rows in seconds (`ours`); rows in other
-units of time (microseconds a page) are short measurements, so they are shown and judged by their sum.
+prints medians and ratios. Judged are each benchmark's total and each of its rows of a tenth of a second or more
+(`ours`); rows in other units of time (microseconds a page) are short measurements, so they are shown and judged by
+their sum.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+#: a row of less says more about the machine than about a commit
+SHORTEST_SECONDS = 0.1
 SHORT_UNITS = ("µs/page", "s/MB")
 TOTAL = "total"
 PR_SET_CHILD_SUBREAPER = 36
@@ -86,7 +89,7 @@ def read_timings(old: pathlib.Path, new: pathlib.Path, benchmark: str) -> list[T
             unit=unit,
             old=tuple(repeat[name, unit] for repeat in before),
             new=tuple(repeat[name, unit] for repeat in after),
-            judged=unit == "s",
+            judged=unit == "s" and statistics.median(repeat[name, unit] for repeat in before) >= SHORTEST_SECONDS,
         )
         for name, unit in shared
     ]

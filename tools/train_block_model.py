@@ -1,4 +1,4 @@
-"""Train the model of the extractor `best` on annotated pages: `python tools/train_block_model.py --source HTML_FOLDER`.
+"""Train the model of the extractor `blocks` on annotated pages: `python tools/train_block_model.py --source FOLDER`.
 
 Half of the hosts teach (`benchmarks/extraction.py` reports on the other half). A block is main text where the
 annotation has its 4-word shingles. Where annotators chose strings only, trafilatura's text stands for the rest: what it
@@ -13,33 +13,39 @@ the like is never likelier main text than the same block elsewhere.
 from __future__ import annotations
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
 import argparse
 import pathlib
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from benchmarks._extraction_gold import GoldPage, even, fold_of, is_teaching, load_pages, score_pages, words
+from corpusmith.command import make_parser, run_command
 from corpusmith.io import storage
 from raw_sources.archives.http_message import CodingError, NotHttpError, TooLargeError, decoded_body, parse_response
 from raw_sources.archives.open_archive import read_archive
 from raw_sources.archives.warc import WarcRecord
+from raw_sources.extractors.blocks.columns import B
 from raw_sources.extractors.blocks.extractor import choose
-from raw_sources.extractors.blocks.features import FEATURES, FIRST_BELOW, LINK_DENSITY, block_features
-from raw_sources.extractors.blocks.kernels import B_CHARS
+from raw_sources.extractors.blocks.feature_names import FEATURE_NAMES
+from raw_sources.extractors.blocks.features import block_features
 from raw_sources.extractors.blocks.model import MODEL_FILE, BlockModel, dump_model
 from raw_sources.extractors.blocks.scan import Blocks, scan_blocks
-from raw_sources.extractors.blocks.tables import FIRST_TAG_BIT, NEGATIVE_TAGS, NEGATIVE_WORDS
+from raw_sources.extractors.blocks.tables import NEGATIVE
 from raw_sources.extractors.blocks.text import PageText
 from raw_sources.extractors.charset import decode_html
 from raw_sources.ingest.inputs import list_units
 
+EXAMPLE = "python tools/train_block_model.py --source annotated_pages"
 FOLDS = 5
 SHINGLE = 4
 STRING_WEIGHT = 4.0
@@ -52,21 +58,30 @@ LEAST_TEXT = 300
 ROUNDS = 250
 SEEDS = (1, 2, 3)
 PARAMETERS = {
-    "objective": "binary", "extra_trees": True, "num_leaves": 32, "learning_rate": 0.06, "min_data_in_leaf": 25,
-    "feature_fraction": 0.35, "bagging_fraction": 0.7, "bagging_freq": 1, "lambda_l2": 8.0, "max_depth": 8,
-    "max_bin": 127, "deterministic": True, "force_row_wise": True, "num_threads": 1, "verbose": -1,
-}  # fmt: skip
+    "objective": "binary",
+    "extra_trees": True,
+    "num_leaves": 32,
+    "learning_rate": 0.06,
+    "min_data_in_leaf": 25,
+    "feature_fraction": 0.35,
+    "bagging_fraction": 0.7,
+    "bagging_freq": 1,
+    "lambda_l2": 8.0,
+    "max_depth": 8,
+    "max_bin": 127,
+    "deterministic": True,
+    "force_row_wise": True,
+    "num_threads": 1,
+    "verbose": -1,
+}
 PLATEAU = 0.002
 THRESHOLDS = [round(0.3 + 0.05 * step, 3) for step in range(10)]
 
 
 def constraints() -> list[int]:
     """-1 for the features with which the probability may only fall."""
-    result = [0] * FEATURES
-    result[LINK_DENSITY] = -1
-    for bit in (*NEGATIVE_WORDS, *(FIRST_TAG_BIT + bit for bit in NEGATIVE_TAGS)):
-        result[FIRST_BELOW + bit] = -1
-    return result
+    falling = {"own.link_density", *(f"below.{name}" for name in NEGATIVE)}
+    return [-1 if name in falling else 0 for name in FEATURE_NAMES]
 
 
 def labels(texts: list[str], gold: str) -> np.ndarray[Any, Any]:
@@ -99,7 +114,7 @@ class Lesson:
         self.features = block_features(self.blocks)
         self.text = PageText(self.blocks)
         texts = [self.text.text(index) for index in range(len(self.blocks.blocks))]
-        self.weights = np.log1p(self.blocks.blocks[:, B_CHARS]) / 4.0
+        self.weights = np.log1p(self.blocks.blocks[:, B.chars]) / 4.0
         self.labels = labels(texts, page.gold if page.gold is not None else teacher)
         if page.gold is None:
             self.weights *= TEACHER_WEIGHT
@@ -229,14 +244,18 @@ def to_model(boosters: list[Any], threshold: float) -> BlockModel:
     )
 
 
-def main() -> int:
-    """Train, choose and write the model."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of this script."""
+    parser = make_parser("tools/train_block_model.py", __doc__ or "", EXAMPLE)
     parser.add_argument("--source", required=True, help="folder of annotated pages (*.jsonl.zst)")
     parser.add_argument("--crawl", help="folder of crawl archives")
     parser.add_argument("--threshold", type=float, help="take this one, without cross-validation")
     parser.add_argument("--output", default=str(MODEL_FILE))
-    arguments = parser.parse_args()
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train, choose and write the model."""
     pages = load_pages(arguments.source)
     lessons = [lesson for page in pages if is_teaching(page) for lesson in taught(page, 1.0)]
     others: list[Lesson] = []
@@ -254,7 +273,11 @@ def main() -> int:
     origin = {"annotated_pages": len(lessons), "other_pages": len(others), "blocks": blocks, "parameters": PARAMETERS}
     storage.write_json(str(pathlib.Path(arguments.output)), {"origin": origin, **dump_model(model)})
     sys.stdout.write(f"{arguments.output}: {len(model.roots)} trees, threshold {threshold}\n")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; return its exit code."""
+    return run_command(build_parser(), run, argv)
 
 
 if __name__ == "__main__":

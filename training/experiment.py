@@ -30,12 +30,14 @@ from training.arguments.options import ExperimentOptions
 from training.arguments.to_config import make_config, run
 from training.arguments.translate import trainer_arguments
 from training.hyperparameters import Hyperparameters, apply_overrides, friendly_name, get_scale, hyperparameters_from
-from training.loop.checkpoint import CHECKPOINTS, PARAMS_NAME, TrainState, final_state
-from training.loop.ranks import Ranks, process_group, read_ranks, wait_for_all
 from training.loop.train_loop import total_steps
 from training.loop.validator import validation_sets
 from training.models.config import load_model_config
 from training.observers.observer import Observer
+from training.optimization.recipe import default_precision
+from training.state.checkpoint import RunProgress, final_progress
+from training.state.ranks import Ranks, process_group, read_ranks, wait_for_all
+from training.state.run_folder import CHECKPOINTS, PARAMS_NAME
 
 FAILED_FOLDER = "failed_models"
 
@@ -112,7 +114,7 @@ def run_experiment(options: ExperimentOptions, train: TrainFunction = train_here
                 _finish(experiment)
             if not foreign:
                 wait_for_all(ranks)
-        except Exception as error:  # the command line's boundary: whatever failed is recorded, then told in one line
+        except Exception as error:  # the command line's boundary: any failure is recorded, then reported in one line
             if ranks.leads:
                 _record_failure(experiment)
             if isinstance(error, CorpusmithError):
@@ -133,17 +135,23 @@ def plan_experiment(options: ExperimentOptions, ranks: Ranks) -> Experiment:
     if options.clean_exp and options.remote_sync is None:
         raise InputError("--clean-exp removes the local folder, so it needs --remote-sync")
     scale = apply_overrides(
-        get_scale(options.scale), seed=options.seed, chinchilla_multiplier=options.chinchilla_multiplier,
-        warmup=options.warmup, lr=options.lr, wd=options.wd, cd=options.cd, global_bs=options.global_bs,
+        get_scale(options.scale),
+        seed=options.seed,
+        chinchilla_multiplier=options.chinchilla_multiplier,
+        warmup=options.warmup,
+        lr=options.lr,
+        wd=options.wd,
+        cd=options.cd,
+        global_bs=options.global_bs,
         acc=options.acc,
-    )  # fmt: skip
+    )
     model = load_model_config(scale.model, model_norm=scale.norm, qk_norm=scale.qk_norm)
     if model.vocab_size != scale.vocab_size:
         message = f"the scale says {scale.vocab_size}, the model config {scale.model} says {model.vocab_size}"
         raise ConfigError(f"{options.scale}: vocab_size", message)
     total_steps(scale.tokens // options.num_checkpoints // model.seq_len, options.num_checkpoints, scale.global_bs)
     name = friendly_name(dataset.name, scale, options.name_suffix)
-    precision = options.precision or ("amp_bfloat16" if ranks.device.type == "cuda" else "fp32")
+    precision = options.precision or default_precision(ranks.device)
     arguments = trainer_arguments(options, scale, dataset, name, precision)
     # what can't run is refused before anything is written
     values = parse_arguments(arguments)
@@ -201,7 +209,7 @@ def re_evaluate(options: ExperimentOptions, ranks: Ranks) -> None:
     if options.remote_sync_override is not None:
         names = [reference.name, CHECKPOINTS, storage.basename(checkpoint)]
         checkpoint = storage.join(options.remote_sync_override, *names)
-    precision = options.precision or ("amp_bfloat16" if ranks.device.type == "cuda" else "fp32")
+    precision = options.precision or default_precision(ranks.device)
     arguments = trainer_arguments(options, scale, None, reference.name, precision)
     values = parse_arguments(arguments) | {"resume": checkpoint}
     with process_group(ranks):
@@ -218,13 +226,13 @@ class _PartialWriter(Observer):
     def __init__(self, experiment: Experiment, folder: str) -> None:
         self._experiment, self._folder = experiment, folder
 
-    def on_checkpoint(self, url: str, state: TrainState) -> None:
-        if state.is_final:
+    def on_checkpoint(self, url: str, progress: RunProgress) -> None:
+        if progress.is_final:
             return
         experiment = self._experiment
-        reference = _reference(experiment, f"epoch_{state.epoch}.pt", state.evaluation)
-        reference = dataclasses.replace(reference, name=f"{experiment.name}_partial_{state.epoch}")
-        target = storage.join(self._folder, f"{experiment.name}_partial_epoch_{state.epoch}.json")
+        reference = _reference(experiment, f"epoch_{progress.epoch}.pt", progress.evaluation)
+        reference = dataclasses.replace(reference, name=f"{experiment.name}_partial_{progress.epoch}")
+        target = storage.join(self._folder, f"{experiment.name}_partial_epoch_{progress.epoch}.json")
         expdb.write_reference(reference, target, overwrite=True)
 
 
@@ -236,8 +244,8 @@ def _partial_writers(experiment: Experiment) -> list[Observer]:
 def _finish(experiment: Experiment) -> None:
     """Write the model's reference; what an earlier attempt left in `failed_models` goes."""
     options = experiment.options
-    state = final_state(experiment.folder)
-    reference = _reference(experiment, f"epoch_{state.epoch}.pt", state.evaluation)
+    progress = final_progress(experiment.folder)
+    reference = _reference(experiment, f"epoch_{progress.epoch}.pt", progress.evaluation)
     expdb.write_reference(reference, experiment.reference_url)
     if options.remote_sync is not None:
         copy = storage.join(experiment.published_folder, f"{experiment.name}.json")

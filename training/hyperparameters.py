@@ -7,7 +7,7 @@ multiplier returns a new one, so that asking twice in one process can't multiply
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,6 @@ class Hyperparameters:
         return asdict(self)
 
 
-def scale_names() -> list[str]:
-    """The stems of all scale files, sorted."""
-    return sorted(_scale_files())
-
-
 def get_scale(name: str) -> Hyperparameters:
     """Read a scale by the stem of its file or by its name on the leaderboard; its multiplier is not yet applied.
 
@@ -84,7 +79,8 @@ def get_scale(name: str) -> Hyperparameters:
 def hyperparameters_from(document: Mapping[str, Any], *, where: str) -> Hyperparameters:
     """Build `Hyperparameters` from a JSON object; `where` names its origin in errors."""
     types = {entry.name: str(entry.type) for entry in fields(Hyperparameters)}
-    missing = [name for name in list(types)[:13] if name not in document]
+    required = [entry.name for entry in fields(Hyperparameters) if entry.default is entry.default_factory is MISSING]
+    missing = [name for name in required if name not in document]
     if missing:
         raise ConfigError(where, f"the scale lacks {', '.join(missing)}")
     for key, value in document.items():
@@ -119,9 +115,14 @@ def friendly_name(dataset: str, hyperparameters: Hyperparameters, suffix: str = 
     """The name of a run, as DCLM builds it from the data set's name and the hyperparameters.
 
     Values are `str(v)` with `.` as `p` and `/` as `-`; norm and vocabulary appear only where they differ from the
-    usual ones; `suffix` is appended as it is.
+    usual ones.
+
+    Args:
+        dataset: the data set's name.
+        hyperparameters: after all overrides.
+        suffix: appended as it is.
     """
-    shown: dict[str, int | float | str] = {
+    values: dict[str, int | float | str] = {
         "warm": hyperparameters.warmup,
         "lr": hyperparameters.lr,
         "wd": hyperparameters.wd,
@@ -132,10 +133,10 @@ def friendly_name(dataset: str, hyperparameters: Hyperparameters, suffix: str = 
         "tokens": hyperparameters.tokens,
     }
     if hyperparameters.norm != DEFAULT_NORM:
-        shown["norm"] = hyperparameters.norm
+        values["norm"] = hyperparameters.norm
     if hyperparameters.vocab_size != DEFAULT_VOCABULARY:
-        shown["vocab"] = hyperparameters.vocab_size
-    parts = [f"{key}={str(value).replace('.', 'p').replace('/', '-')}" for key, value in shown.items()]
+        values["vocab"] = hyperparameters.vocab_size
+    parts = [f"{key}={str(value).replace('.', 'p').replace('/', '-')}" for key, value in values.items()]
     return "-".join([dataset, model_stem(hyperparameters.model), *parts]) + suffix
 
 

@@ -17,16 +17,16 @@ from corpusmith.errors import missing_package
 from training.arguments.openlm import build_parser, parse_arguments
 
 if TYPE_CHECKING:
-    from training.loop.checkpoint import TrainState
+    from training.state.checkpoint import RunProgress
 
 __all__ = ["build_parser", "main", "run_trainer"]
 
 
-def run_trainer(arguments: Sequence[str]) -> TrainState:
+def run_trainer(arguments: Sequence[str]) -> RunProgress:
     """Train as OpenLM's arguments say; every rank calls it, inside or outside a process group.
 
     Returns:
-        The state of the final checkpoint.
+        How far the run has come: the progress of the final checkpoint.
 
     Raises:
         UserError: arguments or inputs that can't be used.

@@ -52,7 +52,7 @@ def train_with_open_lm(arguments: Sequence[str], observers: Sequence[Observer] =
     except SystemExit as error:
         if error.code:
             raise RunFailed(f"{PACKAGE} ended with exit code {error.code}") from error
-    except Exception as error:  # a foreign trainer's boundary: whatever it raises is told in one line
+    except Exception as error:  # a foreign trainer's boundary: whatever it raises is reported in one line
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise RunFailed(f"{PACKAGE} failed ({reason})") from error
 

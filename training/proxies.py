@@ -27,16 +27,18 @@ from torch import nn
 from corpusmith.errors import ChangedError, CorpusmithError, InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import track
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.seeds import stable_hash
-from training.data.token_shards import find_token_shards
-from training.loop.checkpoint import CHECKPOINTS, TrainState
-from training.loop.ranks import Ranks
+from training.data.token_shards import find_token_dataset
 from training.loop.train_loop import train
 from training.loop.validation import validation_loss
-from training.observers.observer import TRAIN_LOG, TrainLog
+from training.observers.observer import TrainLog
 from training.optimization.recipe import tf32_matmul
 from training.plan.config import TrainConfig
+from training.state.checkpoint import RunProgress
+from training.state.ranks import Ranks
+from training.state.run_folder import CHECKPOINTS, TRAIN_LOG
 
 RESULT_NAME = "proxy_result.json"
 SPEC_NAME = "proxy.json"
@@ -141,12 +143,12 @@ def run_proxy(spec: ProxySpec, device: torch.device | None = None) -> ProxyResul
     started = time.monotonic()
     storage.write_json(storage.join(spec.config.folder, SPEC_NAME), {"fingerprint": fingerprint(spec)})
 
-    def validate(model: nn.Module, state: TrainState) -> list[dict[str, Any]]:
-        return _validate(spec, ranks, model) if state.is_final else []
+    def validate(model: nn.Module, progress: RunProgress) -> list[dict[str, Any]]:
+        return _validate(spec, ranks, model) if progress.is_final else []
 
     with tf32_matmul():
-        state = train(spec.config, ranks, validate, [TrainLog()])
-    result = _result(spec, state, time.monotonic() - started)
+        progress = train(spec.config, ranks, validate, [TrainLog()])
+    result = _result(spec, progress, time.monotonic() - started)
     storage.write_json(storage.join(spec.config.folder, RESULT_NAME), dataclasses.asdict(result))
     if not spec.keep_weights:
         storage.remove_tree(storage.join(spec.config.folder, CHECKPOINTS))
@@ -158,7 +160,7 @@ def _validate(spec: ProxySpec, ranks: Ranks, model: nn.Module) -> list[dict[str,
     batch_spec, precision = spec.config.batch_spec(ranks), spec.config.step.precision
     results = []
     for path in spec.validation:
-        found = validation_loss(model, find_token_shards(path), batch_spec, precision=precision, ranks=ranks)
+        found = validation_loss(model, find_token_dataset(path), batch_spec, precision=precision, ranks=ranks)
         results.append({"val_data": [path], "loss": found.loss, "loss_by_domain": found.by_domain})
     return results
 
@@ -220,28 +222,28 @@ def _on_actors(
     cpus, gpus = resources["num_cpus"], resources["num_gpus"]
     remote: Any = ray.remote
     make = remote(max_restarts=-1, max_task_retries=max_retries, **resources)(worker)
-    actors = [make.remote(cpus, gpus) for _ in range(min(len(specs), _places(resources)))]
+    actors = [make.remote(cpus, gpus) for _ in range(min(len(specs), _num_actors(resources)))]
     waiting = list(reversed(specs))
-    flying: dict[Any, tuple[Any, ProxySpec]] = {}
+    in_flight: dict[Any, tuple[Any, ProxySpec]] = {}
     try:
         with track(len(specs), "proxies", "runs") as progress:
             idle = list(actors)
-            while waiting or flying:
+            while waiting or in_flight:
                 while waiting and idle:
                     actor, spec = idle.pop(), waiting.pop()
-                    flying[actor.run.remote(spec)] = (actor, spec)
-                done, _ = ray.wait(list(flying), num_returns=1, timeout=POLL_SECONDS)
+                    in_flight[actor.run.remote(spec)] = (actor, spec)
+                done, _ = ray.wait(list(in_flight), num_returns=1, timeout=POLL_SECONDS)
                 for reference in done:
-                    actor, spec = flying.pop(reference)
+                    actor, spec = in_flight.pop(reference)
                     idle.append(actor)
                     progress.advance()
-                    yield _landed(reference, spec)
+                    yield _handle_result(reference, spec)
     finally:
         for actor in actors:
             ray.kill(actor)
 
 
-def _landed(reference: Any, spec: ProxySpec) -> ProxyResult:
+def _handle_result(reference: Any, spec: ProxySpec) -> ProxyResult:
     """The result of a finished call; a process that died too often is an error."""
     import ray
 
@@ -253,7 +255,7 @@ def _landed(reference: Any, spec: ProxySpec) -> ProxyResult:
     return result
 
 
-def _places(resources: dict[str, float]) -> int:
+def _num_actors(resources: dict[str, float]) -> int:
     """How many actors the cluster holds at a time.
 
     Raises:
@@ -261,30 +263,30 @@ def _places(resources: dict[str, float]) -> int:
     """
     import ray
 
-    there = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    available = ray.cluster_resources()  # type: ignore[no-untyped-call]
     wanted = {"CPU": resources["num_cpus"], "GPU": resources["num_gpus"]}
-    places = min(int(there.get(kind, 0) / amount + 1e-9) for kind, amount in wanted.items() if amount)
-    if places < 1:
+    count = min(int(available.get(kind, 0) / amount + 1e-9) for kind, amount in wanted.items() if amount)
+    if count < 1:
         asked = ", ".join(f"{amount:g} {kind}" for kind, amount in wanted.items() if amount)
-        has = ", ".join(f"{there.get(kind, 0):g} {kind}" for kind in wanted)
+        has = ", ".join(f"{available.get(kind, 0):g} {kind}" for kind in wanted)
         raise InputError(f"a proxy run asks for {asked}, but the cluster has {has}")
-    return places
+    return count
 
 
-def _result(spec: ProxySpec, state: TrainState, seconds: float) -> ProxyResult:
+def _result(spec: ProxySpec, progress: RunProgress, seconds: float) -> ProxyResult:
     folder = spec.config.folder
     rows = [orjson.loads(line) for line in storage.read_bytes(storage.join(folder, TRAIN_LOG)).splitlines()]
     curve = [(row["step"], row["loss"]) for row in rows]
     return ProxyResult(
         name=spec.name,
-        losses={one["val_data"][0]: one["loss"] for one in state.evaluation},
-        domain_losses={one["val_data"][0]: one["loss_by_domain"] for one in state.evaluation},
+        losses={one["val_data"][0]: one["loss"] for one in progress.evaluation},
+        domain_losses={one["val_data"][0]: one["loss_by_domain"] for one in progress.evaluation},
         train_loss=curve[-1][1],
-        steps=state.step,
-        tokens=spec.config.tokens_before(state.step),
+        steps=progress.step,
+        tokens=spec.config.tokens_before(progress.step),
         seconds=seconds,
         curve=curve,
-        checkpoint_url=storage.join(folder, CHECKPOINTS, f"epoch_{state.epoch}.pt") if spec.keep_weights else None,
+        checkpoint_url=storage.join(folder, CHECKPOINTS, f"epoch_{progress.epoch}.pt") if spec.keep_weights else None,
     )
 
 

@@ -11,7 +11,6 @@ import functools
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import os
 import sys
 import time
@@ -25,6 +24,7 @@ from typing import Any, Protocol
 from baselines.core.factory_utils import initialize_mapper, is_factory
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
 from corpusmith.errors import did_you_mean
+from corpusmith.imports import resolve
 
 IGNORED_KEYS = ("module", "func")
 _BESIDE: ContextVar[str | None] = ContextVar("folder of the YAML", default=None)
@@ -102,11 +102,6 @@ def draws_random_numbers(func: str) -> bool:
     return "." in func or bool(getattr(load_mapper_function(func), "draws_random", False))
 
 
-def mapper_signature(func: str) -> inspect.Signature:
-    """Return the signature of the function that a step names: of the factory, where it is one."""
-    return inspect.signature(load_mapper_function(func))
-
-
 def step_arguments(step: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries of a step that are arguments of its function."""
     return {key: value for key, value in step.items() if key not in IGNORED_KEYS and not key.startswith("_")}
@@ -155,8 +150,7 @@ def _find_function(func: str, default_modules: Mapping[str, str]) -> Callable[..
 def _find_built_in(name: str, default_modules: Mapping[str, str]) -> Callable[..., Any]:
     """Return the function by table, else any attribute of that name in the table's modules (as DCLM finds it)."""
     if name in default_modules:
-        module_name, _, attribute = default_modules[name].partition(":")
-        function: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
+        function: Callable[..., Any] = resolve(default_modules[name])
         return function
     module_names = sorted({reference.partition(":")[0] for reference in default_modules.values()})
     for module_name in module_names:

@@ -1,34 +1,51 @@
-"""Where built-in mappers, aggregators and transforms live: a table of strings, so that nothing is imported early."""
+"""The one list of built-in mappers, aggregators and transforms: which module holds each, as strings.
+
+A new mapper is a function in one of these modules and its name here. The rest follows: what a YAML and `get_mapper`
+find (`MAPPERS`), what `import *` takes from a module (`mappers_of`), and what DCLM's modules re-export (`door`).
+Nothing is imported before it is used.
+"""
 
 from __future__ import annotations
 
-_CONTENT = "baselines.mappers.filters.content_filters"
-_REPETITION = "baselines.mappers.filters.repetition_filters"
-_METADATA = "baselines.mappers.filters.metadata_filters"
-_MODIFIERS = "baselines.mappers.modifiers"
-_ARXIV = "baselines.mappers.arxiv_modifiers"
-_CODE = "baselines.mappers.code_modifiers"
-_HTML = "baselines.mappers.html_modifiers"
-_LINES = "baselines.mappers.line_modifiers"
-_LINE_QUALITY = "baselines.mappers.filters.line_quality_filters"
-_PII = "baselines.mappers.pii_modifiers"
-_URLS = "baselines.mappers.url_modifiers"
-_ENRICHERS = "baselines.mappers.enrichers.enrichers"
-_LANGUAGE_ID = "baselines.mappers.enrichers.language_id_enrichers"
-_FASTTEXT_QUALITY = "baselines.mappers.enrichers.quality_prediction_enrichers_calc_fasttext"
-_HUGGINGFACE = "baselines.mappers.enrichers.huggingface_classifiers"
-_KENLM = "baselines.mappers.enrichers.quality_prediction_enrichers_kenlm_model"
-_CORE_UTILS = "baselines.mappers.core_utils"
-_AGGREGATORS = "baselines.aggregators"
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from corpusmith.imports import resolve
+
+HOME = "baselines.mappers"
 
 
 def _functions(module: str, *names: str) -> dict[str, str]:
     return {name: f"{module}:{name}" for name in names}
 
 
+def _mappers(module: str, *names: str) -> dict[str, str]:
+    return _functions(f"{HOME}.{module}", *names)
+
+
+#: functions that are no mappers, though `get_mapper` finds them too, as DCLM's does
+HELPERS: dict[str, str] = {
+    **_mappers(
+        "core_utils",
+        "ccnet_dedup_normalizer",
+        "do_once",
+        "hash_text",
+        "join_paragraphs",
+        "join_sentences",
+        "normalize_timestamps",
+        "normalize_url",
+        "normalize_whitespace_and_lowercase",
+        "split_paragraphs",
+        "split_sentences",
+        "split_words",
+    ),
+    **_mappers("enrichers.enrichers", "line_counter"),
+}
+
 MAPPERS: dict[str, str] = {
-    **_functions(
-        _CONTENT,
+    **_mappers(
+        "filters.content_filters",
         "alphabetic_characters_to_tokens_filter",
         "alphabetic_word_ratio_filter",
         "alphanumeric_char_ratio_filter",
@@ -43,10 +60,17 @@ MAPPERS: dict[str, str] = {
         "word_length_filter",
         "word_removal_ratio_filter",
     ),
-    **_functions(_REPETITION, "massive_web_repetition_filters", "repetition_filter"),
-    **_functions(_METADATA, "language_filter", "quality_filter", "random_sampling_filter", "url_substring_filter"),
-    **_functions(
-        _MODIFIERS,
+    **_mappers("filters.repetition_filters", "massive_web_repetition_filters", "repetition_filter"),
+    **_mappers(
+        "filters.metadata_filters",
+        "language_filter",
+        "quality_filter",
+        "random_sampling_filter",
+        "url_substring_filter",
+    ),
+    **_mappers("filters.line_quality_filters", "fineweb_quality_filter"),
+    **_mappers(
+        "modifiers",
         "join_lines_modifier",
         "key_name_modifier",
         "line_length_modifier",
@@ -56,28 +80,24 @@ MAPPERS: dict[str, str] = {
         "split_lines_modifier",
         "within_page_dedup",
     ),
-    **_functions(
-        _ARXIV,
+    **_mappers(
+        "arxiv_modifiers",
         "arxiv_appendix_modifier",
         "arxiv_comment_modifier",
         "arxiv_macro_modifier",
         "arxiv_section_strip_modifier",
     ),
-    **_functions(
-        _CODE,
-        "starcoder_v2_format_modifier",
-        "starcoder_v2_repo_splitter",
-    ),
-    **_functions(
-        _HTML,
+    **_mappers("code_modifiers", "starcoder_v2_format_modifier", "starcoder_v2_repo_splitter"),
+    **_mappers(
+        "html_modifiers",
         "html_content_extraction_modifier",
         "stackexchange_answer_sort_modifier",
         "stackexchange_html_extraction_modifier",
         "stackexchange_list_modifier",
         "stackexchange_qa_formatter",
     ),
-    **_functions(
-        _LINES,
+    **_mappers(
+        "line_modifiers",
         "citation_removal_modifier",
         "counter_line_modifier",
         "numeric_ratio_line_modifier",
@@ -85,31 +105,41 @@ MAPPERS: dict[str, str] = {
         "uppercase_ratio_line_modifier",
         "word_length_modifier",
     ),
-    **_functions(_LINE_QUALITY, "fineweb_quality_filter"),
-    **_functions(_PII, "pii_masking_modifier"),
-    **_functions(
-        _URLS,
-        "url_removal_modifier",
-    ),
-    **_functions(_ENRICHERS, "line_counter", "line_counter_enricher", "word_counter_enricher"),
-    **_functions(_LANGUAGE_ID, "detect_lang_paragraph_enricher", "detect_lang_whole_page_enricher"),
-    **_functions(_FASTTEXT_QUALITY, "classify_fasttext_hq_prob_enricher"),
-    **_functions(_HUGGINGFACE, "classify_huggingface_enricher"),
-    **_functions(_KENLM, "ken_lm_perplexity_enricher"),
-    **_functions(
-        _CORE_UTILS,
-        "ccnet_dedup_normalizer",
-        "do_once",
-        "hash_text",
-        "join_paragraphs",
-        "join_sentences",
-        "normalize_timestamps",
-        "normalize_url",
-        "normalize_whitespace_and_lowercase",
-        "split_paragraphs",
-        "split_sentences",
-        "split_words",
-    ),
+    **_mappers("pii_modifiers", "pii_masking_modifier"),
+    **_mappers("url_modifiers", "url_removal_modifier"),
+    **_mappers("enrichers.enrichers", "line_counter_enricher", "word_counter_enricher"),
+    **_mappers("enrichers.language_id_enrichers", "detect_lang_paragraph_enricher", "detect_lang_whole_page_enricher"),
+    **_mappers("enrichers.quality_prediction_enrichers_calc_fasttext", "classify_fasttext_hq_prob_enricher"),
+    **_mappers("enrichers.huggingface_classifiers", "classify_huggingface_enricher"),
+    **_mappers("enrichers.quality_prediction_enrichers_kenlm_model", "ken_lm_perplexity_enricher"),
+    **HELPERS,
 }
 
-AGGREGATORS: dict[str, str] = _functions(_AGGREGATORS, "histogram", "percentiles", "threshold_transform")
+AGGREGATORS: dict[str, str] = _functions("baselines.aggregators", "histogram", "percentiles", "threshold_transform")
+
+Door = tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]
+
+
+def mappers_of(*places: str) -> list[str]:
+    """Return the names, sorted, of the mappers in some places: modules, packages, or rows (`"module:name"`)."""
+    beginnings = tuple(f"{place}{sign}" for place in places for sign in ":.")
+    return sorted(name for name, row in MAPPERS.items() if row in places or row.startswith(beginnings))
+
+
+def door(module: str, *places: str) -> Door:
+    """Return `__all__`, `__getattr__` and `__dir__` of a module of DCLM's that re-exports mappers.
+
+    A mapper is imported when it is asked for.
+
+    Args:
+        module: its dotted name.
+        places: where its mappers lie, as in `mappers_of`; spelled out, since `corpusmith.run.deciding_code` reads them.
+    """
+    names = mappers_of(*places)
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return resolve(MAPPERS[name])
+
+    return names, get, lambda: sorted({*vars(sys.modules[module]), *names})

@@ -245,9 +245,15 @@ def apply_partial_func_sequential(
     step: Mapping[str, Any],
     seed_parts: tuple[Part, ...] = (),
 ) -> None:
-    """Apply a step to pages in this process; counters, times (seconds) and pages that result are added in place.
+    """Apply a step to pages in this process.
 
-    `seed_parts`: what, with the index of the page, seeds the generators before a mapper that may draw.
+    Args:
+        counters: pages by what became of them; added to.
+        execution_times: seconds of each page; added to.
+        new_pages: the pages that result; added to.
+        pages: those that the step is applied to.
+        step: as in the YAML.
+        seed_parts: what, with the index of the page, seeds the generators before a mapper that may draw.
     """
     mapper = get_mapper(**step, _profile=True, _safe=True)
     results = _results(mapper, step["func"], pages, seed_parts, 0)
@@ -263,7 +269,16 @@ def apply_partial_func_parallel(
     n_workers: int,
     seed_parts: tuple[Part, ...] = (),
 ) -> None:
-    """As `apply_partial_func_sequential`, over processes that build their own mapper each; with the same result.
+    """Apply a step to pages in several processes, each with its own mapper; the result is that of one process.
+
+    Args:
+        counters: as in `apply_partial_func_sequential`, and so are all but
+        execution_times: seconds of each page; added to.
+        new_pages: the pages that result; added to.
+        pages: those that the step is applied to.
+        step: as in the YAML.
+        n_workers: processes.
+        seed_parts: what, with the index of the page, seeds the generators before a mapper that may draw.
 
     Raises:
         Exception: whatever a factory raises.
@@ -319,7 +334,7 @@ def _results(
 def _parse_func_results(
     results: Iterable[Result], counters: dict[int, int], execution_times: list[float], new_pages: list[Page]
 ) -> None:
-    """Book each result: lists are pages by their number, anything else is an error and its page is dropped."""
+    """Count each result: lists are pages by their number, anything else is an error and its page is dropped."""
     for result, seconds in results:
         if isinstance(result, list):
             counters[min(len(result), SPLIT_INDEX)] += 1

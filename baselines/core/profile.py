@@ -25,7 +25,13 @@ def measure_floor(url: str, output: str) -> int:
 
 
 def profile_of(url: str, seconds: float, cpu_seconds: float) -> dict[str, Any]:
-    """What a shard took, and what its floor takes on the same worker."""
+    """Return what a shard took, and what its floor takes on the same worker.
+
+    Args:
+        url: the shard.
+        seconds: wall time of the steps.
+        cpu_seconds: CPU time of the steps.
+    """
     with tempfile.TemporaryDirectory() as folder:
         started, cpu_started = time.perf_counter(), time.process_time()
         size = measure_floor(url, storage.join(folder, storage.basename(url)))

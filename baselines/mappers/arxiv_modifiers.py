@@ -13,14 +13,6 @@ from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
 from baselines.mappers.kernels.lines import replace_text
 
-__all__ = [
-    "arxiv_appendix_modifier",
-    "arxiv_comment_modifier",
-    "arxiv_macro_modifier",
-    "arxiv_section_strip_modifier",
-]
-
-
 # macros that contain each other can double a text with each of them
 MAX_EXPANDED_CHARACTERS = 1 << 28
 

@@ -11,9 +11,6 @@ import random
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import draws_random
 
-__all__ = ["starcoder_v2_format_modifier", "starcoder_v2_repo_splitter"]
-
-
 FILES = "files"
 FILE_SENTINEL = "<file_sep>"
 REPOSITORY_SENTINEL = "<repo_name>"

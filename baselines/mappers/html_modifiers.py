@@ -14,15 +14,6 @@ from baselines.core.factory_utils import factory_function
 from baselines.mappers.kernels.lines import replace_text
 from corpusmith.errors import missing_package
 
-__all__ = [
-    "html_content_extraction_modifier",
-    "stackexchange_answer_sort_modifier",
-    "stackexchange_html_extraction_modifier",
-    "stackexchange_list_modifier",
-    "stackexchange_qa_formatter",
-]
-
-
 QUESTION = "question"
 ANSWERS = "answers"
 LIST_TAGS = (("<li>", "\n*"), ("</li>", ""), ("<ol>", "\n*"), ("</ol>", ""))

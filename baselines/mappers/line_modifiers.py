@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 
     from corpusmith.text.segmentation.view import LineTable
 
-__all__ = [
-    "citation_removal_modifier",
-    "counter_line_modifier",
-    "numeric_ratio_line_modifier",
-    "substring_line_modifier",
-    "uppercase_ratio_line_modifier",
-    "word_length_modifier",
-]
-
 
 # `3 likes`, `1.2K views`, `~ 10 comments ~`: a number, then what it counts, and nothing else on the line
 COUNTER_RE = re.compile(

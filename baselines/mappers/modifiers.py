@@ -14,65 +14,19 @@ from typing import Any, Literal
 
 from baselines.core.constants import CONTENT, URL, Page
 from baselines.core.factory_utils import factory_function
-from baselines.mappers.arxiv_modifiers import (
-    arxiv_appendix_modifier,
-    arxiv_comment_modifier,
-    arxiv_macro_modifier,
-    arxiv_section_strip_modifier,
-)
-from baselines.mappers.code_modifiers import (
-    starcoder_v2_format_modifier,
-    starcoder_v2_repo_splitter,
-)
-from baselines.mappers.html_modifiers import (
-    html_content_extraction_modifier,
-    stackexchange_answer_sort_modifier,
-    stackexchange_html_extraction_modifier,
-    stackexchange_list_modifier,
-    stackexchange_qa_formatter,
-)
+from baselines.core.mapper_table import door
 from baselines.mappers.kernels.lines import join_kept, keep_lines, replace_text
-from baselines.mappers.line_modifiers import (
-    citation_removal_modifier,
-    counter_line_modifier,
-    numeric_ratio_line_modifier,
-    substring_line_modifier,
-    uppercase_ratio_line_modifier,
-    word_length_modifier,
-)
-from baselines.mappers.url_modifiers import (
-    url_removal_modifier,
-)
 from corpusmith.text.segmentation.view import view
 
-__all__ = [
-    "arxiv_appendix_modifier",
-    "arxiv_comment_modifier",
-    "arxiv_macro_modifier",
-    "arxiv_section_strip_modifier",
-    "citation_removal_modifier",
-    "counter_line_modifier",
-    "html_content_extraction_modifier",
-    "join_lines_modifier",
-    "key_name_modifier",
-    "line_length_modifier",
-    "move_url_modifier",
-    "newline_removal_modifier",
-    "numeric_ratio_line_modifier",
-    "punctuation_line_modifier",
-    "split_lines_modifier",
-    "stackexchange_answer_sort_modifier",
-    "stackexchange_html_extraction_modifier",
-    "stackexchange_list_modifier",
-    "stackexchange_qa_formatter",
-    "starcoder_v2_format_modifier",
-    "starcoder_v2_repo_splitter",
-    "substring_line_modifier",
-    "uppercase_ratio_line_modifier",
-    "url_removal_modifier",
-    "within_page_dedup",
-    "word_length_modifier",
-]
+__all__, __getattr__, __dir__ = door(
+    __name__,
+    "baselines.mappers.arxiv_modifiers",
+    "baselines.mappers.code_modifiers",
+    "baselines.mappers.html_modifiers",
+    "baselines.mappers.line_modifiers",
+    "baselines.mappers.modifiers",
+    "baselines.mappers.url_modifiers",
+)
 
 
 INFINITY = float("inf")

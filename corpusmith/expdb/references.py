@@ -36,17 +36,17 @@ FOLDERS: dict[str, tuple[str, ...]] = {
 }
 
 _DATASET_ORDER = (
-    "uuid", "name", "creation_date", "dataset_url", "manifest_url", "sources", "tokenized", "tokenizer", "num_tokens",
-    "size", "dcnlp_commit_hash", "dcnlp_diff", "data_key", "sampling_yaml", "mirrors", "note",
-)  # fmt: skip
+    *("uuid", "name", "creation_date", "dataset_url", "manifest_url", "sources", "tokenized", "tokenizer"),
+    *("num_tokens", "size", "dcnlp_commit_hash", "dcnlp_diff", "data_key", "sampling_yaml", "mirrors", "note"),
+)
 _TOKENIZED_REQUIRED = (
-    "name", "sources", "tokenized", "num_tokens", "size", "dataset_url", "manifest_url", "dcnlp_commit_hash",
-    "dcnlp_diff", "sampling_yaml",
-)  # fmt: skip
+    *("name", "sources", "tokenized", "num_tokens", "size", "dataset_url", "manifest_url"),
+    *("dcnlp_commit_hash", "dcnlp_diff", "sampling_yaml"),
+)
 _MODEL_ORDER = (
-    "name", "dataset_name", "dataset_uuid", "hyperparameters", "checkpoint_url", "open_lm_version", "open_lm_args",
-    "results", "params_url", "uuid", "creation_date", "failed", "error",
-)  # fmt: skip
+    *("name", "dataset_name", "dataset_uuid", "hyperparameters", "checkpoint_url", "open_lm_version"),
+    *("open_lm_args", "results", "params_url", "uuid", "creation_date", "failed", "error"),
+)
 _MODEL_REQUIRED = _MODEL_ORDER[:9]
 _GIT_SECONDS = 30
 DIFF_LEFT_OUT = "(left out: something in the uncommitted changes looks like a secret)"
@@ -225,7 +225,11 @@ def find_dataset(
 ) -> tuple[str, dict[str, Any]] | None:
     """The first data set whose `key` equals `value`, or None.
 
-    With `tokenized` True or False only data sets of that sort are looked at.
+    Args:
+        exp_data_dir: the database.
+        key: a key of the reference.
+        value: what it must be.
+        tokenized: with True or False only data sets of that sort are looked at.
     """
     for path, row in read_table(exp_data_dir, "datasets"):
         if row.get(key) == value and tokenized in (None, bool(row.get("tokenized"))):

@@ -32,7 +32,7 @@ _MODEL_COLUMNS = (TOKENS, PARAMS, "dataset_name", "dataset_uuid")
 class View:
     """What of a table is wanted.
 
-    `filters` are conditions as `expdb.parse_filter` reads them; `columns` are kept in this order (all by default);
+    `filters` are conditions as `references.parse_filter` reads them; `columns` are kept in this order (all by default);
     `leading_columns` are regular expressions whose columns come first; `sort_by` orders by a column, largest first.
     """
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
-import io
 import json
 import mmap
 import os
@@ -23,9 +21,10 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol
 
 from corpusmith.errors import InputError, StorageError
+from corpusmith.imports import resolve
 from corpusmith.redact import redact_place
 
 TEMPORARY_PREFIX = ".partial-"
@@ -44,16 +43,32 @@ class FileInfo:
 class Backend(Protocol):
     """What a storage scheme must offer; raises FileNotFoundError and OSError."""
 
-    def stat(self, url: str) -> FileInfo: ...
-    def is_dir(self, url: str) -> bool: ...
-    def list_files(self, root: str) -> Iterator[FileInfo]: ...
-    def open_read(self, url: str) -> BinaryIO: ...
-    def read_range(self, url: str, start: int, length: int) -> bytes: ...
-    def create(self, url: str) -> contextlib.AbstractContextManager[BinaryIO]: ...
-    def create_new(self, url: str, data: bytes) -> bool: ...
-    def remove(self, url: str) -> None: ...
-    def remove_tree(self, url: str) -> None: ...
-    def remove_leftovers(self, root: str) -> None: ...
+    def stat(self, url: str) -> FileInfo:
+        """Size and version of a file; FileNotFoundError where there is none, or a folder."""
+
+    def is_dir(self, url: str) -> bool:
+        """Whether a folder stands there; where there are no folders, whether a file lies below."""
+
+    def list_files(self, root: str) -> Iterator[FileInfo]:
+        """All files below a folder in any order; hidden ones, and what lies in hidden folders, are passed over."""
+
+    def open_read(self, url: str) -> BinaryIO:
+        """A file for reading, seekable where that is possible."""
+
+    def create(self, url: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        """A file that appears when the block ends, and not at all if it raises; makes parent folders."""
+
+    def create_new(self, url: str, data: bytes) -> bool:
+        """Write a whole file unless one stands there, in one step; returns whether it did."""
+
+    def remove(self, url: str) -> None:
+        """Remove a file; FileNotFoundError where there is none, if the storage can tell."""
+
+    def remove_tree(self, url: str) -> None:
+        """Remove all below a folder; none there is fine."""
+
+    def remove_leftovers(self, root: str) -> None:
+        """Remove what killed writers left below a folder."""
 
 
 class LocalBackend:
@@ -78,11 +93,6 @@ class LocalBackend:
 
     def open_read(self, url: str) -> BinaryIO:
         return open(url, "rb")
-
-    def read_range(self, url: str, start: int, length: int) -> bytes:
-        with open(url, "rb") as file:
-            file.seek(start)
-            return file.read(length)
 
     @contextlib.contextmanager
     def create(self, url: str) -> Iterator[BinaryIO]:
@@ -142,10 +152,9 @@ _BACKENDS = {
 def _backend_of(scheme: str) -> Backend:
     """The backend of a scheme, its module imported the first time."""
     if scheme not in _BACKENDS:
-        backend: Backend = importlib.import_module("corpusmith.io.backends.fsspec").open_backend(scheme)
+        backend: Backend = resolve("corpusmith.io.backends.fsspec:open_backend")(scheme)
         return backend
-    module, _, name = _BACKENDS[scheme].partition(":")
-    made: Backend = getattr(importlib.import_module(module), name)()
+    made: Backend = resolve(_BACKENDS[scheme])()
     return made
 
 
@@ -249,9 +258,9 @@ def read_bytes(url: str) -> bytes:
 
 def read_range(url: str, start: int, length: int) -> bytes:
     """`length` bytes from `start` on; fewer at the end of the file."""
-    backend, path = _backend(url)
-    with _storage_errors(url):
-        return backend.read_range(path, start, length)
+    with open_read(url) as file, _storage_errors(url):
+        file.seek(start)
+        return file.read(length)
 
 
 def map_bytes(url: str) -> memoryview:
@@ -269,22 +278,20 @@ def map_bytes(url: str) -> memoryview:
 def atomic_write(url: str) -> Iterator[BinaryIO]:
     """A file that appears under `url` when the block ends, and not at all if it raises; makes parent folders."""
     backend, path = _backend(url)
-    context = backend.create(path)
-    with _storage_errors(url):
-        file = context.__enter__()
-    try:
+    with contextlib.ExitStack() as stack:
+        with _storage_errors(url):
+            file = stack.enter_context(backend.create(path))
         yield file
-    except BaseException as error:
-        context.__exit__(type(error), error, error.__traceback__)
-        raise
-    with _storage_errors(url):
-        context.__exit__(None, None, None)
+        with _storage_errors(url):
+            stack.close()
 
 
 def create_new(url: str, data: bytes) -> bool:
     """Write a whole file unless one stands there already, in one step: of several writers one gets True.
 
-    Raises StorageError or InputError where the storage cannot do that.
+    Raises:
+        StorageError: the server cannot do that.
+        InputError: the storage cannot.
     """
     backend, path = _backend(url)
     with _storage_errors(url):
@@ -368,8 +375,3 @@ def check_writable(folder: str) -> None:
         remove(probe)
     except (StorageError, InputError) as error:
         raise InputError(f"cannot write to {redact_place(folder)}: {error}") from error
-
-
-def as_buffered(file: BinaryIO) -> io.BufferedReader:
-    """The file with a read-ahead buffer of 1 MiB."""
-    return io.BufferedReader(cast(io.RawIOBase, file), 1 << 20)

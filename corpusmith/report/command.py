@@ -22,10 +22,12 @@ REPORT_NAME = "report.html"
 
 
 def write_report(base: str, exp_data_dir: str | None = None, output: str | None = None) -> str:
-    """Write the report of the run at `base` (the folder that holds `run/`, or is it); returns its URL.
+    """Write the report of a run; returns its URL.
 
-    `exp_data_dir`: the experiment database in which to follow the run's output, None for none; `output`: where to
-    write, by default `<base>/report.html`.
+    Args:
+        base: the folder that holds `run/`, or is it.
+        exp_data_dir: the experiment database in which to follow the run's output, None for none.
+        output: where to write, by default `<base>/report.html`.
 
     Raises:
         InputError: there is no run at `base`.

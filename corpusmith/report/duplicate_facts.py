@@ -16,7 +16,7 @@ MAX_REPEATED = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
+class GroupMember:
     """A page of a group that is shown: whether it was kept, where it stood, how it began."""
 
     is_kept: bool
@@ -47,8 +47,8 @@ class DuplicateFacts:
     domains: dict[str, DomainFacts] = field(default_factory=dict)
     similarity: list[int] = field(default_factory=list)
     known: list[int] = field(default_factory=list)
-    groups: dict[str, tuple[int, list[Member]]] = field(default_factory=dict)
-    repeated: dict[str, tuple[int, Member]] = field(default_factory=dict)
+    groups: dict[str, tuple[int, list[GroupMember]]] = field(default_factory=dict)
+    repeated: dict[str, tuple[int, GroupMember]] = field(default_factory=dict)
 
     def add(self, shard: str, found: dict[str, Any]) -> None:
         """Add what one shard's record tells."""
@@ -71,32 +71,32 @@ class DuplicateFacts:
             pages=before.pages + pages, removed=before.removed + removed, tokens=before.tokens + tokens
         )
 
-    def _add_member(self, member: Member, row: dict[str, Any]) -> None:
+    def _add_member(self, member: GroupMember, row: dict[str, Any]) -> None:
         _, members = self.groups.setdefault(str(row.get("group")), (as_int(row.get("size")) or 0, []))
         members.append(member)
         members.sort(key=lambda one: (not one.is_kept, one.shard, one.index))
         del members[1 + MEMBERS_SHOWN :]
 
-    def _add_repeated(self, first: Member, row: dict[str, Any]) -> None:
+    def _add_repeated(self, first: GroupMember, row: dict[str, Any]) -> None:
         key = str(row.get("key"))
         if key in self.repeated or len(self.repeated) < MAX_REPEATED:
             copies, first = self.repeated.get(key, (0, first))
             self.repeated[key] = copies + (as_int(row.get("copies")) or 0), first
 
-    def biggest(self) -> list[tuple[str, int, list[Member]]]:
+    def biggest(self) -> list[tuple[str, int, list[GroupMember]]]:
         """The biggest groups: name, size, members with the kept one first."""
         ordered = sorted(self.groups.items(), key=lambda entry: (-entry[1][0], entry[0]))
         return [(name, size, members) for name, (size, members) in ordered[:GROUPS_SHOWN]]
 
-    def most_repeated(self) -> list[tuple[int, Member]]:
+    def most_repeated(self) -> list[tuple[int, GroupMember]]:
         """The texts removed most often: how often at least, and the first of them."""
         ordered = sorted(self.repeated.items(), key=lambda entry: (-entry[1][0], entry[0]))
         return [found for _, found in ordered[:REPEATED_SHOWN]]
 
 
-def _member(shard: str, row: dict[str, Any]) -> Member:
+def _member(shard: str, row: dict[str, Any]) -> GroupMember:
     url, text = row.get("url"), row.get("text")
-    return Member(
+    return GroupMember(
         is_kept=row.get("kept") is True,
         shard=shard,
         index=as_int(row.get("index")) or 0,

@@ -1,7 +1,7 @@
-"""What a run's folder tells: its plan, books, events and the records of its shards, merged into a few numbers.
+"""What a run's folder tells: its plan, ledger, events and the records of its shards, merged into a few numbers.
 
 Records are read one after the other and merged as they come, so memory does not grow with their number; of the pages
-shown as examples only the first few by (shard, index) are kept. The books come from the records, never from the
+shown as examples only the first few by (shard, index) are kept. The counts come from the records, never from the
 ledger: the ledger is only held against them. A record's details are for show, so whatever is missing or odd in them
 counts as unknown and is never an error.
 """
@@ -19,8 +19,7 @@ from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.report.duplicate_facts import DuplicateFacts
 from corpusmith.report.values import as_dict, as_int, as_number, as_rows
-from corpusmith.run.errors_file import READ_STEP
-from corpusmith.run.ledger import Counts
+from corpusmith.run.ledger import READ_STEP, Counts
 
 EXAMPLES_PER_STEP = 5
 FAILURES_SHOWN = 20
@@ -53,7 +52,7 @@ class StepFacts:
     tokens_removed: int | None = 0
     seconds: float = 0.0
     samples: list[Example] = field(default_factory=list)
-    set_aside: list[Example] = field(default_factory=list)
+    quarantined: list[Example] = field(default_factory=list)
     values: dict[str, dict[str, int]] = field(default_factory=dict)
     duplicates: DuplicateFacts | None = None
 
@@ -67,7 +66,7 @@ class StepFacts:
 class StageFacts:
     """One stage over all its records.
 
-    `units`: how many it should have (None: not told); `wall_seconds`: from the events, all tries together;
+    `units`: how many it should have (None: unknown); `wall_seconds`: from the events, all tries together;
     `work_seconds`: summed over the shards; bytes are those of the files as stored. `profile`: sums over the shards
     that were run with `--profile` (seconds, CPU seconds, those of the I/O floor, bytes of content).
     """
@@ -92,7 +91,7 @@ class StageFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """A sentence of the books and whether it holds."""
+    """A claim about the counts and whether it holds."""
 
     claim: str
     holds: bool
@@ -117,7 +116,7 @@ class RunFacts:
         return storage.basename(self.base)
 
     def total(self) -> Counts:
-        """The books from the first stage's input to the last stage's output."""
+        """The counts from the first stage's input to the last stage's output."""
         whole = Counts()
         for stage in self.stages:
             whole.add(Counts(added=stage.counts.added, removed=stage.counts.removed, errored=stage.counts.errored))
@@ -334,7 +333,7 @@ def _merge(stage: StageFacts, record: dict[str, Any]) -> None:
     for kind in ("samples", "errors"):
         for key, rows in as_dict(details.get(kind)).items():
             step = stage.steps.setdefault(key, StepFacts(key=key))
-            shown = step.samples if kind == "samples" else step.set_aside
+            shown = step.samples if kind == "samples" else step.quarantined
             _add_examples(shown, unit, as_rows(rows))
     for key, found in as_dict(details.get("duplicates")).items():
         step = stage.steps.setdefault(key, StepFacts(key=key))
@@ -391,7 +390,7 @@ def _add_values(step: StepFacts, aggregates: dict[str, Any]) -> None:
 
 
 def _complete(stage: StageFacts) -> None:
-    """Give steps that only the books name their row: unreadable records first, all others last."""
+    """Give steps that only the counts name their row: unreadable records first, all others last."""
     named: dict[str, None] = dict.fromkeys((*stage.counts.removed, *stage.counts.errored))
     for key in named:
         step = stage.steps.setdefault(key, StepFacts(key=key, tokens_removed=None if stage.tokens_in is None else 0))
@@ -408,7 +407,7 @@ def _complete(stage: StageFacts) -> None:
 
 
 def counts_of(value: object) -> Counts:
-    """The books in a JSON object; what is missing is 0."""
+    """The counts in a JSON object; what is missing is 0."""
     document = as_dict(value)
     return Counts(
         read=as_int(document.get("read")) or 0,

@@ -1,4 +1,4 @@
-"""HTML and SVG of the report: elements that escape by construction, numbers as people read them, three charts.
+"""HTML and SVG of the report: elements that escape by construction, tables, three charts.
 
 A string becomes part of a page only through `el` or `join`, which escape it; what is already HTML has the type `Html`.
 Page text of a crawl is hostile: control characters, overrides of the writing direction and other characters that are
@@ -22,9 +22,6 @@ _UNSEEN = re.compile(
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _VOID = frozenset(("meta", "link", "rect", "line", "polyline", "br"))
-_BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-_COUNT_UNITS = ((1e12, " T"), (1e9, " B"), (1e6, " M"))
-UNKNOWN = "–"
 
 
 class Html(str):
@@ -71,73 +68,6 @@ def el(name: str, /, *children: Child, **attributes: str | None) -> Html:
 def page_text(value: str) -> Html:
     """Text from a crawl: isolated, so that its writing direction does not reach the rest of the page."""
     return el("bdi", value)
-
-
-# --- numbers ---------------------------------------------------------------------------------------------------------
-
-
-def number(value: int | None) -> str:
-    """A whole number with commas."""
-    return UNKNOWN if value is None else f"{value:,}"
-
-
-def short_number(value: float | None) -> str:
-    """A count as a headline shows it: in full below ten million, then in millions, billions, trillions."""
-    if value is None:
-        return UNKNOWN
-    for size, unit in _COUNT_UNITS:
-        if value >= max(size, 1e7):
-            return f"{value / size:.3g}{unit}" if value / size < 1000 else f"{value / size:,.0f}{unit}"
-    return f"{value:,.0f}"
-
-
-def share(part: float | None, whole: float | None) -> str:
-    """A part in per cent of a whole; never rounded to 0 or 100 unless it is that."""
-    if part is None or not whole:
-        return UNKNOWN
-    percent = 100.0 * part / whole
-    if 0 < percent < 0.1:
-        return "< 0.1%"
-    if 99.9 < percent < 100:
-        return "> 99.9%"
-    return f"{percent:.1f}%"
-
-
-def byte_size(value: float | None) -> str:
-    """Bytes in decimal units."""
-    if value is None:
-        return UNKNOWN
-    power = 0
-    while value >= 999.5 and power < len(_BYTE_UNITS) - 1:
-        value, power = value / 1000.0, power + 1
-    return f"{value:.0f} {_BYTE_UNITS[power]}" if power == 0 else f"{value:.3g} {_BYTE_UNITS[power]}"
-
-
-def duration(seconds: float | None) -> str:
-    """A time span in its two largest units."""
-    if seconds is None:
-        return UNKNOWN
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def rate(amount: float | None, seconds: float | None, unit: str) -> str:
-    """An amount per second."""
-    if amount is None or not seconds:
-        return UNKNOWN
-    value = amount / seconds
-    return f"{value:,.0f} {unit}/s" if value >= 100 else f"{value:.3g} {unit}/s"
-
-
-def decimal(value: float | None, digits: int = 4) -> str:
-    """A number with a fixed number of digits behind the point."""
-    return UNKNOWN if value is None else f"{value:.{digits}f}"
 
 
 # --- tables and facts ------------------------------------------------------------------------------------------------

@@ -13,26 +13,7 @@ from typing import Any
 import orjson
 
 from corpusmith.report.facts import Example, FunnelRow, RunFacts, StageFacts, StepFacts, funnel
-from corpusmith.report.html import (
-    UNKNOWN,
-    Html,
-    bar,
-    byte_size,
-    columns,
-    duration,
-    el,
-    facts,
-    folded,
-    join,
-    legend,
-    number,
-    page_text,
-    rate,
-    share,
-    short_number,
-    table,
-    tile,
-)
+from corpusmith.report.html import Html, bar, columns, el, facts, folded, join, legend, page_text, table, tile
 from corpusmith.report.lineage import Lineage
 from corpusmith.report.sections.distributions import lengths_section, values_section
 from corpusmith.report.sections.duplicates import duplicates_section
@@ -40,9 +21,14 @@ from corpusmith.report.sections.profile import profile_section
 from corpusmith.report.sections.results import results_section
 from corpusmith.report.style import STYLE
 from corpusmith.report.values import as_dict
-from corpusmith.run.errors_file import READ_STEP
+from corpusmith.run.ledger import READ_STEP
+from corpusmith.units import UNKNOWN, byte_size, duration, number, rate, share, short_number
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+FOOTER = (
+    "Written by Corpusmith from the records of the run. Token counts are white-space tokens unless a tokenizer is "
+    "named; bytes are those of the files as stored."
+)
 INPUTS_SHOWN = 20
 ARGUMENT_CHARACTERS = 200
 
@@ -60,7 +46,7 @@ def render(run: RunFacts, lineage: Lineage | None) -> str:
         ("results", "What came of it", results_section(lineage) if lineage is not None else None),
         ("stages", "Stages", _stages_section(run)),
         ("profile", "Speed", profile_section(run)),
-        ("books", "Books", _books_section(run)),
+        ("books", "Books", _balance_section(run)),
         ("config", "Configuration", _config_section(run)),
     ]
     shown = [(anchor, title, body) for anchor, title, body in sections if body is not None]
@@ -80,9 +66,8 @@ def render(run: RunFacts, lineage: Lineage | None) -> str:
         _header(run),
         el("nav", *(el("a", title, href=f"#{anchor}") for anchor, title, _ in shown), aria_label="Sections"),
         el("main", *(el("section", el("h2", title), body, id=anchor) for anchor, title, body in shown)),
-        el("footer", el("p", "Written by Corpusmith from the records of the run. Token counts are white-space tokens "
-                        "unless a tokenizer is named; bytes are those of the files as stored.")),
-    )  # fmt: skip
+        el("footer", el("p", FOOTER)),
+    )
     return f"<!DOCTYPE html>\n{el('html', head, body, lang='en')}\n"
 
 
@@ -199,9 +184,9 @@ def _small(text: str) -> list[Html]:
 
 def _funnel_table(rows: list[FunnelRow]) -> Html:
     heads = columns(
-        "step", "#pages left", "#share", "#removed", "#of those that came", "#added", "#set aside",
-        "#tokens left", "#share", "#tokens removed", "#seconds",
-    )  # fmt: skip
+        *("step", "#pages left", "#share", "#removed", "#of those that came", "#added", "#set aside"),
+        *("#tokens left", "#share", "#tokens removed", "#seconds"),
+    )
     cells = [
         (
             _step(row.label) if row.kind == "step" else row.label,
@@ -295,7 +280,7 @@ def _aside_section(run: RunFacts, rows: list[FunnelRow]) -> Html:
             el("div", page_text(example.reason), class_="wide"),
         )
         for _, step in steps
-        for example in step.set_aside
+        for example in step.quarantined
     ]
     hint = "Records that could not be read and pages that a step could not handle. They are kept as they were."
     return join(
@@ -314,8 +299,9 @@ def _stages_section(run: RunFacts) -> Html:
     if not run.stages:
         return el("p", "No stage has begun yet.")
     heads = columns(
-        "stage", "#shards", "#pages in", "#pages out", "#in", "#out", "#wall time", "#work time", "#pages/s", "#MB/s",
-    )  # fmt: skip
+        *("stage", "#shards", "#pages in", "#pages out", "#in", "#out"),
+        *("#wall time", "#work time", "#pages/s", "#MB/s"),
+    )
     cells = [
         (
             stage.name,
@@ -365,7 +351,7 @@ def _slowest(run: RunFacts) -> Html | None:
     )
 
 
-def _books_section(run: RunFacts) -> Html:
+def _balance_section(run: RunFacts) -> Html:
     checks = run.checks()
     balanced = all(check.holds for check in checks)
     verdict = "The books balance." if balanced else "The books do not balance."

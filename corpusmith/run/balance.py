@@ -1,4 +1,4 @@
-"""What the books of a complete stage are held against before its run goes on.
+"""What the records of a complete stage are held against before its run goes on.
 
 Each rule is there for a leak that it catches (`tests/corpusmith/run/test_leaks.py` plants them): the record of each
 shard agrees with its steps and files; each shard of the input is one unit of work, counted once; it read as many
@@ -19,12 +19,17 @@ SHOWN = 20
 
 
 def check_stage(stage: Stage, before: Stage | None, *, is_last: bool) -> None:
-    """Raise BalanceError, naming stage and shards, unless the books of a stage hold.
+    """Hold a complete stage against its records, its files and the stage before.
 
-    `before`: the stage whose output this one read, None for the first; `is_last`: whether its output folder is the
-    run's, which others will list.
+    Args:
+        stage: the stage.
+        before: the stage whose output this one read, None for the first.
+        is_last: whether its output folder is the run's, which others will list.
+
+    Raises:
+        BalanceError: naming stage and shards.
     """
-    wrong = [*_record_problems(stage), *stage.strays(), *_unit_problems(stage), *_flow_problems(stage, before)]
+    wrong = [*_record_problems(stage), *stage.foreign_records(), *_unit_problems(stage), *_flow_problems(stage, before)]
     if is_last:
         wrong += [f"{name}: stands in the output folder, but no record tells of it" for name in stage.unrecorded()]
     if wrong:
@@ -74,7 +79,7 @@ def _flow_problems(stage: Stage, before: Stage | None) -> Iterator[str]:
         return
     if not works_by_shard(stage):
         read, kept = stage.counts().read, before.counts().kept
-        if read != kept and not stage.lacking():
+        if read != kept and not stage.missing():
             yield f"all cells: read {read} records, but stage {before.place.name} wrote {kept}"
         return
     written = {file.name: file.records for record in before.records().values() for file in record.outputs}

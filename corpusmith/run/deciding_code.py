@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from corpusmith.packages import HOME, ROOMS
+from corpusmith.packages import HOME, PACKAGES
 
 Entry = str | Callable[..., Any]
 
@@ -38,11 +38,12 @@ UNDECIDING = {
 #: Modules whose strings name many others, of which a stage uses single rows, and who gives these as entries.
 TABLES = {
     "baselines.core.mapper_table": "mappers, aggregators: `ray_processing.pipeline.stages` gives those of its steps",
+    "corpusmith.run.deciding_code": "these tables themselves",
     "corpusmith.steps.global_steps": "global steps: each plans its own stage and gives itself",
     "raw_sources.extractors.registry": "extractors: `raw_sources.ingest.run` gives the one of its config",
 }
 
-_MODULE = rf"(?:corpusmith|{'|'.join(ROOMS)})\b[\w.]*"
+_MODULE = rf"(?:corpusmith|{'|'.join(PACKAGES)})\b[\w.]*"
 _IMPORT = re.compile(
     rf"^[ \t]*(?:from[ \t]+({_MODULE})[ \t]+import[ \t]+(\([^)]*\)|[^\n(]+)|import[ \t]+({_MODULE}[^\n]*))",
     re.MULTILINE,
@@ -58,10 +59,10 @@ def code_versions(*entries: Entry) -> dict[str, int]:
     """The VERSION of each package of ours whose code decides what the entries of a stage write.
 
     Raises:
-        LookupError: a module among them has no package with a VERSION above it, or an entry is none of ours.
+        LookupError: an entry is no module of ours.
     """
     packages = {version_package(module) for module in deciding_modules(*entries)}
-    return {name: int(importlib.import_module(name).VERSION) for name in sorted(packages)}
+    return {name: int(importlib.import_module(name).VERSION) for name in sorted(filter(None, packages))}
 
 
 def deciding_modules(*entries: Entry, home: pathlib.Path = HOME) -> set[str]:
@@ -96,24 +97,20 @@ def modules_in(source: str, home: pathlib.Path = HOME, *, with_strings: bool = T
     source = _FOR_TYPE_CHECKERS.sub("", source)
     found = set(_imports(source, home))
     if with_strings:
-        found |= {name for name in _NAMED.findall(source) if "." in name and _is_module(name, home)}
-    return found
+        found |= {name for name in _NAMED.findall(source) if "." in name}
+    return {name for name in found if _is_module(name, home)}
 
 
 @functools.cache
-def version_package(module: str, home: pathlib.Path = HOME) -> str:
+def version_package(module: str, home: pathlib.Path = HOME) -> str | None:
     """The package whose VERSION stands for a module: the nearest that has one.
 
-    Raises:
-        LookupError: none above it has one.
+    None where none has: no stage of ours reaches such a module, a user's file may.
     """
     for name in _with_parents(module):
         if (home.joinpath(*name.split(".")) / "__init__.py").is_file() and _VERSION.search(_read(name, home)):
             return name
-    raise LookupError(
-        f"{module} may decide what a stage writes, but no package above it has a VERSION: give it one in its "
-        f"__init__.py, or name the module in {__name__}.UNDECIDING with the reason why it cannot"
-    )
+    return None
 
 
 def _imports(source: str, home: pathlib.Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Records that a step could not handle, set aside as they stood in the stage's input, with the reason."""
+"""Records that a step could not handle, quarantined as they stood in the stage's input, with the reason."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import Record, ShardWriter, open_shard_writer
 from corpusmith.redact import redact
+from corpusmith.run.ledger import READ_STEP
 from corpusmith.run.stage import StagePlace
 
 SHOWN = 3
-READ_STEP = "read"
 
 
-class SetAside:
+class QuarantineWriter:
     """Writes a shard's error files, one per step, each whole or not at all.
 
     Use as a context manager around the work on one shard. Files of an earlier try are removed for all `steps`.
@@ -32,14 +32,14 @@ class SetAside:
         for step in (READ_STEP, *steps):
             storage.remove(place.error_url(step, shard))
 
-    def __enter__(self) -> SetAside:
+    def __enter__(self) -> QuarantineWriter:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._stack.__exit__(kind, error, trace)
 
     def add(self, step: str, record: Record, reason: str, *, piece: int = 0) -> None:
-        """Set a record aside; `piece` is its number among the pieces that splits made of the record."""
+        """Quarantine a record; `piece` is its number among the pieces that splits made of the record."""
         if step not in self._writers:
             self._writers[step] = self._stack.enter_context(open_shard_writer(self._place.error_url(step, self._shard)))
         reason = redact(reason)

@@ -1,7 +1,7 @@
-"""The books: what was read equals what was kept, removed and set aside.
+"""The ledger: what was read equals what was kept, removed and set aside.
 
 Counts are summed from the records of the shards, never from what a process remembers, so a continued run has the
-same books as an undisturbed one (datatrove's totals, kept in memory, are wrong after a relaunch).
+same ledger as an undisturbed one (datatrove's totals, kept in memory, are wrong after a relaunch).
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from typing import Any
 
 from corpusmith.errors import BalanceError
 
+#: the step that records are counted under which cannot be read
 READ_STEP = "read"
+#: that of pages which the writer cannot hold
 WRITE_STEP = "write"
+#: steps that happen in many stages and are none of the YAML's
+COMMON_STEPS = frozenset((READ_STEP, WRITE_STEP))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -34,7 +38,7 @@ class Counts:
         """Count pages that a step removed."""
         self.removed[step] = self.removed.get(step, 0) + pages
 
-    def set_aside(self, step: str, pages: int = 1) -> None:
+    def quarantine(self, step: str, pages: int = 1) -> None:
         """Count pages that a step could not handle."""
         self.errored[step] = self.errored.get(step, 0) + pages
 
@@ -46,7 +50,7 @@ class Counts:
         for step, pages in other.removed.items():
             self.remove(step, pages)
         for step, pages in other.errored.items():
-            self.set_aside(step, pages)
+            self.quarantine(step, pages)
 
     def check_balance(self, where: str) -> None:
         """Raise BalanceError unless read + added = kept + removed + errored."""
@@ -58,7 +62,7 @@ class Counts:
             )
 
     def check_steps(self, where: str, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Raise BalanceError unless the rows of the steps, in order, tell the same story as these books.
+        """Raise BalanceError unless the rows of the steps, in order, agree with these counts.
 
         A row holds `step`, `pages_in`, `pages_out`, `removed` and `errors`. Each step must have got what the one before
         it let out, and a page that came in must have come out, been removed or been set aside; pages that came out
@@ -72,11 +76,11 @@ class Counts:
                     f"{where}: step {step} got {row['pages_in']} pages, but {before} gave {arriving}; "
                     f"{_difference(row['pages_in'], arriving)} between them"
                 )
-            booked = self.removed.get(step, 0), self.errored.get(step, 0)
-            if (removed, errors) != booked:
+            counted = self.removed.get(step, 0), self.errored.get(step, 0)
+            if (removed, errors) != counted:
                 raise BalanceError(
                     f"{where}: step {step} removed {removed} pages and set {errors} aside, but the books say "
-                    f"{booked[0]} and {booked[1]}"
+                    f"{counted[0]} and {counted[1]}"
                 )
             grown = row["pages_out"] - (row["pages_in"] - removed - errors)
             if grown < 0:

@@ -33,26 +33,26 @@ class Tracker(Protocol):
         """Show a few words beside the rate from now on."""
 
 
-class _Lines:
+class _PlainLines:
     def __init__(self, label: str, total: int, unit: str, within: Tracker | None = None) -> None:
         self._label, self._total, self._unit = label, total, unit
         self._within = within
         self._done, self._note = 0, ""
-        self._started = self._told = time.monotonic()
+        self._started = self._reported = time.monotonic()
 
     def advance(self, steps: int = 1) -> None:
         self._done += steps
         if self._within is not None:
             self._within.advance(steps)
         now = time.monotonic()
-        if now - self._told >= PLAIN_LINE_SECONDS:
-            self._told = now
-            self._tell(now)
+        if now - self._reported >= PLAIN_LINE_SECONDS:
+            self._reported = now
+            self._report(now)
 
     def note(self, text: str) -> None:
         self._note = f", {text}" if text else ""
 
-    def _tell(self, now: float) -> None:
+    def _report(self, now: float) -> None:
         seconds = max(now - self._started, 1e-9)
         rate = self._done / seconds
         left = (self._total - self._done) / rate if rate else 0.0
@@ -75,11 +75,16 @@ def plain_lines(wanted: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def track(total: int, label: str, unit: str = "shards", within: Tracker | None = None) -> Iterator[Tracker]:
-    """Show the progress of `total` units of work; call `.advance()` for each that is done.
+    """Show the progress of a piece of work; call `.advance()` for each unit that is done.
 
-    `within` is the tracker of a larger work of the same unit, of which this is a part: it advances too, and on a
-    terminal both bars are shown together. Plain lines where standard error is no terminal, or within
-    `plain_lines`.
+    Plain lines where standard error is no terminal, or within `plain_lines`.
+
+    Args:
+        total: how many units there are.
+        label: what the work is called.
+        unit: what its units are called.
+        within: the tracker of a larger work of the same unit, of which this is a part: it advances too, and on a
+            terminal both bars are shown together.
     """
     if isinstance(within, _Bar):
         bar = _Bar(within.progress, label, total, unit, within)
@@ -89,7 +94,7 @@ def track(total: int, label: str, unit: str = "shards", within: Tracker | None =
             within.progress.remove_task(bar.task)
         return
     if not sys.stderr.isatty() or _PLAIN.get():
-        lines = _Lines(label, total, unit, within)
+        lines = _PlainLines(label, total, unit, within)
         yield lines
         lines.finish()
         return

@@ -7,7 +7,7 @@ after it. Only records and `plan.json` decide.
     <root>/plan.json      what defines the result: the raw input and each stage's fingerprint
     <root>/versions.json  the libraries that it was begun or last continued with
     <root>/stages/        a folder per stage (see `corpusmith.run.stage`)
-    <root>/ledger.json    the books of each stage and of the whole run
+    <root>/ledger.json    the counts of each stage and of the whole run
     <root>/events.jsonl   when what began and ended, and what failed
 """
 
@@ -28,8 +28,11 @@ from corpusmith.run.balance import SHOWN, check_stage
 from corpusmith.run.fingerprint import Tree, digest, first_difference, inputs_identity
 from corpusmith.run.ledger import Counts
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.stage import ShardRecord, Stage, StagePlace, library_versions
+
+HEADER = "stage.json"
 
 Units = Callable[[list[ShardRef]], dict[str, str]]
 
@@ -131,44 +134,55 @@ class Run:
         folder = storage.join(self.place.root, "stages", name)
         last = index == len(self.plan.stages) - 1
         output = self.place.output if last else storage.join(folder, "shards")
-        return StagePlace(name=name, folder=folder, output=output, errors=self.place.errors)
+        return StagePlace(number=index, name=name, folder=folder, output=output, errors=self.place.errors)
 
     def stages(self) -> list[Stage]:
-        """The stages with their units, each from the records of the one before."""
-        result: list[Stage] = []
-        inputs = self.plan.inputs
-        for index, plan in enumerate(self.plan.stages):
-            units = plan.units(inputs)
-            place = self._stage_place(index)
-            stage = Stage(place=place, inputs=inputs, units=units, holds_pages=plan.holds_pages)
-            result.append(stage)
-            inputs = stage.outputs()
-        return result
+        """The stages with their units, each from the records of the one before; reads the records of all."""
+        stages: list[Stage] = []
+        for index in range(len(self.plan.stages)):
+            stages.append(self._stage(index, stages))
+        return stages
+
+    def _stage(self, index: int, stages: list[Stage]) -> Stage:
+        """A stage that works on what those before it have written by now."""
+        inputs = stages[index - 1].outputs() if index > 0 else self.plan.inputs
+        plan = self.plan.stages[index]
+        return Stage(
+            place=self._stage_place(index), inputs=inputs, units=plan.units(inputs), holds_pages=plan.holds_pages
+        )
 
     def is_finished(self) -> bool:
         """Whether every stage has all its records and the output stands."""
+        return self._was_finished(self.stages())
+
+    def _was_finished(self, stages: list[Stage]) -> bool:
         if self._stored_difference() is not None or not storage.exists(self._plan_url):
             return False
-        stages = self.stages()
-        return not any(stage.lacking() for stage in stages) and not stages[-1].pending()
+        return not any(stage.missing() for stage in stages) and not stages[-1].pending()
 
     def execute(self, execution: Execution, options: RunOptions) -> RunResult:
         """Bring the run to its end; see the module's docstring for what is redone.
 
-        Raises ChangedError (exit 2) where the stored run differs, RunFailed where shards failed, BalanceError.
+        Raises:
+            ChangedError: the stored run differs (exit code 2).
+            InputError: the output folder holds files of something else, or cannot be written.
+            RunFailed: shards failed.
+            BalanceError: what was read is not what was kept, removed and set aside.
         """
         self._prepare(options)
-        if self.is_finished():
-            self._clear_stages(len(self.plan.stages) - 1, options)
-            return RunResult(stages=self.stages(), was_finished=True)
+        stages = self.stages()
+        if self._was_finished(stages):
+            self._clear_stages(len(stages) - 1, options)
+            return RunResult(stages=stages, was_finished=True)
         storage.check_writable(self.place.output)
         self._warn_of_other_versions()
         self._write_plan()
         self._event("run", state="started", versions=library_versions())
         with self._open_runner(execution) as runner:
-            for index in range(self._first(), len(self.plan.stages)):
-                self._run_stage(index, runner, options)
-        stages = self.stages()
+            del stages[_first_unfinished(stages) :]
+            for index in range(len(stages), len(self.plan.stages)):
+                stages.append(self._stage(index, stages))
+                self._run_stage(stages, runner, options)
         self._write_ledger(stages)
         self._event("run", state="finished")
         return RunResult(stages=stages, was_finished=False)
@@ -212,61 +226,61 @@ class Run:
                 f"{key} changed since this run was started: {_shown(old)} before, {_shown(new)} now; "
                 f"pass --overwrite to redo what follows from it, or choose another output folder ({self.place.root})"
             )
-        if not stored and storage.is_dir(self.place.output) and storage.list_files(self.place.output):
+        if not stored and (foreign := self._files_in_output()):
             if not options.overwrite:
                 raise InputError(
-                    f"{self.place.output} holds files of something else; choose another folder or pass --overwrite"
+                    f"{self.place.output} holds {foreign} of something else; choose another folder or pass "
+                    "--overwrite, which removes them"
                 )
+            say(f"removing {foreign} of something else from {self.place.output}")
             storage.remove_tree(self.place.output)
         if difference is not None:
             self._drop_stages(difference[3])
         elif options.overwrite and self.is_finished():
             self._drop_stages(0)
 
+    def _files_in_output(self) -> str:
+        """How many files stand in the output folder, in words; empty where there are none."""
+        count = len(storage.list_files(self.place.output)) if storage.is_dir(self.place.output) else 0
+        return "" if not count else "1 file" if count == 1 else f"{count:,} files"
+
     def _drop_stages(self, first: int) -> None:
         """Delete the stages from `first` on, whatever plan they belong to, and with them the output."""
         root = storage.join(self.place.root, "stages")
-        if storage.is_dir(root):
-            folders = {storage.relative(info.url, root).split("/")[0] for info in storage.list_files(root)}
-            for folder in folders:
-                if int(folder[:2]) >= first:
-                    storage.remove_tree(storage.join(root, folder))
+        for info in storage.list_files(root, (f"/{HEADER}",)) if storage.is_dir(root) else []:
+            # what lies deeper is the record of a unit that is called like it
+            is_header = storage.relative(info.url, root).count("/") == 1
+            if is_header and storage.read_json(info.url).get("number", first) >= first:
+                storage.remove_tree(storage.parent(info.url))
         storage.remove_tree(self.place.output)
-
-    def _first(self) -> int:
-        """The stage to begin with: the first with work to do, or an earlier one where its input is no longer there."""
-        stages = self.stages()
-        first = next((index for index, stage in enumerate(stages) if stage.lacking()), len(stages) - 1)
-        while first > 0 and stages[first - 1].is_cleared():
-            first -= 1
-        return first
 
     # --- one stage -------------------------------------------------------------------------------------------
 
-    def _run_stage(self, index: int, runner: Runner, options: RunOptions) -> None:
-        stage = self.stages()[index]
-        for stray in stage.strays():
-            say(f"warning: stage {stage.place.name}: {stray}; it counts as none")
-        plan, place = self.plan.stages[index], stage.place
-        self._open_stage(index, place)
+    def _run_stage(self, stages: list[Stage], runner: Runner, options: RunOptions) -> None:
+        """Do the last of the stages, and hold it against its files and the stage before."""
+        stage = stages[-1]
+        plan, place = self.plan.stages[stage.place.number], stage.place
+        for problem in stage.foreign_records():
+            say(f"warning: stage {place.name}: {problem}; it counts as none")
+        self._open_stage(place)
         started = time.time()
         self._event("stage", stage=place.name, state="started", units=len(stage.units))
         failures = plan.work(stage, runner) if stage.pending() else []
-        stage = self.stages()[index]
-        unfinished = stage.lacking()
+        stage.read_again()
+        unfinished = stage.missing()
         self._event("stage", stage=place.name, state="ended", seconds=time.time() - started, failures=failures)
         if (unfinished or failures) and not options.ignore_failures:
-            lines = "\n  ".join((failures or [*stage.strays(), *unfinished])[:SHOWN])
+            lines = "\n  ".join((failures or [*stage.foreign_records(), *unfinished])[:SHOWN])
             raise RunFailed(
                 f"stage {place.name}: {len(unfinished)} of {len(stage.units)} shards failed; the others are done; the "
                 f"same command takes only these again:\n  {lines}"
             )
         if failures:
             say(f"stage {place.name}: went on without {len(failures)} failed shards (--ignore_failures)")
-        self._check_books(index, stage)
+        self._check_balance(stages)
         stage.verify(runner)
         storage.remove_tree(place.scratch)
-        self._clear_stages(index, options)
+        self._clear_stages(place.number, options)
 
     def _clear_stages(self, index: int, options: RunOptions) -> None:
         """Delete the shards of the stages before a complete one; their records stay."""
@@ -274,25 +288,27 @@ class Run:
             for before in range(index):
                 storage.remove_tree(self._stage_place(before).output)
 
-    def _open_stage(self, index: int, place: StagePlace) -> None:
+    def _open_stage(self, place: StagePlace) -> None:
         """Make the stage's folder; the output of a stage that was not begun under this fingerprint is emptied."""
-        header = storage.join(place.folder, "stage.json")
+        header = storage.join(place.folder, HEADER)
         if not storage.exists(header):
             storage.remove_tree(place.output)
-            plan = self.plan.stages[index]
-            document = {"name": plan.name, "fingerprint": self._prints[index], **redact_tree(plan.fingerprint)}
+            plan, known = self.plan.stages[place.number], self._prints[place.number]
+            document = {"number": place.number, "name": plan.name, "fingerprint": known}
+            document |= redact_tree(plan.fingerprint)
             storage.write_json(header, document, indent=2)
         storage.remove_leftovers(place.folder)
         storage.remove_leftovers(place.output)
         storage.remove_leftovers(place.errors)
 
-    def _check_books(self, index: int, stage: Stage) -> None:
-        """Hold the books of a complete stage against its files and the stage before."""
-        is_last = index == len(self.plan.stages) - 1
-        if is_last and stage.lacking():
+    def _check_balance(self, stages: list[Stage]) -> None:
+        """Hold the records of a stage that is complete, the last of these, against its files and the stage before."""
+        stage, before = stages[-1], stages[-2] if len(stages) > 1 else None
+        is_last = len(stages) == len(self.plan.stages)
+        if is_last and stage.missing():
             for name in stage.unrecorded():  # what a failed shard that is gone without left behind
                 storage.remove(stage.place.output_url(name))
-        check_stage(stage, self.stages()[index - 1] if index > 0 else None, is_last=is_last)
+        check_stage(stage, before, is_last=is_last)
 
     # --- records of the run ----------------------------------------------------------------------------------
 
@@ -311,7 +327,7 @@ class Run:
         storage.write_json(url, now, indent=2)
 
     def _write_ledger(self, stages: list[Stage]) -> None:
-        """The books of each stage and, from first input to last output, of the run.
+        """The counts of each stage and, from first input to last output, of the run.
 
         Records of shards that failed, where failures are ignored, count as set aside by the stage: only the first
         stage's are unknown, and count nowhere.
@@ -322,8 +338,8 @@ class Run:
             whole.add(Counts(added=counts.added, removed=counts.removed, errored=counts.errored))
             if index == 0:
                 whole.read = counts.read
-            elif stage.lacking():
-                whole.set_aside(f"{stage.place.name[:2]}-failed-shards", whole.kept - counts.read)
+            elif stage.missing():
+                whole.quarantine(f"{stage.place.number:02d}-failed-shards", whole.kept - counts.read)
             whole.kept = counts.kept
         whole.check_balance("the run")
         document = {
@@ -333,12 +349,17 @@ class Run:
         storage.write_json(storage.join(self.place.root, "ledger.json"), document, indent=2)
 
     def _event(self, kind: str, **fields: Any) -> None:
-        url = storage.join(self.place.root, "events.jsonl")
-        before = storage.read_bytes(url) if storage.exists(url) else b""
-        line = orjson.dumps(
-            {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": kind, **redact_tree(fields)}
-        )
-        storage.write_bytes(url, before + line + b"\n")
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = orjson.dumps({"time": now, "event": kind, **redact_tree(fields)})
+        storage.append_bytes(storage.join(self.place.root, "events.jsonl"), line + b"\n")
+
+
+def _first_unfinished(stages: list[Stage]) -> int:
+    """The stage to begin with: the first with work to do, or an earlier one where its input is no longer there."""
+    first = next((index for index, stage in enumerate(stages) if stage.missing()), len(stages) - 1)
+    while first > 0 and stages[first - 1].is_cleared():
+        first -= 1
+    return first
 
 
 def _shown(value: Any) -> str:

@@ -8,7 +8,7 @@ atomically, so a unit whose record stands is done. Who restarts a killed stage f
       stage.json        the fingerprint
       records/          one JSON per unit
       failures/         one JSON per unit that failed when it was last tried
-      poison.json       records that ended their workers; they are set aside
+      poison.json       quarantined records, which ended their workers; they are set aside
       shards/           the stage's output (the last stage of a run writes to the run's output folder instead)
       scratch/          what only the stage itself needs; removed when it is complete
 """
@@ -19,14 +19,14 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from corpusmith.errors import BalanceError, RunFailed
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef
 from corpusmith.redact import redact, redact_tree
-from corpusmith.run.ledger import Counts, total
-from corpusmith.run.ray.attempts import Poison
+from corpusmith.run.ledger import COMMON_STEPS, Counts, total
+from corpusmith.run.ray.execution import Quarantine, TaskSpec
 from corpusmith.run.ray.runner import Outcome, Runner
 from corpusmith.run.verify import FileCheck, check_files
 
@@ -55,8 +55,8 @@ class OutputFile:
 class ShardRecord:
     """What became of one unit.
 
-    `unit`: its name; `identity`: what changes when its input does; `counts`: the books; `details`: what the report
-    and the views show (steps, samples, histograms, seconds), held against the books and never read to decide anything
+    `unit`: its name; `identity`: what changes when its input does; `counts`: the balance; `details`: what the report
+    and the views show (steps, samples, histograms, seconds), held against the counts and never read to decide anything
     else.
     """
 
@@ -67,7 +67,7 @@ class ShardRecord:
     details: dict[str, Any] = field(default_factory=dict)
 
     def check(self, where: str) -> None:
-        """Raise BalanceError unless books, steps and outputs agree; `where` reads like `stage 00-local-…, shard a`."""
+        """Raise BalanceError unless counts, steps and outputs agree; `where` reads like `stage 00-local-…, shard a`."""
         steps = self.details.get("steps", ())
         if steps and all(row.keys() >= STEP_KEYS for row in steps):
             self.counts.check_steps(where, steps)
@@ -114,8 +114,12 @@ def library_versions() -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StagePlace:
-    """Where a stage's work goes; small and picklable, what a task on a worker needs of its stage."""
+    """Where a stage's work goes; small and picklable, what a task on a worker needs of its stage.
 
+    `number`: its place among the stages of the run, from 0.
+    """
+
+    number: int = 0
     name: str
     folder: str
     output: str
@@ -137,12 +141,10 @@ class StagePlace:
     def error_url(self, step: str, shard: str) -> str:
         """Where pages of a shard that a step could not handle are set aside.
 
-        Steps of the YAML have their number in their name. What bears none (`read`, `write`) happens in many stages and
-        gets the stage's number from the second on, else a later stage would remove what an earlier one set aside.
+        The steps of the YAML have their number in their key. Those that many stages have (`read`, `write`) get the
+        stage's number from the second on, else a later stage would remove what an earlier one set aside.
         """
-        number = self.name[:2]
-        later = number.isdigit() and number != "00"
-        folder = f"{number}-{step}" if later and not step[:2].isdigit() else step
+        folder = f"{self.number:02d}-{step}" if self.number > 0 and step in COMMON_STEPS else step
         return storage.join(self.errors, folder, f"{shard}.errors.jsonl")
 
     def write_record(self, record: ShardRecord) -> None:
@@ -167,7 +169,7 @@ class Stage:
         self.units = units
         self.holds_pages = holds_pages
         self._read: dict[str, ShardRecord] | None = None
-        self._strays: list[str] = []
+        self._foreign: list[str] = []
 
     def records(self) -> dict[str, ShardRecord]:
         """The valid records by unit, in the order of the units; a record made from other input counts as none."""
@@ -177,13 +179,13 @@ class Stage:
         if not storage.is_dir(root):
             return {}
         found: dict[str, ShardRecord] = {}
-        self._strays = []
+        self._foreign = []
         for info in storage.list_files(root, (".json",)):
             document = storage.read_json(info.url)
             record = ShardRecord.from_json(document)
             problem = self._problem(record.unit, info.url, document.get("stage"))
             if problem is not None:
-                self._strays.append(f"{record.unit}: its record {info.url} {problem}")
+                self._foreign.append(f"{record.unit}: its record {info.url} {problem}")
             elif self.units[record.unit] == record.identity:
                 found[record.unit] = record
         self._read = {unit: found[unit] for unit in self.units if unit in found}
@@ -199,12 +201,16 @@ class Stage:
             return "counts it a second time"
         return None
 
-    def strays(self) -> list[str]:
+    def read_again(self) -> None:
+        """Read the records anew when they are asked for next: work was done since."""
+        self._read = None
+
+    def foreign_records(self) -> list[str]:
         """A line for each record in the stage's folder that belongs to other work; such a record counts as none."""
         self.records()
-        return list(self._strays)
+        return list(self._foreign)
 
-    def lacking(self) -> list[str]:
+    def missing(self) -> list[str]:
         """The units without a valid record."""
         found = self.records()
         return [unit for unit in self.units if unit not in found]
@@ -240,7 +246,7 @@ class Stage:
         ]
 
     def counts(self) -> Counts:
-        """The books of the stage, summed from its records."""
+        """The counts of the stage, summed from its records."""
         return total(record.counts for record in self.records().values())
 
     def is_cleared(self) -> bool:
@@ -252,43 +258,37 @@ class Stage:
         self,
         runner: Runner,
         function: Callable[[T], object],
-        tasks: dict[str, T],
+        tasks: Mapping[str, T],
         *,
         label: str,
         unit: str = "shards",
-        set_up: str | None = None,
-        sizes: Mapping[str, int] | None = None,
-        nodes: Mapping[str, str] | None = None,
+        spec: TaskSpec[str] | None = None,
         on_value: Callable[[str, Any], None] | None = None,
-        record_seconds: float | None = None,
-        actors: Literal["cpu", "gpu"] | None = None,
     ) -> list[str]:
         """Run `function(task)` for each unit; returns a line for each unit that failed, sorted by unit.
 
-        `sizes` (default: those of the input shards) and `nodes` as in `Runner.map`, by unit, and so is `actors`;
-        `on_value(unit, value)` gets what the function returned. `record_seconds`: CPU time that a record may take
-        before it is set aside. Records found poison are remembered in the stage's folder (`poison.json`), and avoided
-        when the run is continued.
+        Records that are quarantined are remembered in the stage's folder (`poison.json`), and avoided when the run is
+        continued.
+
+        Args:
+            runner: what runs them.
+            function: as in `Runner.map`.
+            tasks: the task of each unit.
+            label: what the progress display calls the work.
+            unit: what it calls the units.
+            spec: how the tasks are run, by unit; the sizes are those of the input shards unless it tells some.
+            on_value: gets each unit that succeeded and what the function returned.
         """
         names = sorted(tasks)
-        poison = self.poison()
-        if sizes is None:
-            sizes = {shard.name: shard.bytes for shard in self.inputs}
-        self._read = None
+        self.read_again()
         self._forget_failures(names)
         outcomes = runner.map(
             function,
             [tasks[name] for name in names],
-            name=lambda _: "",
             label=label,
             unit=unit,
-            set_up=set_up,
-            sizes=[sizes.get(name) for name in names],
-            nodes=None if nodes is None else [nodes.get(name) for name in names],
-            record_seconds=record_seconds,
-            avoid=poison,
-            on_poison=lambda found: self._write_poison(poison, found),
-            actors=actors,
+            spec=self._spec_by_index(names, spec or TaskSpec()),
+            quarantine=Quarantine(records=self.quarantined(), on_add=self._write_quarantined),
         )
         failures: list[tuple[str, str]] = []
         try:
@@ -303,15 +303,25 @@ class Stage:
             self._remove_leftovers()
         return [f"{name}: {error}" for name, error in sorted(failures)]
 
-    def poison(self) -> dict[str, dict[int, str]]:
+    def _spec_by_index(self, names: list[str], spec: TaskSpec[str]) -> TaskSpec[int]:
+        sizes = {shard.name: shard.bytes for shard in self.inputs} if spec.sizes is None else spec.sizes
+        nodes = spec.nodes or {}
+        return TaskSpec(
+            set_up=spec.set_up,
+            sizes={index: sizes[name] for index, name in enumerate(names) if name in sizes},
+            nodes={index: nodes[name] for index, name in enumerate(names) if name in nodes},
+            record_seconds=spec.record_seconds,
+            actors=spec.actors,
+        )
+
+    def quarantined(self) -> dict[str, dict[int, str]]:
         """The records that ended their workers, by shard and index, and how."""
         url = storage.join(self.place.folder, "poison.json")
         found = storage.read_json(url) if storage.exists(url) else {}
         return {shard: {int(index): reason for index, reason in records.items()} for shard, records in found.items()}
 
-    def _write_poison(self, known: dict[str, dict[int, str]], found: Poison) -> None:
-        known.setdefault(found.url, {})[found.record] = found.reason
-        document = {redact(shard): {str(index): why for index, why in rows.items()} for shard, rows in known.items()}
+    def _write_quarantined(self, records: Mapping[str, Mapping[int, str]]) -> None:
+        document = {redact(shard): {str(index): why for index, why in rows.items()} for shard, rows in records.items()}
         storage.write_json(storage.join(self.place.folder, "poison.json"), document, indent=2)
 
     def _failure_url(self, unit: str) -> str:

@@ -1,4 +1,4 @@
-"""Read files back and hold them against what the books say of them: size, checksum, number of records."""
+"""Read files back and hold them against what the records say of them: size, checksum, number of records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FileCheck:
     records: int | None = None
 
 
-class _Hashed:
+class _HashingReader:
     """A file that hashes what is read from it in order."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -82,12 +82,12 @@ def _read_back(url: str, *, count: bool) -> tuple[str, int | None]:
 
 def _hash_and_count_lines(url: str) -> tuple[str, int]:
     """Checksum and number of lines, read once. Lines are counted by their ends: our writer ends each."""
-    opened: list[_Hashed] = []
+    opened: list[_HashingReader] = []
 
     def open_hashed() -> BinaryIO:
         if opened:
             return storage.open_read(url)  # a damaged part is read again
-        opened.append(_Hashed(storage.open_read(url)))
+        opened.append(_HashingReader(storage.open_read(url)))
         return cast(BinaryIO, opened[0])
 
     lines = 0

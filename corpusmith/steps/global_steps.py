@@ -7,10 +7,11 @@ reading an entry resolves it, and users may put callables in it.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+
+from corpusmith.imports import resolve
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,12 +62,6 @@ GLOBAL_STEPS: dict[str, GlobalStep] = {
         plan="ray_processing.pipeline.quantile_filter:plan_stage",
     ),
 }
-
-
-def resolve(reference: str) -> Any:
-    """The object that `"module:name"` stands for."""
-    module, _, name = reference.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 class _GlobalFunctions(MutableMapping[str, Callable[..., Any]]):

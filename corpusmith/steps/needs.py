@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from corpusmith.report.html import byte_size, number
 from corpusmith.steps.global_steps import Needs
+from corpusmith.units import byte_size, number
 
 # What a worker takes before it holds any data: Python, Ray's worker, numpy, pyarrow, numba. Measured (x86-64, Python
 # 3.11): 315 MB with the kernels from numba's cache, 390 MB in the first worker, which compiles them.
@@ -13,7 +13,7 @@ WORKER_BYTES = 350_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Phase:
+class PhaseNeeds:
     """A phase of a dedup: how many tasks it has, the memory of one (bytes), what it leaves on disk (bytes)."""
 
     name: str
@@ -28,7 +28,7 @@ class DedupPlan:
 
     title: str
     facts: list[str]
-    phases: list[Phase]
+    phases: list[PhaseNeeds]
     output: int
 
     @property

@@ -1,4 +1,4 @@
-"""A shard written again without what a global step removes, and the books of that."""
+"""A shard written again without what a global step removes, and the counts of that."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corpusmith.io.pages.shards import Page, Record, ShardRef, ShardWriter, open_shard_writer
-from corpusmith.run.errors_file import READ_STEP, SetAside
+from corpusmith.run.errors_file import QuarantineWriter
 from corpusmith.run.fingerprint import Tree
-from corpusmith.run.ledger import Counts
+from corpusmith.run.ledger import READ_STEP, Counts
 from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
 from corpusmith.text.segmentation.view import count_content_tokens
 
@@ -64,29 +64,33 @@ def domain_of(page: Page) -> str:
 
 @dataclass(kw_only=True, slots=True)
 class Rewrite:
-    """Takes what becomes of each record of a shard and keeps the books."""
+    """Takes what becomes of each record of a shard and counts it."""
 
     task: RewriteTask
     writer: ShardWriter
-    aside: SetAside
+    quarantine_writer: QuarantineWriter
     counts: Counts = field(default_factory=Counts)
     samples: list[dict[str, Any]] = field(default_factory=list)
     tokens_kept: int = 0
     tokens_removed: int = 0
-    tokens_aside: int = 0
+    tokens_quarantined: int = 0
     pages_of_domain: Counter[str] = field(default_factory=Counter)
     removed_of_domain: Counter[str] = field(default_factory=Counter)
     tokens_of_domain: Counter[str] = field(default_factory=Counter)
 
     def keep(self, record: Record, page: Page, line: bytes | None = None, tokens_lost: int = 0) -> bool:
-        """Write a page: as its line stood, or as `line` where it was changed; False where it cannot be written.
+        """Write a page; False where it cannot be written, and is set aside.
 
-        `tokens_lost`: how many of its tokens are gone.
+        Args:
+            record: the record as it stood.
+            page: what to write.
+            line: the page as JSON where it was changed; None: the record's own line.
+            tokens_lost: how many of its tokens are gone.
         """
         try:
             self.writer.write_line(record.raw if line is None else line)
         except ValueError as error:
-            self.set_aside(self.task.step, record, f"cannot be written: {error}")
+            self.quarantine(self.task.step, record, f"cannot be written: {error}")
             return False
         self.counts.kept += 1
         domain, tokens = domain_of(page), count_content_tokens(page.get("text"))
@@ -110,11 +114,11 @@ class Rewrite:
         self.tokens_removed += tokens
         self.tokens_of_domain[domain] += tokens
 
-    def set_aside(self, step: str, record: Record, reason: str) -> None:
-        """Set a record aside with the reason."""
-        self.counts.set_aside(step)
-        self.tokens_aside += count_content_tokens(record.page.get("text")) if record.page is not None else 0
-        self.aside.add(step, record, reason)
+    def quarantine(self, step: str, record: Record, reason: str) -> None:
+        """Quarantine a record with the reason."""
+        self.counts.quarantine(step)
+        self.tokens_quarantined += count_content_tokens(record.page.get("text")) if record.page is not None else 0
+        self.quarantine_writer.add(step, record, reason)
 
     @property
     def wants_samples(self) -> bool:
@@ -146,8 +150,8 @@ class Rewrite:
         return {
             "steps": [row],
             "samples": {step: self.samples} if self.samples else {},
-            "errors": self.aside.examples,
-            "tokens_in": self.tokens_kept + self.tokens_removed + self.tokens_aside,
+            "errors": self.quarantine_writer.examples,
+            "tokens_in": self.tokens_kept + self.tokens_removed + self.tokens_quarantined,
             "tokens_out": self.tokens_kept,
             "bytes_in": self.task.shard.bytes,
             "seconds": seconds,
@@ -195,8 +199,9 @@ def shown_text(text: str) -> str:
 def open_rewrite(task: RewriteTask) -> Iterator[Rewrite]:
     """The rewrite of a shard; its output and error files appear when the block ends."""
     name = task.shard.name
-    with SetAside(task.place, name, [task.step]) as aside, open_shard_writer(task.place.output_url(name)) as writer:
-        yield Rewrite(task=task, writer=writer, aside=aside)
+    quarantine = QuarantineWriter(task.place, name, [task.step])
+    with quarantine, open_shard_writer(task.place.output_url(name)) as writer:
+        yield Rewrite(task=task, writer=writer, quarantine_writer=quarantine)
 
 
 def write_record(rewrite: Rewrite, details: dict[str, Any]) -> None:

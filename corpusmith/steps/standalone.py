@@ -1,4 +1,4 @@
-"""A dedup by itself: one global step as a run of its own, for `corpusmith dedup …` and the scripts of this room.
+"""A dedup by itself: one global step as a run of its own, for `corpusmith dedup …` and the scripts of `dedup`.
 
 <output_dir>/processed_data/   the shards under their names, without what was removed
 <output_dir>/errors/, run/     as in every run; what was found stands in run/stages/00-…/groups/ and members/
@@ -13,13 +13,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from corpusmith.errors import InputError
+from corpusmith.errors import FieldError, InputError
 from corpusmith.expdb import references as expdb
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef, list_shards
 from corpusmith.report.command import write_report
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult, StagePlan
 from corpusmith.steps.global_steps import Needs
 from corpusmith.steps.sizing import spread
@@ -51,7 +51,7 @@ def config_from(arguments: argparse.Namespace, kind: type[C]) -> C:
     given = {field.name: getattr(arguments, field.name) for field in fields if hasattr(arguments, field.name)}
     try:
         return kind(**given)
-    except ValueError as error:
+    except FieldError as error:
         raise InputError(f"--{error}") from error
 
 

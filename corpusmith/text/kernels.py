@@ -30,11 +30,20 @@ U8_IN = types.Array(types.uint8, 1, "C", readonly=True)
 U16_IN = types.Array(types.uint16, 1, "C", readonly=True)
 U32_IN = types.Array(types.uint32, 1, "C", readonly=True)
 U64_IN = types.Array(types.uint64, 1, "C", readonly=True)
+I16_IN = types.Array(types.int16, 1, "C", readonly=True)
 I32_IN = types.Array(types.int32, 1, "C", readonly=True)
 I64_IN = types.Array(types.int64, 1, "C", readonly=True)
+F32_IN = types.Array(types.float32, 1, "C", readonly=True)
 I32_2D_IN = types.Array(types.int32, 2, "C", readonly=True)
-# What a kernel fills for its caller.
+I64_2D_IN = types.Array(types.int64, 2, "C", readonly=True)
+F32_2D_IN = types.Array(types.float32, 2, "C", readonly=True)
+# What a kernel fills or changes for its caller.
+U8_OUT = types.Array(types.uint8, 1, "C")
+U32_OUT = types.Array(types.uint32, 1, "C")
+U64_OUT = types.Array(types.uint64, 1, "C")
+I32_OUT = types.Array(types.int32, 1, "C")
 I64_OUT = types.Array(types.int64, 1, "C")
+I64_2D_OUT = types.Array(types.int64, 2, "C")
 
 BOUNDS_CHECKED = os.environ.get("NUMBA_BOUNDSCHECK", "") not in ("", "0")
 

@@ -152,7 +152,11 @@ class Packer(Protocol):
 
 
 def make_packer(mode: str, *, sequence_length: int, eot_id: int, pad_id: int) -> Packer:
-    """The packer of a mode of `MODES`. Raises InputError for another, a length below 2, ids beyond 32 bits."""
+    """The packer of a mode of `MODES`.
+
+    Raises:
+        InputError: another mode, a sequence length below 2, or ids beyond 32 bits.
+    """
     if mode == "concat":
         return ConcatPacker(sequence_length=sequence_length, eot_id=eot_id, pad_id=pad_id)
     if mode == "document":
@@ -166,7 +170,16 @@ class _Stream:
     """What all packers share: the checked parameters, and documents as one stream with their end tokens."""
 
     def __init__(self, *, sequence_length: int, eot_id: int, pad_id: int) -> None:
-        """`sequence_length` is L, at least 2; the ids must fit 32 bits. Raises InputError otherwise."""
+        """Check and hold the parameters.
+
+        Args:
+            sequence_length: L, at least 2.
+            eot_id: the token that ends each document.
+            pad_id: what fills up the last rows.
+
+        Raises:
+            InputError: a length below 2, or ids beyond 32 bits.
+        """
         if sequence_length < 2:
             raise InputError(f"a sequence must hold at least 2 tokens, got {sequence_length}")
         for name, token in (("end-of-text", eot_id), ("pad", pad_id)):
@@ -324,11 +337,17 @@ class BestFitPacker(_Stream):
 
 
 def best_fit_decreasing(sizes_P: I64Array, capacity: int) -> tuple[I64Array, I64Array, int]:
-    """Put pieces of `sizes_P` tokens (1 to `capacity` each) into bins of `capacity` tokens, longest first.
+    """Put pieces into bins of `capacity` tokens, longest first, each into the fullest bin that has room.
 
-    Each goes into the fullest bin that has room. Ties go to the piece that comes first, and to the bin that reached
-    its room last. Returns the bin of each piece, its place there, and the number of bins, which are numbered in the
-    order in which they were opened.
+    Ties go to the piece that comes first, and to the bin that reached its room last.
+
+    Args:
+        sizes_P: tokens of each piece, 1 to `capacity`.
+        capacity: tokens of a bin.
+
+    Returns:
+        The bin of each piece, its place there, and the number of bins, which are numbered in the order in which they
+        were opened.
     """
     bin_P, offset_P = np.empty_like(sizes_P), np.empty_like(sizes_P)
     rooms: list[int] = []  # in order, each once: the amounts of room that some bin has

@@ -13,8 +13,9 @@ from corpusmith.text.kernels import I32Array, I64Array, U8Array
 from corpusmith.text.segmentation.character_table import character_table
 from corpusmith.text.segmentation.view import view
 from dedup.bff import config as bff_config
-from dedup.bff import kernels as bff_kernels
 from dedup.bff.config import BffConfig
+from dedup.bff.hash_kernels import token_starts
+from dedup.bff.units import BOTH, EXACT, NAIVE_BOTH, OLD_BOTH, PARAGRAPH, SUBSTRING, unit_sizes
 
 Spans = list[tuple[int, int]]
 
@@ -37,7 +38,7 @@ class Verdict:
 def verdicts(
     tokens: I32Array, pages: I32Array, decided: Mapping[str, np.ndarray], config: BffConfig
 ) -> Iterator[Verdict]:
-    """The verdicts of a piece's pages, in order: see `bff_pieces.Piece` and `bff_pieces.Decisions` for the arrays."""
+    """The verdicts of a block's pages, in order: see `NgramBlock` and `Decisions` for the arrays."""
     by_page = [pages, decided["documents"], decided["counts"], decided["interval_counts"]]
     by_page.append(_ngrams_looked_up(tokens, pages, decided["documents"], config))
     removed, paragraph, interval = decided["removed"].tobytes(), 0, 0
@@ -55,17 +56,17 @@ def verdicts(
 
 def _ngrams_looked_up(tokens: I32Array, pages: I32Array, documents: U8Array, config: BffConfig) -> I64Array:
     """Of how many n-grams of each page the decision counts those contained, (pages,)."""
-    sizes = bff_kernels.unit_sizes(tokens, pages, config.mode, config.min_ngram_size, config.max_ngram_size)
-    if config.mode in (bff_kernels.PARAGRAPH, bff_kernels.OLD_BOTH):
+    sizes = unit_sizes(tokens, pages, config.rules)
+    if config.mode in (PARAGRAPH, OLD_BOTH):
         units = pages
-    elif config.mode == bff_kernels.NAIVE_BOTH:  # the whole text and its paragraphs, of which one or the other counts
+    elif config.mode == NAIVE_BOTH:  # the whole text and its paragraphs, of which one or the other counts
         units = pages + 1
     else:
         units = np.ones(len(pages), dtype=np.int32)
     ends = np.concatenate(([0], np.cumsum(units)))
     before = np.concatenate(([0], np.cumsum(sizes)))
     totals: I64Array = before[ends[1:]] - before[ends[:-1]]
-    if config.mode != bff_kernels.NAIVE_BOTH:
+    if config.mode != NAIVE_BOTH:
         return totals
     whole = sizes[ends[:-1]]
     return np.where(documents, whole, totals - whole)
@@ -76,13 +77,13 @@ def duplicate_spans(text: str, verdict: Verdict, config: BffConfig) -> Spans:
 
     In `old-both` these are paragraphs, also where the whole text goes; in all other modes then the whole text.
     """
-    if verdict.document and config.mode != bff_kernels.OLD_BOTH:
+    if verdict.document and config.mode != OLD_BOTH:
         return [(0, len(text))]
-    if config.mode == bff_kernels.SUBSTRING:
+    if config.mode == SUBSTRING:
         if not len(verdict.intervals):
             return []
         seen = view(text)
-        starts = bff_kernels.token_starts(seen.points, character_table(), seen.word_bounds)
+        starts = token_starts(seen.points, character_table(), seen.word_bounds)
         return [(int(starts[a]), int(starts[b])) for a, b in verdict.intervals.reshape(-1, 2).tolist()]
     if 1 not in verdict.removed:
         return []
@@ -104,16 +105,16 @@ def text_left(text: str, spans: Spans, verdict: Verdict, config: BffConfig) -> s
         at = end
     kept.append(text[at:])
     left = "".join(kept)
-    if config.mode == bff_kernels.SUBSTRING:
+    if config.mode == SUBSTRING:
         seen = view(text)
-        first = int(bff_kernels.token_starts(seen.points, character_table(), seen.word_bounds)[0])
+        first = int(token_starts(seen.points, character_table(), seen.word_bounds)[0])
         return left[first:].rstrip() if spans[0][0] > first else left.strip()
-    return left.rstrip() if config.mode == bff_kernels.BOTH else left
+    return left.rstrip() if config.mode == BOTH else left
 
 
 def annotate(page: Page, text: str, spans: Spans, verdict: Verdict, config: BffConfig) -> None:
     """Mark duplicates in a page; spans are bytes of the text as UTF-8."""
-    if config.mode == bff_kernels.EXACT:
+    if config.mode == EXACT:
         page[bff_config.EXACT] = verdict.document
         return
     page[bff_config.SPANS] = _in_bytes(text, spans)

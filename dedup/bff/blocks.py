@@ -1,6 +1,6 @@
-"""Pieces of the input: the n-gram hashes of consecutive pages of a shard, and what was decided about them.
+"""Blocks of n-grams: the n-gram hashes of consecutive pages of a shard, and what was decided about them.
 
-A piece holds whole pages and some `PIECE_NGRAMS` n-grams, so memory grows neither with a shard nor with the data set.
+A block holds whole pages and some `BLOCK_NGRAMS` n-grams, so memory grows neither with a shard nor with the data set.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from corpusmith.io import storage
 from corpusmith.text.kernels import I32Array, U8Array, U64Array
 from corpusmith.text.segmentation.character_table import character_table
 from corpusmith.text.segmentation.view import TextView
+from dedup.bff import resolve_kernels
 from dedup.bff.bloom.filter import FilterShape
 from dedup.bff.config import BffConfig
-from dedup.bff.kernels import hash_page, settle_piece
+from dedup.bff.hash_kernels import hash_page
+from dedup.bff.resolve_kernels import Decisions
 
-PIECE_NGRAMS = 1 << 20
+BLOCK_NGRAMS = 1 << 20
 
 Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Piece:
+class NgramBlock:
     """N-gram hashes (U64), tokens of each paragraph (I32) and paragraphs of each page (I32), in input order."""
 
     hashes: U64Array
@@ -34,36 +36,20 @@ class Piece:
     pages: I32Array
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decisions:
-    """What becomes of a piece: see `bff_kernels.settle_piece` for the arrays.
-
-    `inserts` is by n-gram (U8, 0 or 1); `fresh`: how many inserted n-grams set a bit.
-    """
-
-    removed: U8Array
-    documents: U8Array
-    counts: I32Array
-    intervals: I32Array
-    interval_counts: I32Array
-    inserts: U8Array
-    fresh: int
-
-
-class PieceBuilder:
+class NgramBlockBuilder:
     """Collects the n-grams of pages; `take` gives what was collected and begins anew."""
 
     def __init__(self, config: BffConfig) -> None:
-        self._config = config
-        self._hashes = np.empty(PIECE_NGRAMS, dtype=np.uint64)
+        self._rules = config.rules
+        self._hashes = np.empty(BLOCK_NGRAMS, dtype=np.uint64)
         self._tokens = np.empty(1 << 16, dtype=np.int32)
         self._pages: list[int] = []
         self._at = self._paragraph = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether the piece has its size."""
-        return self._at >= PIECE_NGRAMS
+        """Whether the block has its size."""
+        return self._at >= BLOCK_NGRAMS
 
     def __len__(self) -> int:
         return len(self._pages)
@@ -75,24 +61,23 @@ class PieceBuilder:
         self._hashes = _with_room(self._hashes, self._at, 2 * len(bounds) + 1)
         self._tokens = _with_room(self._tokens, self._paragraph, len(bounds) + 2)
         before = self._paragraph
-        config = self._config
         self._at, self._paragraph = hash_page(
-            *(seen.points, character_table(), bounds, config.mode, config.min_ngram_size, config.max_ngram_size),
+            *(seen.points, character_table(), bounds, self._rules),
             *(self._hashes, self._at, self._tokens, self._paragraph),
         )
         self._pages.append(self._paragraph - before)
 
-    def take(self) -> Piece:
-        """The piece; the builder is empty afterwards."""
-        piece = Piece(
+    def take(self) -> NgramBlock:
+        """The block; the builder is empty afterwards."""
+        block = NgramBlock(
             hashes=self._hashes[: self._at].copy(),
             tokens=self._tokens[: self._paragraph].copy(),
             pages=np.array(self._pages, dtype=np.int32),
         )
         self._pages, self._at, self._paragraph = [], 0, 0
-        if len(self._hashes) > 4 * PIECE_NGRAMS:  # after a huge page
-            self._hashes = np.empty(PIECE_NGRAMS, dtype=np.uint64)
-        return piece
+        if len(self._hashes) > 4 * BLOCK_NGRAMS:  # after a huge page
+            self._hashes = np.empty(BLOCK_NGRAMS, dtype=np.uint64)
+        return block
 
 
 def _with_room(buffer: np.ndarray, used: int, more: int) -> np.ndarray:
@@ -104,66 +89,44 @@ def _with_room(buffer: np.ndarray, used: int, more: int) -> np.ndarray:
     return larger
 
 
-_NO_WORDS = np.zeros(1, dtype=np.uint64)
-_NO_HASHES = np.zeros(0, dtype=np.uint64)
+def resolve_in_order(
+    block: NgramBlock, config: BffConfig, words: U64Array, shape: FilterShape
+) -> tuple[Decisions, int]:
+    """Decide about a block and insert what is kept, unit by unit, as one sequential pass does.
+
+    Returns:
+        The decisions, and how many of the inserted n-grams set a bit.
+    """
+    decided = _undecided(block, len(block.hashes), config)
+    new_ngrams = resolve_kernels.resolve_in_order(
+        words, np.uint64(shape.blocks), shape.hashes, block.hashes, block.tokens, block.pages, config.rules, decided
+    )
+    return _trimmed(decided), int(new_ngrams)
 
 
-def settle_in_order(piece: Piece, config: BffConfig, words: U64Array, shape: FilterShape) -> Decisions:
-    """Decide about a piece and insert what is kept, unit by unit, as one sequential pass does."""
-    return _settle(piece, config, words, shape, None)
+def resolve_contained(block: NgramBlock, config: BffConfig, contained: U8Array) -> Decisions:
+    """Decide about a block (its hashes are not looked at) from which of its n-grams are contained (U8)."""
+    decided = _undecided(block, len(contained), config)
+    resolve_kernels.resolve_contained(contained, block.tokens, block.pages, config.rules, decided)
+    return _trimmed(decided)
 
 
-def decide(piece: Piece, config: BffConfig, contained: U8Array) -> Decisions:
-    """Decide about a piece (its hashes are not looked at) from which of its n-grams are contained (U8)."""
-    return _settle(piece, config, _NO_WORDS, FilterShape(blocks=1, hashes=1), contained)
-
-
-def _settle(
-    piece: Piece, config: BffConfig, words: U64Array, shape: FilterShape, contained: U8Array | None
-) -> Decisions:
-    ngrams = len(piece.hashes) if contained is None else len(contained)
-    pages, paragraphs = len(piece.pages), len(piece.tokens)
-    decisions = Decisions(
-        removed=np.zeros(paragraphs, dtype=np.uint8),
+def _undecided(block: NgramBlock, ngrams: int, config: BffConfig) -> Decisions:
+    """Room for what is decided about a block."""
+    pages = len(block.pages)
+    return Decisions(
+        inserts=np.zeros(ngrams, dtype=np.uint8),
+        removed=np.zeros(len(block.tokens), dtype=np.uint8),
         documents=np.zeros(pages, dtype=np.uint8),
         counts=np.zeros(pages, dtype=np.int32),
         intervals=np.zeros(2 * (ngrams // config.max_ngram_size + 2 * pages), dtype=np.int32),
         interval_counts=np.zeros(pages, dtype=np.int32),
-        inserts=np.zeros(ngrams, dtype=np.uint8),
-        fresh=0,
     )
-    fresh = settle_piece(
-        words,
-        np.uint64(shape.blocks),
-        shape.hashes,
-        piece.hashes if contained is None else _NO_HASHES,
-        piece.tokens,
-        piece.pages,
-        config.mode,
-        config.min_ngram_size,
-        config.max_ngram_size,
-        config.filtering_threshold,
-        config.substr_seqlen,
-        not config.no_update_bloom_filter,
-        contained is None,
-        np.zeros(ngrams, dtype=np.uint8) if contained is None else contained,
-        decisions.inserts,
-        decisions.removed,
-        decisions.documents,
-        decisions.counts,
-        decisions.intervals,
-        decisions.interval_counts,
-    )
-    used = 2 * int(decisions.interval_counts.sum())
-    return Decisions(
-        removed=decisions.removed,
-        documents=decisions.documents,
-        counts=decisions.counts,
-        intervals=decisions.intervals[:used].copy(),
-        interval_counts=decisions.interval_counts,
-        inserts=decisions.inserts,
-        fresh=int(fresh),
-    )
+
+
+def _trimmed(decided: Decisions) -> Decisions:
+    """The decisions without the room that no interval took."""
+    return decided._replace(intervals=decided.intervals[: 2 * int(decided.interval_counts.sum())].copy())
 
 
 # --- files of arrays ------------------------------------------------------------------------------------------
@@ -201,8 +164,10 @@ class ArraysReader:
     """The batches of an Arrow file, by number; use as a context manager."""
 
     def __init__(self, url: str) -> None:
-        self._file = storage.open_read(url)
-        self._reader = pa.ipc.open_file(self._file)
+        with contextlib.ExitStack() as opened:
+            self._file = opened.enter_context(storage.open_read(url))
+            self._reader = pa.ipc.open_file(self._file)
+            opened.pop_all()
 
     def __enter__(self) -> ArraysReader:
         return self

@@ -18,9 +18,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from corpusmith.command import make_parser, run_command
-from corpusmith.errors import InputError
+from corpusmith.errors import FieldError, InputError
 from corpusmith.io import storage
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 
 if TYPE_CHECKING:
     from corpusmith.io.pages.shards import ShardRef
@@ -115,9 +115,8 @@ def _config(arguments: argparse.Namespace) -> BffConfig:
     names = {field.name for field in fields(BffConfig)}
     try:
         return BffConfig(**{name: value for name, value in vars(arguments).items() if name in names})
-    except ValueError as error:
-        name, _, rest = str(error).partition(" ")
-        raise InputError(f"--{name.replace('_', '-')} {rest}") from error
+    except FieldError as error:
+        raise InputError(f"--{error.field.replace('_', '-')}: {error.problem}") from error
 
 
 def dedup(arguments: argparse.Namespace) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-from corpusmith.errors import did_you_mean
+from corpusmith.errors import FieldError, did_you_mean
 from corpusmith.run.fingerprint import Tree
 from corpusmith.text.segmentation.view import UNICODE_VERSION
-from dedup.bff import kernels as bff_kernels
+from dedup.bff import units
 from dedup.bff.bloom.filter import RATE_BOUNDS
 from dedup.bff.bloom.kernels import MAX_HASHES
 
@@ -16,13 +16,13 @@ from dedup.bff.bloom.kernels import MAX_HASHES
 HASH_FAMILY = "corpusmith-1.1"
 
 MODES = {
-    "paragraph": bff_kernels.PARAGRAPH,
-    "document": bff_kernels.DOCUMENT,
-    "both": bff_kernels.BOTH,
-    "naive-both": bff_kernels.NAIVE_BOTH,
-    "old-both": bff_kernels.OLD_BOTH,
-    "substring": bff_kernels.SUBSTRING,
-    "exact": bff_kernels.EXACT,
+    "paragraph": units.PARAGRAPH,
+    "document": units.DOCUMENT,
+    "both": units.BOTH,
+    "naive-both": units.NAIVE_BOTH,
+    "old-both": units.OLD_BOTH,
+    "substring": units.SUBSTRING,
+    "exact": units.EXACT,
 }
 CONTAINED_BEFORE = "bff_contained_ngram_count_before_dedupe"
 CONTAINED = "bff_contained_ngram_count"
@@ -69,29 +69,39 @@ class BffConfig:
         if self.remove_type not in MODES:
             known = ", ".join(MODES)
             hint = did_you_mean(self.remove_type, MODES)
-            raise ValueError(f"remove_type: unknown mode {self.remove_type!r}{hint} (known: {known})")
+            raise FieldError("remove_type", f"unknown mode {self.remove_type!r}{hint} (known: {known})")
         if not 1 <= self.min_ngram_size <= self.max_ngram_size <= 1 << 20:
-            raise ValueError(
-                f"min_ngram_size and max_ngram_size must satisfy 1 <= min <= max, got {self.min_ngram_size} and "
-                f"{self.max_ngram_size}"
-            )
+            got = f"{self.min_ngram_size} and {self.max_ngram_size}"
+            raise FieldError("min_ngram_size", f"with max_ngram_size it must satisfy 1 <= min <= max, got {got}")
         if not (math.isfinite(self.filtering_threshold) and 0 <= self.filtering_threshold <= 1):
-            raise ValueError(f"filtering_threshold must lie in [0, 1], got {self.filtering_threshold}")
+            raise FieldError("filtering_threshold", f"must lie in [0, 1], got {self.filtering_threshold}")
         if not RATE_BOUNDS[0] <= self.fp_rate <= RATE_BOUNDS[1]:
-            raise ValueError(f"fp_rate must lie in [{RATE_BOUNDS[0]:g}, {RATE_BOUNDS[1]:g}], got {self.fp_rate}")
+            raise FieldError("fp_rate", f"must lie in [{RATE_BOUNDS[0]:g}, {RATE_BOUNDS[1]:g}], got {self.fp_rate}")
         if not 0 <= self.num_hashers <= MAX_HASHES:
-            raise ValueError(f"num_hashers must lie in [0, {MAX_HASHES}], got {self.num_hashers}")
+            raise FieldError("num_hashers", f"must lie in [0, {MAX_HASHES}], got {self.num_hashers}")
         for key in ("expected_ngram_count", "substr_seqlen", "round_bytes", "filter_part_bytes"):
             value = getattr(self, key)
             if value is not None and value < 1:
-                raise ValueError(f"{key} must be at least 1, got {value}")
+                raise FieldError(key, f"must be at least 1, got {value}")
         if self.no_update_bloom_filter and self.bloom_filter_file is None:
-            raise ValueError("no_update_bloom_filter: give bloom_filter_file, or nothing is there to check against")
+            raise FieldError("no_update_bloom_filter", "give bloom_filter_file, or nothing is there to check against")
 
     @property
     def mode(self) -> int:
         """The mode as the kernels number it."""
         return MODES[self.remove_type]
+
+    @property
+    def rules(self) -> units.Rules:
+        """What is asked for, as the kernels take it."""
+        return units.Rules(
+            mode=self.mode,
+            shortest=self.min_ngram_size,
+            longest=self.max_ngram_size,
+            threshold=float(self.filtering_threshold),
+            shortest_removed=self.substr_seqlen,
+            update=not self.no_update_bloom_filter,
+        )
 
     @property
     def unit(self) -> str:

@@ -1,4 +1,4 @@
-"""Phase 1 of the Bloom-filter dedup: a shard's n-gram hashes, piece by piece, grouped by part of the filter."""
+"""Phase 1 of the Bloom-filter dedup: a shard's n-gram hashes, block by block, grouped by part of the filter."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 from corpusmith.io.pages.shards import Page, Record, ShardRef, read_records
 from corpusmith.text.kernels import I64Array, U8Array
-from dedup.bff.blocks import ArraysWriter, Piece, PieceBuilder, decide, open_arrays_writer
+from dedup.bff.blocks import ArraysWriter, NgramBlock, NgramBlockBuilder, open_arrays_writer, resolve_contained
 from dedup.bff.bloom.kernels import blocks_of
 from dedup.bff.config import BffConfig
-from dedup.bff.kernels import unit_sizes
-from dedup.bff.layout import Layout
+from dedup.bff.layout import BffLayout
+from dedup.bff.units import unit_sizes
 
 
 def text_problem(page: Page, key: str) -> str | None:
@@ -33,17 +33,17 @@ def text_of(record: Record, key: str) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HashTask:
+class BffHashTask:
     """A shard whose n-grams are to be spilled; `number` is its place among the shards."""
 
-    layout: Layout
+    layout: BffLayout
     shard: ShardRef
     number: int
 
     def run(self) -> None:
         """Write ngrams and pages of the shard; where the filter is split, what would be inserted into an empty one."""
         layout, config = self.layout, self.layout.config
-        builder = PieceBuilder(config)
+        builder = NgramBlockBuilder(config)
         is_split = layout.parts > 1
         with (
             open_arrays_writer(layout.inserts_url(self.number), {"inserts": "u1"}) as inserts,  # appears last
@@ -52,14 +52,14 @@ class HashTask:
         ):
 
             def write() -> None:
-                piece = builder.take()
-                parts = parts_of(piece, layout)
-                pages.write(tokens=piece.tokens, pages=piece.pages, parts=parts if is_split else parts[:0])
+                block = builder.take()
+                parts = parts_of(block, layout)
+                pages.write(tokens=block.tokens, pages=block.pages, parts=parts if is_split else parts[:0])
                 for number, chosen in enumerate(split(parts, layout.parts)):
-                    units = _units_in(piece, config, parts, number) if is_split else np.zeros(0, dtype=np.int64)
-                    ngrams.write(hashes=piece.hashes[chosen], units=units)
+                    units = _units_in(block, config, parts, number) if is_split else np.zeros(0, dtype=np.int64)
+                    ngrams.write(hashes=block.hashes[chosen], units=units)
                 if is_split:
-                    first = decide(piece, config, np.zeros(len(piece.hashes), dtype=np.uint8))
+                    first = resolve_contained(block, config, np.zeros(len(block.hashes), dtype=np.uint8))
                     write_inserts(inserts, first.inserts, parts, layout)
 
             for record in read_records(self.shard.url):
@@ -72,12 +72,12 @@ class HashTask:
                 write()
 
 
-def parts_of(piece: Piece, layout: Layout) -> np.ndarray:
+def parts_of(block: NgramBlock, layout: BffLayout) -> np.ndarray:
     """The part of the filter that each n-gram belongs to (U16)."""
     if layout.parts == 1:
-        return np.zeros(len(piece.hashes), dtype=np.uint16)
+        return np.zeros(len(block.hashes), dtype=np.uint16)
     bounds = np.array([layout.first_block(part) for part in range(1, layout.parts)], dtype=np.int64)
-    blocks = blocks_of(piece.hashes, np.uint64(layout.shape.blocks))
+    blocks = blocks_of(block.hashes, np.uint64(layout.shape.blocks))
     return np.searchsorted(bounds, blocks, side="right").astype(np.uint16)
 
 
@@ -90,15 +90,15 @@ def split(parts: np.ndarray, count: int) -> list[I64Array | slice]:
     return [order[begin:end] for begin, end in zip(np.append(0, ends[:-1]), ends, strict=True)]
 
 
-def write_inserts(writer: ArraysWriter, inserts: U8Array, parts: np.ndarray, layout: Layout) -> None:
-    """Write the marks of a piece as bits, a batch per part."""
+def write_inserts(writer: ArraysWriter, inserts: U8Array, parts: np.ndarray, layout: BffLayout) -> None:
+    """Write the marks of a block as bits, a batch per part."""
     for chosen in split(parts, layout.parts):
         writer.write(inserts=np.packbits(inserts[chosen]))
 
 
-def _units_in(piece: Piece, config: BffConfig, parts: np.ndarray, part: int) -> I64Array:
+def _units_in(block: NgramBlock, config: BffConfig, parts: np.ndarray, part: int) -> I64Array:
     """How many n-grams of each unit lie in a part."""
-    sizes = unit_sizes(piece.tokens, piece.pages, config.mode, config.min_ngram_size, config.max_ngram_size)
+    sizes = unit_sizes(block.tokens, block.pages, config.rules)
     before = np.concatenate(([0], np.cumsum(parts == part)))
     ends = np.cumsum(sizes)
     counts: I64Array = before[ends] - before[ends - sizes]

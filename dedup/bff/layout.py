@@ -2,11 +2,11 @@
 
 scratch/<digest>/
   rounds.json          the shards of each round, by number: a round is a run of shards in input order
-  ngrams/S.arrow       the n-gram hashes of shard S, a batch per piece and part of the filter
-  pages/S.arrow        tokens and paragraphs of shard S, a batch per piece
+  ngrams/S.arrow       the n-gram hashes of shard S, a batch per block of n-grams and part of the filter
+  pages/S.arrow        tokens and paragraphs of shard S, a batch per block
   inserts/S.arrow      which n-grams are inserted, as bits, in the order of ngrams/S
-  decisions/S.arrow    what becomes of the pages of shard S, a batch per piece
-  rounds/R.json        round R is settled: this is its commit
+  decisions/S.arrow    what becomes of the pages of shard S, a batch per block
+  rounds/R.json        round R is resolved: this is its commit
   snapshots/R/P.bin    part P of the filter after R rounds
 """
 
@@ -24,7 +24,7 @@ from dedup.bff.config import BffConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
+class BffLayout:
     """What every task knows.
 
     `shape`: the filter; `parts`: how many ranges of blocks it is split into; `name`, `identity`: of the shared memory;
@@ -106,6 +106,6 @@ def _read_rounds(url: str) -> list[tuple[int, int]]:
     return [(first, last) for first, last in storage.read_json(url)]
 
 
-def round_shards(layout: Layout, number: int) -> range:
+def round_shards(layout: BffLayout, number: int) -> range:
     """The numbers of a round's shards; the table is read once per worker."""
     return range(*_read_rounds(layout.rounds_url)[number])

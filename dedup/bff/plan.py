@@ -12,7 +12,7 @@ from corpusmith.io import storage
 from corpusmith.io.pages.shards import ZSTD_LEVEL, ShardRef, read_records
 from corpusmith.run.fingerprint import digest, inputs_identity
 from corpusmith.steps.global_steps import Needs
-from dedup.bff.blocks import PIECE_NGRAMS, PieceBuilder
+from dedup.bff.blocks import BLOCK_NGRAMS, NgramBlockBuilder
 from dedup.bff.bloom.filter import FilterHeader, FilterShape, read_filter_header, shape_for
 from dedup.bff.bloom.shared_memory import room_for
 from dedup.bff.config import BffConfig
@@ -27,7 +27,7 @@ PLAIN = ".jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Origin:
+class FilterOrigin:
     """What a filter begins with.
 
     `header`: of the filter file, None for an empty filter; `parent`: its checksum; `made_from`: what a file saved by
@@ -40,7 +40,7 @@ class Origin:
     is_own: bool
 
 
-def find_origin(config: BffConfig, inputs: Sequence[ShardRef]) -> Origin:
+def find_origin(config: BffConfig, inputs: Sequence[ShardRef]) -> FilterOrigin:
     """The filter to begin with; a file that this very step saved stands for the one that it was made from.
 
     InputError where the file was made with other parameters, or is damaged.
@@ -55,14 +55,14 @@ def find_origin(config: BffConfig, inputs: Sequence[ShardRef]) -> Origin:
             raise InputError(
                 f"{path}: no such filter file, and with no_update_bloom_filter nothing else to check against"
             )
-        return Origin(header=None, parent=None, made_from=made_from(None), is_own=False)
+        return FilterOrigin(header=None, parent=None, made_from=made_from(None), is_own=False)
     header = read_filter_header(path)
     check_header(header, config, path)
     if header.made_from == made_from(header.parent) and not config.no_update_bloom_filter:
-        return Origin(
+        return FilterOrigin(
             header=header if header.parent else None, parent=header.parent, made_from=header.made_from, is_own=True
         )
-    return Origin(header=header, parent=header.checksum, made_from=made_from(header.checksum), is_own=False)
+    return FilterOrigin(header=header, parent=header.checksum, made_from=made_from(header.checksum), is_own=False)
 
 
 def check_header(header: FilterHeader, config: BffConfig, path: str) -> None:
@@ -91,7 +91,7 @@ def estimate_ngrams(config: BffConfig, inputs: Sequence[ShardRef]) -> int:
     step = -(-len(inputs) // SAMPLED_SHARDS)
     ngrams = size = 0
     for shard in inputs[::step]:
-        builder, raw, whole = PieceBuilder(config), bytearray(), True
+        builder, raw, whole = NgramBlockBuilder(config), bytearray(), True
         for record in read_records(shard.url):
             raw += record.raw + b"\n"
             if (text := text_of(record, config.content_key)) is not None:
@@ -115,13 +115,13 @@ class FilterPlan:
     inserted: int
     is_estimate: bool
 
-    def is_overfilled(self, fresh: int, rate: float) -> bool:
+    def is_overfilled(self, new_ngrams: int, rate: float) -> bool:
         """Whether so many more n-grams than those already in it take the filter beyond the rate."""
-        return self.shape.rate(self.inserted + fresh) > rate
+        return self.shape.rate(self.inserted + new_ngrams) > rate
 
 
 def plan_filter(
-    config: BffConfig, inputs: Sequence[ShardRef], origin: Origin, estimated: int | None = None
+    config: BffConfig, inputs: Sequence[ShardRef], origin: FilterOrigin, estimated: int | None = None
 ) -> FilterPlan:
     """The filter of a step: the file's, or one sized by the expected count, given or estimated.
 
@@ -146,9 +146,9 @@ def plan_filter(
 # --- what it takes --------------------------------------------------------------------------------------------
 
 # Measured on the sample pages with two workers (benchmarks/dedup.py --only scale; libraries that processes share count
-# once): what a worker has to itself, what it holds of the piece that it works on, and the driver with Ray's processes.
+# once): what a worker has to itself, what it holds of the block that it works on, and the driver with Ray's processes.
 WORKER_BYTES = 130 << 20
-PIECE_BYTES = 24 * PIECE_NGRAMS
+BLOCK_BYTES = 24 * BLOCK_NGRAMS
 RAY_BYTES = 460 << 20
 HASH_BYTES = 8
 MARK_BITS = 1
@@ -166,7 +166,7 @@ def scratch_bytes(plan: FilterPlan, config: BffConfig, inputs: Sequence[ShardRef
     total = sum(shard.bytes for shard in inputs)
     largest = max(sum(shard.bytes for shard in inputs[first:last]) for first, last in rounds)
     interval = snapshot_interval(plan.shape.bytes, config.round_bytes)
-    # hashes of the rounds since the last snapshot, of the one that is settled and of the next
+    # hashes of the rounds since the last snapshot, of the one that is resolved and of the next
     kept = min(total, largest * (min(interval, len(rounds)) + 2))
     per_byte = ngrams / max(1, total)
     snapshots = (2 if len(rounds) > interval else 0) * plan.shape.bytes + (plan.shape.bytes if config.saves else 0)
@@ -180,7 +180,7 @@ def plan_needs(config: BffConfig, sampled: Sequence[ShardRef], inputs: Sequence[
     ngrams = estimate_ngrams(config, sampled) * stored // max(1, read)
     plan = plan_filter(config, inputs, find_origin(config, inputs), ngrams)
     scratch, shared = scratch_bytes(plan, config, inputs, ngrams), plan.shape.bytes
-    beside = RAY_BYTES + workers * (WORKER_BYTES + PIECE_BYTES)
+    beside = RAY_BYTES + workers * (WORKER_BYTES + BLOCK_BYTES)
     lines = [
         f"input:   {len(inputs):,} shards, {stored:,} bytes, about {ngrams:,} n-grams, in "
         f"{len(cut_rounds(inputs, config.round_bytes)):,} rounds",
@@ -189,7 +189,7 @@ def plan_needs(config: BffConfig, sampled: Sequence[ShardRef], inputs: Sequence[
         f"{beside:,}",
         f"disk:    {scratch:,} bytes of scratch while it runs, up to {stored:,} for the result",
     ]
-    return Needs(lines=lines, worker_memory=WORKER_BYTES + PIECE_BYTES, shared_memory=shared, scratch=scratch)
+    return Needs(lines=lines, worker_memory=WORKER_BYTES + BLOCK_BYTES, shared_memory=shared, scratch=scratch)
 
 
 def describe(plan: FilterPlan, config: BffConfig, parts: int) -> str:

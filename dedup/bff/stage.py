@@ -1,13 +1,14 @@
 """The Bloom-filter dedup (DCLM's BFF) as a global step, equal to one sequential pass in input order.
 
-Rounds of shards go through three phases in a pipeline: while a round is settled (`bff_settle`, or `bff_split` where the
-filter is split), the next is hashed (`bff_hash`) and the one before is written (`bff_write`). Only settling touches the
-filter, which lies in memory that all processes of a node map (`bloom_shared`). Round size, workers and parts decide
-nothing about the result: the design is "Bloom-filter dedup that survives retries" of this project's architecture.
+Rounds of shards go through three phases in a pipeline: while a round is resolved (`dedup.bff.resolve`, or
+`resolve_split` where the filter is split), the next is hashed (`hash`) and the one before is written (`write`). Only
+resolving touches the filter, which lies in memory that all processes of a node map (`bloom.shared_memory`). Round size,
+workers and parts decide nothing about the result: the design is "Bloom-filter dedup that survives retries" of this
+project's architecture.
 
-Departs from upstream in what `bff_plain` spells out: order is the input's, `both` and `naive-both` do what they were
-meant to, sides of the threshold are as documented, pages keep all their keys, a page whose text is blank is counted as
-removed, and a filter filled beyond its rate stops the run (upstream goes on and removes nearly everything).
+Departs from upstream in what `tests.oracles.bff_reference` spells out: order is the input's, `both` and `naive-both` do
+what they were meant to, sides of the threshold are as documented, pages keep all their keys, a page whose text is blank
+is counted as removed, and a filter filled beyond its rate stops the run (upstream goes on and removes nearly all).
 """
 
 from __future__ import annotations
@@ -25,26 +26,28 @@ from corpusmith.io.pages.shards import ShardRef
 from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.fingerprint import digest, inputs_identity
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Node, Runner
+from corpusmith.run.ray.cluster import ClusterNode
+from corpusmith.run.ray.execution import TaskSpec
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import StagePlan
 from corpusmith.run.stage import Stage
 from corpusmith.steps.rewrite import RewriteTask
-from dedup.bff.blocks import PieceBuilder, settle_in_order
+from dedup.bff.blocks import NgramBlockBuilder, resolve_in_order
 from dedup.bff.bloom.filter import FilterShape
 from dedup.bff.bloom.kernels import BLOCK_BITS
 from dedup.bff.bloom.shared_memory import remove_shared
 from dedup.bff.config import BffConfig
-from dedup.bff.hash import HashTask
-from dedup.bff.layout import Layout, cut_rounds
-from dedup.bff.plan import FilterPlan, Origin, describe, find_origin, plan_filter, snapshot_interval
-from dedup.bff.settle import ForgetTask, PartTask, SaveTask, SettleTask
-from dedup.bff.settle_split import DecideTask, PassTask
+from dedup.bff.hash import BffHashTask
+from dedup.bff.layout import BffLayout, cut_rounds
+from dedup.bff.plan import FilterOrigin, FilterPlan, describe, find_origin, plan_filter, snapshot_interval
+from dedup.bff.resolve import ForgetTask, PartTask, ResolveTask, SaveTask
+from dedup.bff.resolve_split import DecideTask, PassTask
 from dedup.bff.write import WriteTask
 
 NODE_SHARE = 0.9
 ALONE_BYTES = 1 << 40  # a task of such a size shares no batch
 OnValue = Callable[[str, Any], None]
-Task = HashTask | SettleTask | PassTask | DecideTask | PartTask | SaveTask | WriteTask | ForgetTask
+Task = BffHashTask | ResolveTask | PassTask | DecideTask | PartTask | SaveTask | WriteTask | ForgetTask
 
 
 def perform(task: Task) -> Any:
@@ -53,7 +56,7 @@ def perform(task: Task) -> Any:
 
 
 def plan_stage(config: BffConfig, step: str) -> StagePlan:
-    """The stage of a Bloom-filter dedup; `step` is the key under which the books name it, such as `05-bff`."""
+    """The stage of a Bloom-filter dedup; `step` is the key under which the ledger names it, such as `05-bff`."""
 
     def units(inputs: list[ShardRef]) -> dict[str, str]:
         parent = find_origin(config, inputs).parent
@@ -61,7 +64,7 @@ def plan_stage(config: BffConfig, step: str) -> StagePlan:
         return {shard.name: every for shard in inputs}
 
     def work(stage: Stage, runner: Runner) -> list[str]:
-        return _Work(stage, runner, config, step).run()
+        return _BffWork(stage, runner, config, step).run()
 
     return StagePlan(
         name="bff",
@@ -72,8 +75,13 @@ def plan_stage(config: BffConfig, step: str) -> StagePlan:
 
 
 def make_layout(
-    stage: Stage, config: BffConfig, origin: Origin, plan: FilterPlan, rounds: Sequence[tuple[int, int]], parts: int
-) -> Layout:
+    stage: Stage,
+    config: BffConfig,
+    origin: FilterOrigin,
+    plan: FilterPlan,
+    rounds: Sequence[tuple[int, int]],
+    parts: int,
+) -> BffLayout:
     """What the tasks of a stage know; its digest names the scratch folder."""
     shape = plan.shape
     identity = digest(
@@ -81,7 +89,7 @@ def make_layout(
     )
     scratch = stage.place.scratch
     place = scratch if "://" in scratch else os.path.abspath(scratch)
-    return Layout(
+    return BffLayout(
         folder=storage.join(scratch, identity[:16]),
         config=config,
         shape=shape,
@@ -92,36 +100,36 @@ def make_layout(
     )
 
 
-def count_parts(shape_bytes: int, config: BffConfig, nodes: Sequence[Node]) -> int:
+def count_parts(shape_bytes: int, config: BffConfig, nodes: Sequence[ClusterNode]) -> int:
     """How many parts the filter needs; InputError where the nodes have not the memory for them."""
     smallest = min((node.memory for node in nodes if node.memory), default=0)
-    room = int(NODE_SHARE * smallest)
-    parts = -(-shape_bytes // (config.filter_part_bytes or room or shape_bytes))
+    capacity = int(NODE_SHARE * smallest)
+    parts = -(-shape_bytes // (config.filter_part_bytes or capacity or shape_bytes))
     per_node = -(-parts // max(1, len(nodes)))
-    if room and per_node * (shape_bytes // parts) > room:
+    if capacity and per_node * (shape_bytes // parts) > capacity:
         raise InputError(
-            f"the filter takes {shape_bytes:,} bytes, and the {len(nodes)} nodes offer {room:,} each (90 % of their "
-            "memory); lower expected_ngram_count, raise fp_rate, or add nodes"
+            f"the filter takes {shape_bytes:,} bytes, and the {len(nodes)} nodes offer {capacity:,} each (90 % of "
+            "their memory); lower expected_ngram_count, raise fp_rate, or add nodes"
         )
     return parts
 
 
 @dataclass(slots=True)
-class _Work:
+class _BffWork:
     """One run of the stage."""
 
     stage: Stage
     runner: Runner
     config: BffConfig
     step: str
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[ClusterNode] = field(default_factory=list)
     rounds: list[tuple[int, int]] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)
-    fresh: int = 0
+    new_ngrams: int = 0
     snapshot: int = 0
-    layout: Layout = field(init=False)
+    layout: BffLayout = field(init=False)
     plan: FilterPlan = field(init=False)
-    origin: Origin = field(init=False)
+    origin: FilterOrigin = field(init=False)
 
     def run(self) -> list[str]:
         """Bring the stage to its end; a line for each task that failed."""
@@ -157,7 +165,7 @@ class _Work:
             if failures:
                 return failures
             beside = {**self._writing(number), **self._hashing(number + 1)}
-            failures = self._settle(number, beside) if self.layout.parts == 1 else self._settle_split(number, beside)
+            failures = self._resolve(number, beside) if self.layout.parts == 1 else self._resolve_split(number, beside)
             if not failures:
                 self._commit(number)
                 self._check_fill()
@@ -178,9 +186,11 @@ class _Work:
             {**alone, **tasks},
             label=self.stage.place.name,
             unit="tasks",
-            set_up="dedup.bff.stage:warm_kernels",
-            sizes={**sizes, **dict.fromkeys(alone, ALONE_BYTES)},
-            nodes={f"part {part}": self.nodes[part % len(self.nodes)].id for part in parts},
+            spec=TaskSpec(
+                set_up="dedup.bff.stage:warm_kernels",
+                sizes={**sizes, **dict.fromkeys(alone, ALONE_BYTES)},
+                nodes={f"part {part}": self.nodes[part % len(self.nodes)].id for part in parts},
+            ),
             on_value=on_value,
         )
 
@@ -190,7 +200,7 @@ class _Work:
             return {}
         inputs, layout = self.stage.inputs, self.layout
         return {
-            f"hash {inputs[shard].name}": HashTask(layout=layout, shard=inputs[shard], number=shard)
+            f"hash {inputs[shard].name}": BffHashTask(layout=layout, shard=inputs[shard], number=shard)
             for shard in range(*self.rounds[number])
             if not storage.exists(layout.inserts_url(shard))
         }
@@ -211,24 +221,24 @@ class _Work:
     def _takes_snapshot(self, number: int) -> bool:
         return number + 1 - self.snapshot >= snapshot_interval(self.plan.shape.bytes, self.config.round_bytes)
 
-    def _settle(self, number: int, beside: dict[str, Task]) -> list[str]:
-        """Settle a round in one task, other tasks beside it."""
-        task = SettleTask(
+    def _resolve(self, number: int, beside: dict[str, Task]) -> list[str]:
+        """Resolve a round in one task, other tasks beside it."""
+        task = ResolveTask(
             layout=self.layout, number=number, snapshot=self.snapshot, takes_snapshot=self._takes_snapshot(number)
         )
         return self._map({0: task}, beside)
 
-    def _settle_split(self, number: int, beside: dict[str, Task]) -> list[str]:
-        """Settle a round by passes of all parts until nothing changes, commit it, and bring the parts there."""
+    def _resolve_split(self, number: int, beside: dict[str, Task]) -> list[str]:
+        """Resolve a round by passes of all parts until nothing changes, commit it, and replay the parts to it."""
         layout, parts = self.layout, range(self.layout.parts)
         shards = range(*self.rounds[number])
-        changed, fresh = True, 0
+        changed, new_ngrams = True, 0
         while changed:
             passes = {part: PassTask(layout=layout, part=part, number=number, snapshot=self.snapshot) for part in parts}
             values: dict[str, Any] = {}
             if failures := self._map(passes, beside, values.__setitem__):
                 return failures
-            fresh, beside = sum(int(values[f"part {part}"]) for part in parts), {}
+            new_ngrams, beside = sum(int(values[f"part {part}"]) for part in parts), {}
             deciding = {
                 f"decide {self.stage.inputs[shard].name}": DecideTask(layout=layout, number=number, shard=shard)
                 for shard in shards
@@ -237,16 +247,16 @@ class _Work:
             if failures := self._map({}, deciding, values.__setitem__):
                 return failures
             changed = any(values.values())
-        storage.write_json(layout.commit_url(number), {"fresh": fresh})
+        storage.write_json(layout.commit_url(number), {"fresh": new_ngrams})
         takes = self._takes_snapshot(number)
-        if failures := self._map(self._bringing(number + 1, takes), {}):
+        if failures := self._map(self._replaying(number + 1, takes), {}):
             return failures
         if takes:
             storage.write_json(layout.snapshot_done_url(number + 1), {})
         return []
 
-    def _bringing(self, rounds: int, takes_snapshot: bool) -> dict[int, Task]:
-        """Tasks that bring all parts to so many rounds."""
+    def _replaying(self, rounds: int, takes_snapshot: bool) -> dict[int, Task]:
+        """Tasks that replay all parts to so many rounds."""
         return {
             part: PartTask(
                 layout=self.layout, part=part, rounds=rounds, snapshot=self.snapshot, takes_snapshot=takes_snapshot
@@ -254,7 +264,7 @@ class _Work:
             for part in range(self.layout.parts)
         }
 
-    # --- what stands, and what is no longer needed -----------------------------------------------------------
+    # --- what exists, and what is no longer needed -----------------------------------------------------------
 
     def _continue(self) -> int:
         """The number of rounds that are committed; begins anew where the scratch is of something else or has gaps."""
@@ -270,7 +280,7 @@ class _Work:
                 return committed
         storage.remove_tree(stage.place.scratch)
         storage.write_json(layout.rounds_url, self.rounds)
-        self.fresh = self.snapshot = 0
+        self.new_ngrams = self.snapshot = 0
         return 0
 
     def _has_gaps(self, committed: int) -> bool:
@@ -282,23 +292,23 @@ class _Work:
         needed += [
             url(shard) for shard in self.pending if shard < end for url in (layout.decisions_url, layout.pages_url)
         ]
-        standing = {info.url for info in storage.list_files(layout.folder)}
-        return any(url not in standing for url in needed)
+        existing = {info.url for info in storage.list_files(layout.folder)}
+        return any(url not in existing for url in needed)
 
     def _read_commit(self, number: int) -> None:
-        self.fresh += int(storage.read_json(self.layout.commit_url(number))["fresh"])
+        self.new_ngrams += int(storage.read_json(self.layout.commit_url(number))["fresh"])
         if storage.exists(self.layout.snapshot_done_url(number + 1)):
             self.snapshot = number + 1
 
     def _commit(self, number: int) -> None:
-        """Take note of a settled round, and remove the hashes that the last snapshot made needless."""
+        """Take note of a resolved round, and remove the hashes that the last snapshot made needless."""
         before = self.snapshot
         self._read_commit(number)
         layout = self.layout
         if self.snapshot == before:
             return
-        for settled in range(before, self.snapshot):
-            for shard in range(*self.rounds[settled]):
+        for resolved in range(before, self.snapshot):
+            for shard in range(*self.rounds[resolved]):
                 storage.remove(layout.ngrams_url(shard))
                 storage.remove(layout.inserts_url(shard))
         if before:
@@ -309,9 +319,9 @@ class _Work:
     def _check_fill(self) -> None:
         """Stop where the filter holds more than its rate allows."""
         plan, rate = self.plan, self.config.fp_rate
-        if not plan.is_overfilled(self.fresh, rate):
+        if not plan.is_overfilled(self.new_ngrams, rate):
             return
-        held = plan.inserted + self.fresh
+        held = plan.inserted + self.new_ngrams
         raise InputError(
             f"the filter is filled beyond its rate: it was made for {plan.ngrams:,} n-grams at a false-positive rate "
             f"of {rate:g} ({plan.shape.bytes:,} bytes, {plan.shape.hashes} hashes), and {held:,} are in it already, "
@@ -327,24 +337,24 @@ class _Work:
         if not saves and storage.exists(figures_url):
             return []
         set_bits: dict[str, Any] = {}
-        failures = self._map(self._bringing(last, saves), {}, set_bits.__setitem__)
+        failures = self._map(self._replaying(last, saves), {}, set_bits.__setitem__)
         if failures:
             return failures
-        shape, inserted = layout.shape, self.plan.inserted + self.fresh
+        shape, inserted = layout.shape, self.plan.inserted + self.new_ngrams
         figures = {
             "bytes": shape.bytes,
             "hashes": shape.hashes,
             "parts": layout.parts,
             "sized_for_ngrams": self.plan.ngrams,
             "ngrams": inserted,
-            "ngrams_of_this_input": self.fresh,
+            "ngrams_of_this_input": self.new_ngrams,
             "false_positive_rate": shape.rate(inserted),
             "set_bits": sum(set_bits.values()) / (shape.blocks * BLOCK_BITS),
         }
         storage.write_json(figures_url, figures, indent=2)
         say(
-            f"BFF: {self.fresh:,} n-grams inserted, {inserted:,} in the filter; {100 * figures['set_bits']:.1f} % of "
-            f"its bits are set, false-positive rate {figures['false_positive_rate']:.2g}"
+            f"BFF: {self.new_ngrams:,} n-grams inserted, {inserted:,} in the filter; {100 * figures['set_bits']:.1f} % "
+            f"of its bits are set, false-positive rate {figures['false_positive_rate']:.2g}"
         )
         return self._save(inserted) if saves else []
 
@@ -371,10 +381,9 @@ class _Work:
         self._forget_here()
         if len(self.nodes) > 1:
             tasks = [ForgetTask(layout=self.layout) for _ in self.nodes]
-            ids = [node.id for node in self.nodes]
-            for _ in self.runner.map(
-                perform, tasks, label="free memory", unit="nodes", sizes=[ALONE_BYTES] * len(tasks), nodes=ids
-            ):
+            nodes = {index: node.id for index, node in enumerate(self.nodes)}
+            spec = TaskSpec(sizes=dict.fromkeys(nodes, ALONE_BYTES), nodes=nodes)
+            for _ in self.runner.map(perform, tasks, label="free memory", unit="nodes", spec=spec):
                 continue
 
     def _forget_here(self) -> None:
@@ -384,7 +393,7 @@ class _Work:
 
 def _input_bytes(task: Task) -> int:
     """Bytes of input of a task, so that small ones share a batch."""
-    if isinstance(task, HashTask):
+    if isinstance(task, BffHashTask):
         return task.shard.bytes
     return task.rewrite.shard.bytes if isinstance(task, WriteTask) else ALONE_BYTES
 
@@ -392,6 +401,6 @@ def _input_bytes(task: Task) -> int:
 def warm_kernels() -> None:
     """Call the kernels once per worker, so that no shard pays for loading them."""
     config = BffConfig(remove_type="naive-both", min_ngram_size=1, max_ngram_size=2)
-    builder = PieceBuilder(config)
+    builder = NgramBlockBuilder(config)
     builder.add("warm the kernels\n")
-    settle_in_order(builder.take(), config, np.zeros(8, dtype=np.uint64), FilterShape(blocks=1, hashes=1))
+    resolve_in_order(builder.take(), config, np.zeros(8, dtype=np.uint64), FilterShape(blocks=1, hashes=1))

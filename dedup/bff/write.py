@@ -8,24 +8,24 @@ from dataclasses import dataclass, field
 
 from corpusmith.errors import BalanceError
 from corpusmith.io.pages.shards import Page, Record, dump_page, read_records
-from corpusmith.run.errors_file import READ_STEP
+from corpusmith.run.ledger import READ_STEP
 from corpusmith.steps.rewrite import Rewrite, RewriteTask, bin_of, histogram, open_rewrite, write_record
 from corpusmith.text.segmentation.view import count_whitespace_words
 from dedup.bff import config as bff_config
-from dedup.bff import kernels as bff_kernels
 from dedup.bff.apply import Spans, Verdict, annotate, duplicate_spans, text_left, verdicts
 from dedup.bff.blocks import ArraysReader
 from dedup.bff.config import BffConfig
 from dedup.bff.hash import text_of, text_problem
-from dedup.bff.layout import Layout
+from dedup.bff.layout import BffLayout
 from dedup.bff.repeated_texts import RepeatedTexts
+from dedup.bff.units import OLD_BOTH, SUBSTRING
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WriteTask:
     """A shard to be written as was decided."""
 
-    layout: Layout
+    layout: BffLayout
     rewrite: RewriteTask
 
     def run(self) -> None:
@@ -37,16 +37,20 @@ class WriteTask:
             ArraysReader(layout.decisions_url(number)) as decisions,
             ArraysReader(layout.pages_url(number)) as pages,
         ):
-            taker = _Taker(
+            writer = _PageWriter(
                 config=layout.config, rewrite=rewrite, verdicts=read_verdicts(decisions, pages, layout.config)
             )
             for record in read_records(shard.url):
-                taker.process(record)
-        taker.units.check(f"shard {shard.name}")
+                writer.process(record)
+        writer.units.check(f"shard {shard.name}")
         details = rewrite.details(
-            func="bff", arguments=layout.config.deciding(), started=started, **taker.units.figures(), **taker.figures()
+            func="bff",
+            arguments=layout.config.deciding(),
+            started=started,
+            **writer.units.figures(),
+            **writer.figures(),
         )
-        found = rewrite.duplicates(known=taker.known, repeated=taker.repeated.rows())
+        found = rewrite.duplicates(known=writer.known, repeated=writer.repeated.rows())
         write_record(rewrite, {**details, "duplicates": found})
 
 
@@ -58,8 +62,8 @@ def read_verdicts(decisions: ArraysReader, pages: ArraysReader, config: BffConfi
 
 
 @dataclass(kw_only=True, slots=True)
-class Units:
-    """The books of paragraphs (texts, where whole texts are compared): all of them end up in one of the three.
+class UnitCounts:
+    """The ledger of paragraphs (texts, where whole texts are compared): all of them end up in one of the three.
 
     `removed`: inside pages that stay; `with_pages`: of pages that were removed, or set aside.
     """
@@ -78,7 +82,7 @@ class Units:
             )
 
     def figures(self) -> dict[str, int]:
-        """The books as the shard's record holds them."""
+        """The counts as the shard's record holds them."""
         return {
             "units_in": self.read,
             "units_kept": self.kept,
@@ -88,13 +92,13 @@ class Units:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Taker:
+class _PageWriter:
     """Decides about the records of one shard."""
 
     config: BffConfig
     rewrite: Rewrite
     verdicts: Iterator[Verdict]
-    units: Units = field(default_factory=Units)
+    units: UnitCounts = field(default_factory=UnitCounts)
     repeated: RepeatedTexts = field(default_factory=RepeatedTexts)
     known: list[int] = field(default_factory=histogram)
     contained: int = 0
@@ -108,13 +112,13 @@ class _Taker:
         rewrite.counts.read += 1
         text = text_of(record, key)
         if text is not None and record.page is not None:
-            self._take(record, record.page, text, next(self.verdicts))
+            self._apply(record, record.page, text, next(self.verdicts))
         elif record.page is None:
-            rewrite.set_aside(READ_STEP, record, record.error or "unreadable")
+            rewrite.quarantine(READ_STEP, record, record.error or "unreadable")
         else:
-            rewrite.set_aside(rewrite.task.step, record, text_problem(record.page, key) or "has no text")
+            rewrite.quarantine(rewrite.task.step, record, text_problem(record.page, key) or "has no text")
 
-    def _take(self, record: Record, page: Page, text: str, verdict: Verdict) -> None:
+    def _apply(self, record: Record, page: Page, text: str, verdict: Verdict) -> None:
         config = self.config
         spans = duplicate_spans(text, verdict, config)
         self.units.read += len(verdict.removed)
@@ -143,7 +147,7 @@ class _Taker:
 
     def _keep_rest(self, record: Record, page: Page, text: str, left: str, spans: Spans, verdict: Verdict) -> None:
         config = self.config
-        if config.mode == bff_kernels.OLD_BOTH:
+        if config.mode == OLD_BOTH:
             page[bff_config.CONTAINED_BEFORE] = verdict.contained
         elif not spans:
             self._keep(record, page, record.raw, len(verdict.removed))
@@ -162,7 +166,7 @@ class _Taker:
     def _tokens_lost(self, text: str, left: str, spans: Spans) -> int:
         if self.config.content_key != "text":
             return 0
-        if self.config.mode == bff_kernels.SUBSTRING:  # spans may begin inside a word
+        if self.config.mode == SUBSTRING:  # spans may begin inside a word
             return count_whitespace_words(text) - count_whitespace_words(left)
         return count_whitespace_words("".join(text[first:last] for first, last in spans))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from corpusmith.errors import FieldError
 from corpusmith.run.fingerprint import Tree
 from dedup.exact.units import UnitKind, UnitReader
-from dedup.groups.selection import CONTENT_NORMALIZERS, SELECTION_NORMALIZERS, Selection, check_normalizer
+from dedup.groups.selection import CONTENT_NORMALIZERS, SELECTION_NORMALIZERS, CopySelection, check_normalizer
 
 _WITHOUT_EFFECT = ("sync_to_input", "working_dir")
 
@@ -21,7 +22,7 @@ class ExactConfig:
     `selection_key` (also a path such as `metadata.WARC-Date`): the copy on the page with the smallest value here is
     kept (the largest with `selection_reverse`), after `selection_normalize`, a normalizer or `length`; without it the
     first one by shard, page and unit. `sync_to_input` and `working_dir` are accepted and have no effect. DCLM takes an
-    unknown normalizer name for none; here it raises ValueError.
+    unknown normalizer name for none; here it raises FieldError.
     """
 
     content_key: str | list[str] = "text"
@@ -35,9 +36,9 @@ class ExactConfig:
 
     def __post_init__(self) -> None:
         if not self.keys or len(set(self.keys)) < len(self.keys):
-            raise ValueError(f"content_key: must be a key, or a list of different keys, got {self.content_key!r}")
+            raise FieldError("content_key", f"must be a key, or a list of different keys, got {self.content_key!r}")
         if len(self.keys) > 1 and self.unit != "content":
-            raise ValueError(f"unit: {self.unit}s are of one key, got {self.content_key!r}")
+            raise FieldError("unit", f"{self.unit}s are of one key, got {self.content_key!r}")
         check_normalizer("normalize", self.normalize, CONTENT_NORMALIZERS)
         check_normalizer("selection_normalize", self.selection_normalize, SELECTION_NORMALIZERS)
 
@@ -51,9 +52,9 @@ class ExactConfig:
         return {key: value for key, value in asdict(self).items() if key not in _WITHOUT_EFFECT}
 
     @property
-    def selection(self) -> Selection:
+    def selection(self) -> CopySelection:
         """By what the copy to keep is chosen."""
-        return Selection(key=self.selection_key, normalize=self.selection_normalize, reverse=self.selection_reverse)
+        return CopySelection(key=self.selection_key, normalize=self.selection_normalize, reverse=self.selection_reverse)
 
     def unit_reader(self) -> UnitReader:
         """The reader of units that these arguments ask for."""

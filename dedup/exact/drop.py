@@ -10,45 +10,45 @@ import pyarrow as pa
 
 from corpusmith.io.pages.shards import Page, Record, dump_page, read_records
 from corpusmith.io.spill import read_spill_cell
-from corpusmith.run.errors_file import READ_STEP
+from corpusmith.run.ledger import READ_STEP
 from corpusmith.steps.rewrite import Rewrite, RewriteTask, open_rewrite, write_record
 from corpusmith.text.segmentation.view import count_content_tokens
 from dedup.exact.config import ExactConfig
 from dedup.exact.units import UnitReader
-from dedup.groups.examples import ShownGroup, ShownMembers
+from dedup.groups.examples import ExampleGroup, ExampleMembers
 from dedup.groups.groups import I64Array
-from dedup.groups.layout import Layout, shard_names
+from dedup.groups.layout import GroupsLayout, shard_names
 from dedup.groups.members import Members
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DropTask:
-    """A shard to be written without the units that lost; `shown`: the groups that the report shows of it."""
+class ExactDropTask:
+    """A shard to be written without the units that lost; `examples`: those groups of it that the report shows."""
 
     config: ExactConfig
-    layout: Layout
-    shown: tuple[ShownGroup, ...]
+    layout: GroupsLayout
+    examples: tuple[ExampleGroup, ...]
     rewrite: RewriteTask
 
 
-def units_by_page(layout: Layout, shard: int) -> I64Array:
+def units_by_page(layout: GroupsLayout, shard: int) -> I64Array:
     """How many units each page of a shard had when they were compared (int64, up to its last page with any)."""
     best = [read_spill_cell(layout.units_url(shard), cell).select(["page"]) for cell in range(layout.cells)]
     own_losers = read_spill_cell(layout.own_losers_url(shard), 0).select(["page"])
     return np.bincount(pa.Table.from_batches([*best, own_losers]).column("page").to_numpy())
 
 
-class _Dropper:
+class _ExactDropper:
     """Decides about the records of one shard."""
 
-    def __init__(self, task: DropTask, rewrite: Rewrite) -> None:
+    def __init__(self, task: ExactDropTask, rewrite: Rewrite) -> None:
         layout, shard = task.layout, task.rewrite.number
         self._task = task
         self._rewrite = rewrite
         self._reader: UnitReader = task.config.unit_reader()
         self._units = units_by_page(layout, shard)
         self.members = Members(layout, shard)
-        self.shown = ShownMembers(layout, task.shown, self.members)
+        self.examples = ExampleMembers(layout, task.examples, self.members)
         self._strings_after = bool((self._units - self.members.lost_by_page(len(self._units)) <= 1).all())
 
     def process(self, record: Record) -> None:
@@ -56,11 +56,11 @@ class _Dropper:
         rewrite, step = self._rewrite, self._task.rewrite.step
         rewrite.counts.read += 1
         if record.page is None:
-            rewrite.set_aside(READ_STEP, record, record.error or "unreadable")
+            rewrite.quarantine(READ_STEP, record, record.error or "unreadable")
         elif record.index >= len(self._units) or not self._units[record.index]:
             problem = self._reader.read(record.page)
             if isinstance(problem, str):
-                rewrite.set_aside(step, record, problem)
+                rewrite.quarantine(step, record, problem)
             elif self.members.lost and self._reader.unit == "content":
                 rewrite.remove(record.index, record.page, "", "the page has no unit")
             else:
@@ -68,17 +68,17 @@ class _Dropper:
         elif self.members.lost:
             self._drop(record, record.page)
         else:
-            self._show(record.index, record.page)
+            self._note_examples(record.index, record.page)
             rewrite.keep(record, record.page)
 
-    def _show(self, index: int, page: Page) -> None:
-        self.shown.take(index, page, lambda: self._reader.texts(page))
+    def _note_examples(self, index: int, page: Page) -> None:
+        self.examples.take(index, page, lambda: self._reader.texts(page))
 
     def _drop(self, record: Record, page: Page) -> None:
         members = self.members
         losses = [member for member in members.of_page(record.index) if not members.is_kept[member]]
         lost = {int(members.unit[member]) for member in losses}
-        self._show(record.index, page)
+        self._note_examples(record.index, page)
         is_gone = len(lost) == self._units[record.index]
         if losses and (is_gone or self._rewrite.wants_samples):
             names = shard_names(self._task.layout)
@@ -107,7 +107,7 @@ class _Dropper:
         self._rewrite.keep(record, page, dump_page(page), before - count_content_tokens(page.get("text")))
 
 
-def drop_from_shard(task: DropTask) -> None:
+def drop_from_shard(task: ExactDropTask) -> None:
     """Write a shard without the units that lost, its members of groups, then its record.
 
     A shard that loses nothing keeps its lines as they are. In any other, a page left without unit is removed, also
@@ -117,7 +117,7 @@ def drop_from_shard(task: DropTask) -> None:
     """
     started = time.perf_counter()
     with open_rewrite(task.rewrite) as rewrite:
-        dropper = _Dropper(task, rewrite)
+        dropper = _ExactDropper(task, rewrite)
         for record in read_records(task.rewrite.shard.url):
             dropper.process(record)
     dropper.members.write(task.layout)
@@ -127,4 +127,4 @@ def drop_from_shard(task: DropTask) -> None:
         started=started,
         units_removed=dropper.members.lost,
     )
-    write_record(rewrite, {**details, "duplicates": rewrite.duplicates(groups=dropper.shown.rows)})
+    write_record(rewrite, {**details, "duplicates": rewrite.duplicates(groups=dropper.examples.rows)})

@@ -11,20 +11,20 @@ import pyarrow as pa
 from corpusmith.io.pages.shards import ShardRef, read_records
 from dedup.exact.config import ExactConfig
 from dedup.groups.groups import ShardUnits, spill_units
-from dedup.groups.layout import Layout
+from dedup.groups.layout import GroupsLayout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HashTask:
+class ExactHashTask:
     """A shard whose unit ids are to be spilled; `number` is its place among the shards."""
 
-    layout: Layout
+    layout: GroupsLayout
     config: ExactConfig
     shard: ShardRef
     number: int
 
 
-def hash_shard(task: HashTask) -> None:
+def hash_shard(task: ExactHashTask) -> None:
     """Spill the best unit of each id in a shard by cell, and those that it beats."""
     reader = task.config.unit_reader()
     with_selection = task.config.selection_key is not None

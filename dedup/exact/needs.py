@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from corpusmith.io.pages.shards import ShardRef
 from corpusmith.steps.global_steps import Needs
-from corpusmith.steps.needs import WORKER_BYTES, DedupPlan, Phase
+from corpusmith.steps.needs import WORKER_BYTES, DedupPlan, PhaseNeeds
 from corpusmith.steps.sizing import Sample, cells_for, read_sample
 from dedup.exact.config import ExactConfig
 from dedup.exact.stage import ROWS_PER_CELL, count_units
@@ -28,9 +28,9 @@ def plan_size(config: ExactConfig, sample: Sample) -> DedupPlan:
         title=f"exact dedup of {config.content_key!r}",
         facts=[f"about {sample.scaled(len(sample.pages)):,} pages with {units:,} units in {sample.shards:,} shards"],
         phases=[
-            Phase(name="hash", tasks=sample.shards, memory=of_shard, disk=spilled),
-            Phase(name="compare", tasks=cells, memory=of_cell, disk=spilled),
-            Phase(name="drop", tasks=sample.shards, memory=of_shard, disk=0),
+            PhaseNeeds(name="hash", tasks=sample.shards, memory=of_shard, disk=spilled),
+            PhaseNeeds(name="compare", tasks=cells, memory=of_cell, disk=spilled),
+            PhaseNeeds(name="drop", tasks=sample.shards, memory=of_shard, disk=0),
         ],
         output=sample.total_bytes,
     )

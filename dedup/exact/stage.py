@@ -25,18 +25,18 @@ from corpusmith.run.stage import Stage
 from corpusmith.steps.rewrite import rewrite_tasks
 from corpusmith.steps.sizing import Sample, cells_for, take_sample
 from dedup.exact.config import ExactConfig
-from dedup.exact.drop import DropTask, drop_from_shard
-from dedup.exact.hash import HashTask, hash_shard
+from dedup.exact.drop import ExactDropTask, drop_from_shard
+from dedup.exact.hash import ExactHashTask, hash_shard
 from dedup.groups.examples import biggest_groups
-from dedup.groups.layout import Layout, Sizes, standing
-from dedup.groups.phases import cells_to_settle, has_units, settle_cells
+from dedup.groups.groups import has_units, missing_cells, resolve_cells
+from dedup.groups.layout import GroupsLayout, Sizes, existing_files
 
 STAGE = "exact_dedup"
 ROWS_PER_CELL = 1_000_000
 
 
 def plan_stage(config: ExactConfig, step: str) -> StagePlan:
-    """The stage of an exact dedup; `step` is the key under which the books name it, such as `04-exact_dedup`."""
+    """The stage of an exact dedup; `step` is the key under which the ledger names it, such as `04-exact_dedup`."""
 
     def work(stage: Stage, runner: Runner) -> list[str]:
         return _work(stage, runner, config, step)
@@ -66,21 +66,21 @@ def _work(stage: Stage, runner: Runner, config: ExactConfig, step: str) -> list[
     Which copy is kept depends on all shards, so a shard that cannot be read stops the step after phase 1.
     """
     config.try_normalizers()
-    layout = Layout.of_stage(stage, lambda: _count_cells(config, take_sample(stage.inputs)))
-    there = standing(layout.folder, layout.groups)
-    pending, cells = set(stage.pending()), cells_to_settle(layout, there)
+    layout = GroupsLayout.of_stage(stage, lambda: _count_cells(config, take_sample(stage.inputs)))
+    existing = existing_files(layout.folder, layout.groups)
+    pending, cells = set(stage.pending()), missing_cells(layout, existing)
     hashing = {
-        shard.name: HashTask(layout=layout, config=config, shard=shard, number=number)
+        shard.name: ExactHashTask(layout=layout, config=config, shard=shard, number=number)
         for number, shard in enumerate(stage.inputs)
-        if not has_units(layout, there, number) and (cells or shard.name in pending)
+        if not has_units(layout, existing, number) and (cells or shard.name in pending)
     }
     failures = stage.run_units(runner, hash_shard, hashing, label=f"{stage.place.name}: hash")
-    failures = failures or settle_cells(stage, runner, layout, cells, config.selection_reverse)
+    failures = failures or resolve_cells(stage, runner, layout, cells, config.selection_reverse)
     if failures:
         return failures
-    shown = biggest_groups(layout)
+    examples = biggest_groups(layout)
     dropping = {
-        name: DropTask(config=config, layout=layout, shown=shown.get(task.number, ()), rewrite=task)
+        name: ExactDropTask(config=config, layout=layout, examples=examples.get(task.number, ()), rewrite=task)
         for name, task in rewrite_tasks(stage, step, pending).items()
     }
     return stage.run_units(runner, drop_from_shard, dropping, label=f"{stage.place.name}: drop")

@@ -1,4 +1,4 @@
-"""The content units of a page: what exact dedup compares, and by what it chooses the copy to keep.
+"""The dedup units of a page: what exact dedup compares, and by what it chooses the copy to keep.
 
 Follows DCLM: a unit is the content itself where it is a string, each element where it is a list of strings; its id is
 the md5 of `str(normalize(unit))`. Departs from it in that a page that has no units (no such key, another type, a
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from corpusmith.io.pages.shards import Page
-from dedup.groups.selection import POSITION_ALONE, Normalizer, Selection
+from dedup.groups.selection import POSITION_ALONE, CopySelection, Normalizer
 
 UnitKind = Literal["content", "paragraph", "line"]
 SEPARATORS = {"paragraph": "\n\n", "line": "\n"}
@@ -53,7 +53,7 @@ class UnitReader:
     keys: tuple[str, ...]
     unit: UnitKind = "content"
     normalize: Normalizer | None = None
-    selection: Selection = POSITION_ALONE
+    selection: CopySelection = POSITION_ALONE
 
     def read(self, page: Page) -> PageUnits | str:
         """The units of a page, or why it has none."""

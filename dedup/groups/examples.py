@@ -1,4 +1,4 @@
-"""The biggest groups of a dedup, of which the report shows the kept unit and the first of the others."""
+"""Examples for the report: of the biggest groups of a dedup the kept unit and the first of the others."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from corpusmith.io import storage
 from corpusmith.io.pages.shards import Page
 from corpusmith.steps.rewrite import shown_page
 from dedup.groups.groups import BIGGEST, group_name
-from dedup.groups.layout import Layout, shard_names
+from dedup.groups.layout import GroupsLayout, shard_names
 from dedup.groups.members import Members
 
-SHOWN_OF_A_GROUP = 3
+EXAMPLES_OF_A_GROUP = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShownGroup:
-    """A group that the report shows, by the unit that is kept: number of its shard, page, unit; its size."""
+class ExampleGroup:
+    """A group that the report shows, by the unit that is kept (number of its shard, page, unit), and its size."""
 
     shard: int
     page: int
@@ -28,40 +28,40 @@ class ShownGroup:
     size: int
 
 
-def biggest_groups(layout: Layout) -> dict[int, tuple[ShownGroup, ...]]:
+def biggest_groups(layout: GroupsLayout) -> dict[int, tuple[ExampleGroup, ...]]:
     """The biggest groups of all cells, for each shard (by number) those that it has members of."""
-    found: list[tuple[ShownGroup, list[int]]] = []
+    found: list[tuple[ExampleGroup, list[int]]] = []
     for cell in range(layout.cells):
         for row in storage.read_json(layout.biggest_url(cell)):
             shard, page, unit = row["kept"]
-            found.append((ShownGroup(shard=shard, page=page, unit=unit, size=row["size"]), [shard, *row["shards"]]))
+            found.append((ExampleGroup(shard=shard, page=page, unit=unit, size=row["size"]), [shard, *row["shards"]]))
         found.sort(key=lambda entry: (-entry[0].size, entry[0].shard, entry[0].page, entry[0].unit))
         del found[BIGGEST:]
-    by_shard: dict[int, tuple[ShownGroup, ...]] = {}
+    by_shard: dict[int, tuple[ExampleGroup, ...]] = {}
     for group, shards in found:
         for shard in dict.fromkeys(shards):
             by_shard[shard] = (*by_shard.get(shard, ()), group)
     return by_shard
 
 
-class ShownMembers:
-    """Which members of a shard the report shows: of each of its shown groups the kept one and the first others.
+class ExampleMembers:
+    """Which members of a shard the report shows: of each of these groups the kept one and the first others.
 
     `rows`: those that have passed.
     """
 
-    def __init__(self, layout: Layout, shown: Sequence[ShownGroup], members: Members) -> None:
+    def __init__(self, layout: GroupsLayout, groups: Sequence[ExampleGroup], members: Members) -> None:
         self.rows: list[dict[str, Any]] = []
         self._names = shard_names(layout)
         self._members = members
-        self._by_place: dict[tuple[int, int], ShownGroup] = {}
-        for group in shown:
+        self._by_place: dict[tuple[int, int], ExampleGroup] = {}
+        for group in groups:
             mine = np.flatnonzero(
                 (members.kept_shard == group.shard)
                 & (members.kept_page == group.page)
                 & (members.kept_unit == group.unit)
             )
-            first = mine[~members.is_kept[mine]][:SHOWN_OF_A_GROUP]
+            first = mine[~members.is_kept[mine]][:EXAMPLES_OF_A_GROUP]
             for member in (*mine[members.is_kept[mine]].tolist(), *first.tolist()):
                 self._by_place[int(members.page[member]), int(members.unit[member])] = group
 

@@ -21,10 +21,12 @@ from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import Page, open_shard_writer
 from corpusmith.io.spill import group_by_cell, read_spill_cell, write_spill
-from dedup.groups.layout import Layout, shard_names
+from corpusmith.run.ray.runner import Runner
+from corpusmith.run.stage import Stage
+from dedup.groups.layout import GroupsLayout, shard_names
 from dedup.groups.selection import NUMBER_TAG
 
-SHOWN_SHARDS_OF_A_GROUP = 10_000
+LISTED_MEMBERS_OF_A_GROUP = 10_000
 BIGGEST = 10
 SHARDS_OF_THE_BIGGEST = 4
 
@@ -135,7 +137,7 @@ class ShardUnits:
     cargo: Any | None = None
 
 
-def spill_units(layout: Layout, number: int, units: ShardUnits, reverse: bool) -> None:
+def spill_units(layout: GroupsLayout, number: int, units: ShardUnits, reverse: bool) -> None:
     """Write the best unit of each id in a shard by cell, and those that it beats."""
     rank = is_number = None
     if units.selection is not None:
@@ -193,15 +195,15 @@ def _write_own_losers(url: str, rows: UnitRows, found: Grouping) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CellTask:
-    """A cell whose groups are to be settled."""
+class GroupCellTask:
+    """A cell whose groups are to be resolved."""
 
-    layout: Layout
+    layout: GroupsLayout
     cell: int
     reverse: bool
 
 
-def _read_cell(task: CellTask, shards: int) -> tuple[UnitRows, Any | None]:
+def _read_cell(task: GroupCellTask, shards: int) -> tuple[UnitRows, Any | None]:
     """The rows of a cell, and their cargo."""
     batches = [read_spill_cell(task.layout.units_url(number), task.cell) for number in range(shards)]
     table = pa.Table.from_batches(batches)
@@ -221,7 +223,7 @@ def _read_cell(task: CellTask, shards: int) -> tuple[UnitRows, Any | None]:
     return rows, table.column("cargo") if "cargo" in table.column_names else None
 
 
-def settle_cell(task: CellTask) -> None:
+def resolve_cell(task: GroupCellTask) -> None:
     """Write the groups of a cell of two or more units, the biggest of them apart, and by shard what was decided.
 
     Raises InputError where the selection values of one group are numbers and strings.
@@ -231,9 +233,9 @@ def settle_cell(task: CellTask) -> None:
     found = group(rows)
     _refuse_clash(rows, found.clash, names)
     sizes = found.sums(rows.copies)
-    shown = [number for number in _by_position(found.best) if sizes[number] > 1]
+    counted = [number for number in _by_position(found.best) if sizes[number] > 1]
     with open_shard_writer(task.layout.groups_url(task.cell)) as writer:
-        for number in shown:
+        for number in counted:
             writer.write(_group_line(rows, found, number, int(sizes[number]), names))
     _write_biggest(task, rows, found, sizes)
     _write_verdicts(task, rows, cargo, found, sizes, len(names))
@@ -256,7 +258,7 @@ def group_name(shard: str, page: int, unit: int) -> str:
 
 def _group_line(rows: UnitRows, found: Grouping, number: int, size: int, names: list[str]) -> Page:
     kept = int(found.order[found.starts[number]])
-    members = _members(found, number)[:SHOWN_SHARDS_OF_A_GROUP]
+    members = _members(found, number)[:LISTED_MEMBERS_OF_A_GROUP]
     shard, page, unit = names[rows.shard[kept]], int(rows.page[kept]), int(rows.unit[kept])
     return {
         "group": group_name(shard, page, unit),
@@ -266,7 +268,7 @@ def _group_line(rows: UnitRows, found: Grouping, number: int, size: int, names: 
     }
 
 
-def _write_biggest(task: CellTask, rows: UnitRows, found: Grouping, sizes: I64Array) -> None:
+def _write_biggest(task: GroupCellTask, rows: UnitRows, found: Grouping, sizes: I64Array) -> None:
     best = found.best
     order = np.lexsort((best, -sizes))[:BIGGEST]
     biggest = [
@@ -282,18 +284,18 @@ def _write_biggest(task: CellTask, rows: UnitRows, found: Grouping, sizes: I64Ar
 
 
 def _write_verdicts(
-    task: CellTask, rows: UnitRows, cargo: Any | None, found: Grouping, sizes: I64Array, shards: int
+    task: GroupCellTask, rows: UnitRows, cargo: Any | None, found: Grouping, sizes: I64Array, shards: int
 ) -> None:
     """By shard, each row of a group of two or more units: the unit that is kept, the group's size, the kept's cargo."""
     group_of = found.group_of
     counted = sizes[group_of] > 1
-    told, kept = found.order[counted], found.best[group_of[counted]]
+    members, kept = found.order[counted], found.best[group_of[counted]]
     size = sizes[group_of[counted]]
-    in_order = np.argsort(told)
-    told, kept, size = told[in_order], kept[in_order], size[in_order]
+    in_order = np.argsort(members)
+    members, kept, size = members[in_order], kept[in_order], size[in_order]
     columns: dict[str, Any] = {
-        "page": rows.page[told],
-        "unit": rows.unit[told],
+        "page": rows.page[members],
+        "unit": rows.unit[members],
         "kept_shard": rows.shard[kept],
         "kept_page": rows.page[kept],
         "kept_unit": rows.unit[kept],
@@ -302,4 +304,27 @@ def _write_verdicts(
     if cargo is not None:
         columns["cargo"] = cargo.take(pa.array(kept)).combine_chunks()
     batch = pa.record_batch(columns)
-    write_spill(task.layout.verdicts_url(task.cell), group_by_cell(batch, pa.array(rows.shard[told]), shards))
+    write_spill(task.layout.verdicts_url(task.cell), group_by_cell(batch, pa.array(rows.shard[members]), shards))
+
+
+# --- as a phase of a stage ----------------------------------------------------------------------------------------
+
+
+def missing_cells(layout: GroupsLayout, existing: set[str]) -> list[int]:
+    """The cells of which a file is missing among the existing ones."""
+    return [
+        cell
+        for cell in range(layout.cells)
+        if not {layout.verdicts_url(cell), layout.groups_url(cell), layout.biggest_url(cell)} <= existing
+    ]
+
+
+def has_units(layout: GroupsLayout, existing: set[str], shard: int) -> bool:
+    """Whether the units of a shard are spilled already."""
+    return {layout.units_url(shard), layout.own_losers_url(shard)} <= existing
+
+
+def resolve_cells(stage: Stage, runner: Runner, layout: GroupsLayout, cells: list[int], reverse: bool) -> list[str]:
+    """Resolve the groups of some cells; a line for each that failed."""
+    tasks = {f"cell-{cell:05d}": GroupCellTask(layout=layout, cell=cell, reverse=reverse) for cell in cells}
+    return stage.run_units(runner, resolve_cell, tasks, label=f"{stage.place.name}: compare", unit="cells")

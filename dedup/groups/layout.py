@@ -14,7 +14,7 @@ Sizes = dict[str, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
+class GroupsLayout:
     """The files of one dedup; small and picklable, the names of the shards stand in a file.
 
     `folder`: scratch of one identity of the input; `groups` and `members`: what is left for whoever wants to check;
@@ -60,7 +60,7 @@ class Layout:
         return storage.join(self.folder, "shards.json")
 
     @classmethod
-    def of_stage(cls, stage: Stage, count: Callable[[], Sizes]) -> Layout:
+    def of_stage(cls, stage: Stage, count: Callable[[], Sizes]) -> GroupsLayout:
         """The layout of a stage; begins with empty folders unless this very input was begun here before.
 
         `count` tells how many cells of each kind there are to be; those called `cells` are of ids.
@@ -76,7 +76,7 @@ class Layout:
             for folder in (place.scratch, layout.groups):
                 storage.remove_tree(folder)
             names = [shard.name for shard in stage.inputs]
-            for url in standing(layout.members) - {layout.members_url(name) for name in names}:
+            for url in existing_files(layout.members) - {layout.members_url(name) for name in names}:
                 storage.remove(url)
             storage.write_json(layout.names_url, {"names": names, "sizes": count()})
         return replace(layout, cells=read_sizes(layout)["cells"])
@@ -88,17 +88,17 @@ def _read_names(url: str) -> list[str]:
     return names
 
 
-def shard_names(layout: Layout) -> list[str]:
+def shard_names(layout: GroupsLayout) -> list[str]:
     """The names of the input's shards in their order; read once per worker."""
     return _read_names(layout.names_url)
 
 
-def read_sizes(layout: Layout) -> Sizes:
+def read_sizes(layout: GroupsLayout) -> Sizes:
     """How many cells of each kind there are."""
     sizes: Sizes = storage.read_json(layout.names_url)["sizes"]
     return sizes
 
 
-def standing(*folders: str) -> set[str]:
+def existing_files(*folders: str) -> set[str]:
     """The files below folders."""
     return {info.url for folder in folders if storage.is_dir(folder) for info in storage.list_files(folder)}

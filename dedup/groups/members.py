@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from corpusmith.io import storage
 from corpusmith.io.spill import read_spill_cell
 from dedup.groups.groups import group_name
-from dedup.groups.layout import Layout, shard_names
+from dedup.groups.layout import GroupsLayout, shard_names
 
 U32Array = npt.NDArray[np.uint32]
 I64Array = npt.NDArray[np.int64]
@@ -28,29 +28,31 @@ class Members:
     `is_kept`: whether it is the unit itself; `cargo`: the kept unit's, None where none was handed on.
     """
 
-    def __init__(self, layout: Layout, shard: int) -> None:
-        told = pa.Table.from_batches(
+    def __init__(self, layout: GroupsLayout, shard: int) -> None:
+        decided = pa.Table.from_batches(
             [read_spill_cell(layout.verdicts_url(cell), shard) for cell in range(layout.cells)]
         )
         losers = read_spill_cell(layout.own_losers_url(shard), 0)
-        told_places = _places(told.column("page"), told.column("unit"))
-        by_place = np.argsort(told_places)
+        decided_places = _places(decided.column("page"), decided.column("unit"))
+        by_place = np.argsort(decided_places)
         beaten_by = _places(losers.column("best_page"), losers.column("best_unit"))
-        verdict_of_loser = by_place[np.searchsorted(told_places, beaten_by, sorter=by_place)]
-        verdicts = np.concatenate((np.arange(len(told_places)), verdict_of_loser))
-        places = np.concatenate((told_places, _places(losers.column("page"), losers.column("unit"))))
+        verdict_of_loser = by_place[np.searchsorted(decided_places, beaten_by, sorter=by_place)]
+        verdicts = np.concatenate((np.arange(len(decided_places)), verdict_of_loser))
+        places = np.concatenate((decided_places, _places(losers.column("page"), losers.column("unit"))))
         order = np.argsort(places)
         places, verdicts = places[order], verdicts[order]
         self._shard = shard
         self.page: U32Array = (places >> _UNIT_BITS).astype(np.uint32)
         self.unit: U32Array = (places & np.int64(0xFFFFFFFF)).astype(np.uint32)
-        self.kept_shard: U32Array = told.column("kept_shard").to_numpy()[verdicts]
-        self.kept_page: U32Array = told.column("kept_page").to_numpy()[verdicts]
-        self.kept_unit: U32Array = told.column("kept_unit").to_numpy()[verdicts]
-        self.size: I64Array = told.column("size").to_numpy()[verdicts]
+        self.kept_shard: U32Array = decided.column("kept_shard").to_numpy()[verdicts]
+        self.kept_page: U32Array = decided.column("kept_page").to_numpy()[verdicts]
+        self.kept_unit: U32Array = decided.column("kept_unit").to_numpy()[verdicts]
+        self.size: I64Array = decided.column("size").to_numpy()[verdicts]
         kept_places = (self.kept_page.astype(np.int64) << _UNIT_BITS) | self.kept_unit.astype(np.int64)
         self.is_kept: BoolArray = (self.kept_shard == shard) & (kept_places == places)
-        self.cargo: Any | None = told.column("cargo").take(pa.array(verdicts)) if "cargo" in told.column_names else None
+        self.cargo: Any | None = (
+            decided.column("cargo").take(pa.array(verdicts)) if "cargo" in decided.column_names else None
+        )
         self._starts = np.searchsorted(self.page, np.arange(int(self.page[-1]) + 2 if len(self.page) else 1))
 
     @property
@@ -73,7 +75,7 @@ class Members:
         kept = names[self.kept_shard[member]]
         return group_name(kept, int(self.kept_page[member]), int(self.kept_unit[member]))
 
-    def write(self, layout: Layout, similarity: npt.NDArray[np.float64] | None = None) -> None:
+    def write(self, layout: GroupsLayout, similarity: npt.NDArray[np.float64] | None = None) -> None:
         """Write the members as a Parquet file: page, unit, kept, group, size, and the similarity to the kept unit."""
         names = shard_names(layout)
         kept = np.stack((self.kept_shard, self.kept_page, self.kept_unit), axis=1)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from corpusmith.errors import did_you_mean
+from corpusmith.errors import FieldError, did_you_mean
 from corpusmith.io.pages.shards import Page
 from corpusmith.text.normalize import DEDUP_NORMALIZERS
 
@@ -36,11 +36,10 @@ SELECTION_NORMALIZERS: Mapping[str, Normalizer] = {**DEDUP_NORMALIZERS, "length"
 
 
 def check_normalizer(argument: str, name: str | None, known: Mapping[str, Normalizer]) -> None:
-    """Raise ValueError for a name that is not among the known ones."""
+    """Raise FieldError for a name that is not among the known ones."""
     if name is not None and name not in known:
-        raise ValueError(
-            f"{argument}: unknown normalizer {name!r}{did_you_mean(name, known)} (known: {', '.join(known)})"
-        )
+        hint = did_you_mean(name, known)
+        raise FieldError(argument, f"unknown normalizer {name!r}{hint} (known: {', '.join(known)})")
 
 
 def order_key(value: object) -> bytes | None:
@@ -69,7 +68,7 @@ def order_key(value: object) -> bytes | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Selection:
+class CopySelection:
     """Keeps the copy on the page with the smallest value (the largest with `reverse`) under `key`.
 
     `key`: a key of the page, or a path of keys joined by dots where the page has no key of that name; None: position
@@ -96,7 +95,7 @@ class Selection:
         return f"{self.key!r} must hold a number or a string to select by" if key is None else key
 
 
-POSITION_ALONE = Selection()
+POSITION_ALONE = CopySelection()
 
 
 def _look_up(page: Page, key: str) -> Any:

@@ -1,7 +1,10 @@
 """`python dedup/minhash …` and `python -m dedup.minhash …`: the same as `corpusmith dedup minhash …`."""
 
 if not __package__:
-    import pathlib, sys; sys.path[0] = str(pathlib.Path(__file__).resolve().parents[2])  # fmt: skip  # noqa: E401, E702, I001
+    import pathlib
+    import sys
+
+    sys.path[0] = str(pathlib.Path(__file__).resolve().parents[2])
 
 from dedup.minhash.command import main
 

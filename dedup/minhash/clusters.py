@@ -119,7 +119,7 @@ def star(task: StarTask) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabelTask:
-    """A part whose pages are to be told their cluster; `half_rounds`: how many half rounds of stars were done."""
+    """A part whose pages are to get their cluster's label; `half_rounds`: how many half rounds of stars were done."""
 
     layout: MinhashLayout
     part: int

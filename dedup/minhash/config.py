@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from corpusmith.errors import FieldError
 from corpusmith.run.fingerprint import Tree
-from dedup.groups.selection import SELECTION_NORMALIZERS, Selection, check_normalizer
+from dedup.groups.selection import SELECTION_NORMALIZERS, CopySelection, check_normalizer
 from dedup.minhash.shingles import ShingleKind, Shingler
 from dedup.minhash.signatures import Family, Signer
 
@@ -64,7 +65,7 @@ class MinhashConfig:
     since 2.0) or `mersenne61` (before), with `seed`. `selection_*`: as in exact dedup; without a key the first page by
     shard and page is kept. `annotate`: keep all pages and tell each page of a cluster under `minhash` its cluster, the
     cluster's size and whether it would be kept. `cluster_size_key`: key under which kept pages get their cluster's
-    size (1 for a page without copies). ValueError for what does not fit together.
+    size (1 for a page without copies). FieldError for what does not fit together.
     """
 
     content_key: str = "text"
@@ -86,24 +87,25 @@ class MinhashConfig:
     def __post_init__(self) -> None:
         ways = [self.preset is not None, self.bands is not None or self.rows is not None, self.threshold is not None]
         if sum(ways) > 1:
-            raise ValueError("bands are given by `preset`, by `bands` and `rows`, or by `threshold`; give one of them")
+            raise FieldError("bands", "given by `preset`, by `bands` and `rows`, or by `threshold`; give one of them")
         if (self.bands is None) != (self.rows is None):
-            raise ValueError("bands: give `bands` and `rows` together")
+            raise FieldError("bands", "give `bands` and `rows` together")
         if self.num_hashes is not None and self.threshold is None:
-            raise ValueError("num_hashes: only together with `threshold`; else it is bands × rows")
+            raise FieldError("num_hashes", "only together with `threshold`; else it is bands × rows")
         if self.threshold is not None and not 0 < self.threshold < 1:
-            raise ValueError(f"threshold: must lie between 0 and 1, got {self.threshold}")
+            raise FieldError("threshold", f"must lie between 0 and 1, got {self.threshold}")
         if self.preset is not None and self.preset not in PRESETS:
-            raise ValueError(f"preset: must be one of {', '.join(PRESETS)}, got {self.preset!r}")
+            raise FieldError("preset", f"must be one of {', '.join(PRESETS)}, got {self.preset!r}")
         sizes = [size for size in (self.bands, self.rows, self.num_hashes) if size is not None]
         if any(size < 1 for size in sizes) or math.prod(sizes) > MAX_HASHES:
-            raise ValueError(f"bands: between 1 and {MAX_HASHES} hash functions are possible, got {sizes}")
+            raise FieldError("bands", f"between 1 and {MAX_HASHES} hash functions are possible, got {sizes}")
         if self.annotate and self.cluster_size_key is not None:
-            raise ValueError("cluster_size_key: annotate tells the size already; give one of them")
+            raise FieldError("cluster_size_key", "annotate tells the size already; give one of them")
         if not 0 <= self.seed < 1 << 32:
-            raise ValueError(f"seed: must lie between 0 and 2^32 - 1, got {self.seed}")
+            raise FieldError("seed", f"must lie between 0 and 2^32 - 1, got {self.seed}")
         check_normalizer("selection_normalize", self.selection_normalize, SELECTION_NORMALIZERS)
-        Shingler(size=self.ngram_size, kind=self.ngram)
+        if self.ngram_size < 1:
+            raise FieldError("ngram_size", f"a shingle has at least 1 {self.ngram}, got {self.ngram_size}")
 
     @property
     def bands_and_rows(self) -> tuple[int, int]:
@@ -126,9 +128,9 @@ class MinhashConfig:
         return Signer(hashes=bands * rows, family=self.hash_family, seed=self.seed)
 
     @property
-    def selection(self) -> Selection:
+    def selection(self) -> CopySelection:
         """By what the page to keep is chosen."""
-        return Selection(key=self.selection_key, normalize=self.selection_normalize, reverse=self.selection_reverse)
+        return CopySelection(key=self.selection_key, normalize=self.selection_normalize, reverse=self.selection_reverse)
 
     def deciding(self) -> Tree:
         """The arguments that decide the result, with the bands that follow from them."""

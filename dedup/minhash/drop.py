@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from corpusmith.io.pages.shards import Page, Record, dump_page, read_records
-from corpusmith.run.errors_file import READ_STEP
+from corpusmith.run.ledger import READ_STEP
 from corpusmith.steps.rewrite import Rewrite, RewriteTask, bin_of, histogram, open_rewrite, write_record
-from dedup.groups.examples import ShownGroup, ShownMembers
+from dedup.groups.examples import ExampleGroup, ExampleMembers
 from dedup.groups.layout import shard_names
 from dedup.groups.members import Members
 from dedup.minhash.config import MinhashConfig
@@ -25,11 +25,11 @@ ANNOTATION_KEY = "minhash"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MinhashDropTask:
-    """A shard to be written without its duplicates, or with their clusters told; `shown` as for exact dedup."""
+    """A shard to be written without its duplicates, or with their clusters noted; `examples` as for exact dedup."""
 
     layout: MinhashLayout
     config: MinhashConfig
-    shown: tuple[ShownGroup, ...]
+    examples: tuple[ExampleGroup, ...]
     rewrite: RewriteTask
 
 
@@ -44,7 +44,7 @@ def member_similarities(layout: MinhashLayout, shard: int, members: Members) -> 
     return np.asarray(similarities(own, sketches_of(kept)))
 
 
-class _Dropper:
+class _MinhashDropper:
     """Decides about the records of one shard."""
 
     def __init__(self, task: MinhashDropTask, rewrite: Rewrite) -> None:
@@ -54,22 +54,22 @@ class _Dropper:
         self._names = shard_names(task.layout.groups)
         self.members = Members(task.layout.groups, task.rewrite.number)
         self.similarity = member_similarities(task.layout, task.rewrite.number, self.members)
-        self.shown = ShownMembers(task.layout.groups, task.shown, self.members)
+        self.examples = ExampleMembers(task.layout.groups, task.examples, self.members)
 
     def process(self, record: Record) -> None:
         """Keep a record, remove it or set it aside."""
         rewrite = self._rewrite
         rewrite.counts.read += 1
         if record.page is None:
-            rewrite.set_aside(READ_STEP, record, record.error or "unreadable")
+            rewrite.quarantine(READ_STEP, record, record.error or "unreadable")
             return
         problem = self._reader.problem(record.page)
         if problem is not None:
-            rewrite.set_aside(self._task.rewrite.step, record, problem)
+            rewrite.quarantine(self._task.rewrite.step, record, problem)
             return
         found = self.members.of_page(record.index)
         text = self._reader.text(record.page) or ""
-        self.shown.take(record.index, record.page, lambda: [text])
+        self.examples.take(record.index, record.page, lambda: [text])
         if self._task.config.annotate:
             self._annotate(record, record.page, found)
         elif found and not self.members.is_kept[found[0]]:
@@ -110,7 +110,7 @@ def drop_near_duplicates(task: MinhashDropTask) -> None:
     """Write a shard without its near duplicates, its members of clusters, then its record."""
     started = time.perf_counter()
     with open_rewrite(task.rewrite) as rewrite:
-        dropper = _Dropper(task, rewrite)
+        dropper = _MinhashDropper(task, rewrite)
         for record in read_records(task.rewrite.shard.url):
             dropper.process(record)
     members = dropper.members
@@ -124,5 +124,5 @@ def drop_near_duplicates(task: MinhashDropTask) -> None:
     similarity = histogram()
     for share in dropper.similarity[~members.is_kept].tolist():
         similarity[bin_of(share)] += 1
-    found = rewrite.duplicates(groups=dropper.shown.rows, similarity=similarity)
+    found = rewrite.duplicates(groups=dropper.examples.rows, similarity=similarity)
     write_record(rewrite, {**details, "duplicates": found})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from corpusmith.io import storage
-from dedup.groups.layout import Layout
+from dedup.groups.layout import GroupsLayout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,7 +15,7 @@ class MinhashLayout:
     `band_cells`: how many ranges of band keys; `parts`: how many parts the pages are in while clusters are found.
     """
 
-    groups: Layout
+    groups: GroupsLayout
     band_cells: int
     parts: int
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from corpusmith.io.pages.shards import ShardRef
 from corpusmith.steps.global_steps import Needs
-from corpusmith.steps.needs import WORKER_BYTES, DedupPlan, Phase
+from corpusmith.steps.needs import WORKER_BYTES, DedupPlan, PhaseNeeds
 from corpusmith.steps.sizing import Sample, read_sample
 from dedup.minhash.clusters import EDGES_HELD
 from dedup.minhash.config import MinhashConfig
@@ -47,7 +47,8 @@ def plan_size(config: MinhashConfig, sample: Sample) -> DedupPlan:
         title=f"MinHash dedup of {config.content_key!r}: {bands} bands of {rows} rows, {config.hash_family}",
         facts=[f"about {pages:,} pages with {pages * bands:,} bands in {sample.shards:,} shards"],
         phases=[
-            Phase(name=name, tasks=tasks, memory=WORKER_BYTES + more, disk=disk) for name, tasks, more, disk in phases
+            PhaseNeeds(name=name, tasks=tasks, memory=WORKER_BYTES + more, disk=disk)
+            for name, tasks, more, disk in phases
         ],
         output=sample.total_bytes,
     )

@@ -20,6 +20,7 @@ import itertools
 
 from corpusmith.io import storage
 from corpusmith.run.deciding_code import code_versions
+from corpusmith.run.ray.execution import TaskSpec
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import StagePlan, unit_per_shard_of_all
 from corpusmith.run.stage import Stage
@@ -27,8 +28,8 @@ from corpusmith.steps.rewrite import rewrite_tasks
 from corpusmith.steps.sizing import Sample, cells_for, take_sample
 from corpusmith.text.segmentation.view import UNICODE_VERSION
 from dedup.groups.examples import biggest_groups
-from dedup.groups.layout import Layout, Sizes, read_sizes, standing
-from dedup.groups.phases import cells_to_settle, has_units, settle_cells
+from dedup.groups.groups import has_units, missing_cells, resolve_cells
+from dedup.groups.layout import GroupsLayout, Sizes, existing_files, read_sizes
 from dedup.minhash.clusters import (
     BandTask,
     LabelTask,
@@ -52,10 +53,10 @@ PAGES_PER_CELL = 500_000
 
 
 def plan_stage(config: MinhashConfig, step: str) -> StagePlan:
-    """The stage of a MinHash dedup; `step` is the key under which the books name it, such as `04-minhash_dedup`."""
+    """The stage of a MinHash dedup; `step` is the key under which the ledger names it, such as `04-minhash_dedup`."""
 
     def work(stage: Stage, runner: Runner) -> list[str]:
-        return _Work(stage, runner, config, step).run()
+        return _MinhashWork(stage, runner, config, step).run()
 
     return StagePlan(
         name=STAGE,
@@ -75,15 +76,15 @@ def count_cells(config: MinhashConfig, sample: Sample) -> Sizes:
     }
 
 
-class _Work:
+class _MinhashWork:
     """The phases of one stage; each makes what does not stand yet, and returns a line for each task that failed."""
 
     def __init__(self, stage: Stage, runner: Runner, config: MinhashConfig, step: str) -> None:
         self._stage, self._runner, self._config, self._step = stage, runner, config, step
-        groups = Layout.of_stage(stage, lambda: count_cells(config, take_sample(stage.inputs)))
+        groups = GroupsLayout.of_stage(stage, lambda: count_cells(config, take_sample(stage.inputs)))
         sizes = read_sizes(groups)
         self._layout = MinhashLayout(groups=groups, band_cells=sizes["band_cells"], parts=sizes["parts"])
-        self._there = standing(groups.folder, groups.groups)
+        self._existing = existing_files(groups.folder, groups.groups)
 
     def run(self) -> list[str]:
         """Do all phases; which page is kept depends on all shards, so any failure before the last stops the step."""
@@ -98,24 +99,24 @@ class _Work:
         tasks = {
             shard.name: SignTask(layout=layout, config=self._config, shard=shard, number=number)
             for number, shard in enumerate(self._stage.inputs)
-            if not {layout.bands_url(number), layout.pages_url(number)} <= self._there
+            if not {layout.bands_url(number), layout.pages_url(number)} <= self._existing
         }
         label = f"{self._stage.place.name}: sign"
-        return self._stage.run_units(self._runner, sign_shard, tasks, label=label, set_up=WARM)
+        return self._stage.run_units(self._runner, sign_shard, tasks, label=label, spec=TaskSpec(set_up=WARM))
 
     def _link(self) -> list[str]:
         layout = self._layout
         tasks = {
             f"bands-{cell:06d}": BandTask(layout=layout, cell=cell)
             for cell in range(layout.band_cells)
-            if layout.edges_url(cell) not in self._there
+            if layout.edges_url(cell) not in self._existing
         }
         label = f"{self._stage.place.name}: link"
         return self._stage.run_units(self._runner, link_cell, tasks, label=label, unit="cells")
 
     def _cluster(self) -> list[str]:
         layout = self._layout
-        if all(layout.labels_url(part) in self._there for part in range(layout.parts)):
+        if all(layout.labels_url(part) in self._existing for part in range(layout.parts)):
             return []
         half_rounds = 0
         if layout.parts > 1:
@@ -125,7 +126,7 @@ class _Work:
         tasks = {
             f"part-{part:06d}": LabelTask(layout=layout, part=part, half_rounds=half_rounds)
             for part in range(layout.parts)
-            if layout.labels_url(part) not in self._there
+            if layout.labels_url(part) not in self._existing
         }
         label = f"{self._stage.place.name}: cluster"
         return self._stage.run_units(self._runner, label_part, tasks, label=label, unit="parts")
@@ -137,7 +138,7 @@ class _Work:
             tasks = {
                 f"stars-{number:03d}-{part:06d}": StarTask(layout=layout, number=number, part=part)
                 for part in range(layout.parts)
-                if not {layout.round_url(number, part), layout.change_url(number, part)} <= self._there
+                if not {layout.round_url(number, part), layout.change_url(number, part)} <= self._existing
             }
             label = f"{self._stage.place.name}: stars {number // 2 + 1}"
             failures = self._stage.run_units(self._runner, star, tasks, label=label, unit="parts")
@@ -155,19 +156,19 @@ class _Work:
         tasks = {
             shard.name: UnitsTask(layout=layout, config=self._config, number=number)
             for number, shard in enumerate(self._stage.inputs)
-            if not has_units(layout.groups, self._there, number)
+            if not has_units(layout.groups, self._existing, number)
         }
         label = f"{self._stage.place.name}: choose"
         failures = self._stage.run_units(self._runner, spill_clustered_pages, tasks, label=label)
-        cells = cells_to_settle(layout.groups, self._there)
+        cells = missing_cells(layout.groups, self._existing)
         reverse = self._config.selection_reverse
-        return failures or settle_cells(self._stage, self._runner, layout.groups, cells, reverse)
+        return failures or resolve_cells(self._stage, self._runner, layout.groups, cells, reverse)
 
     def _drop(self) -> list[str]:
-        shown = biggest_groups(self._layout.groups)
+        examples = biggest_groups(self._layout.groups)
         tasks = {
             name: MinhashDropTask(
-                layout=self._layout, config=self._config, shown=shown.get(task.number, ()), rewrite=task
+                layout=self._layout, config=self._config, examples=examples.get(task.number, ()), rewrite=task
             )
             for name, task in rewrite_tasks(self._stage, self._step, set(self._stage.pending())).items()
         }

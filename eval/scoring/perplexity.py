@@ -16,10 +16,10 @@ from corpusmith.run.progress import say, track
 from eval.tasks.perplexity_sets import PALOMA_SHARDS, VALIDATION_SHARDS, downstream_sets
 from training.data.batch import BatchSpec
 from training.data.masking import TargetMask
-from training.data.token_shards import TokenShards, find_token_shards
-from training.loop.ranks import Ranks
+from training.data.token_shards import TokenDataset, find_token_dataset
 from training.loop.validation import validation_loss
 from training.models.openlm import Transformer
+from training.state.ranks import Ranks
 
 VALIDATION = "perplexity"
 PALOMA = "paloma_perplexity"
@@ -50,9 +50,9 @@ def perplexities(module: Transformer, held_out: HeldOut, folders: Sequence[str],
         InputError: a set that was given is no token data.
     """
     found: dict[str, Any] = {}
-    wanted: dict[str, TokenShards | None] = {}
+    wanted: dict[str, TokenDataset | None] = {}
     if held_out.validation is not None:
-        wanted[VALIDATION] = find_token_shards(held_out.validation, held_out.data_key)
+        wanted[VALIDATION] = find_token_dataset(held_out.validation, held_out.data_key)
     else:
         wanted[VALIDATION] = _find(VALIDATION, VALIDATION_SHARDS, "json", folders)
     if held_out.paloma:
@@ -83,7 +83,7 @@ def _downstream(module: Transformer, folders: Sequence[str], ranks: Ranks) -> di
     return losses
 
 
-def _find(name: str, paths: Sequence[str], data_key: str, folders: Sequence[str]) -> TokenShards | None:
+def _find(name: str, paths: Sequence[str], data_key: str, folders: Sequence[str]) -> TokenDataset | None:
     """The shards of a set below the first folder that has the first of them; None where none has."""
     for folder in folders:
         urls = [storage.join(folder, path) for path in paths]
@@ -91,7 +91,7 @@ def _find(name: str, paths: Sequence[str], data_key: str, folders: Sequence[str]
             missing = [url for url in urls if not storage.exists(url)]
             if missing:
                 raise InputError(f"{name}: {missing[0]} is missing beside {urls[0]}")
-            return TokenShards(path=name, shards=[find_token_shards(url, data_key).shards[0] for url in urls])
+            return TokenDataset(path=name, shards=[find_token_dataset(url, data_key).shards[0] for url in urls])
     return None
 
 
@@ -101,7 +101,7 @@ def _tell_missing(what: str, ranks: Ranks) -> None:
         say(f"left out, no data: {what}; corpusmith assets list tells where it comes from")
 
 
-def _loss(module: Transformer, shards: TokenShards, ranks: Ranks) -> float:
+def _loss(module: Transformer, shards: TokenDataset, ranks: Ranks) -> float:
     """Mean loss in nats per token, in single precision."""
     config = module.config
     masked = config.vocab_size > _MASK_INDIVIDUAL

@@ -23,7 +23,7 @@ from eval.scoring.batching import TokenBudget
 from eval.scoring.task_run import EvalContext, TaskResultShard, merged_items, run_shard
 from eval.tasks.prompts import PromptTokenizer
 from eval.tasks.suites import Suite, Task, count_rows, read_rows, split_categories
-from training.loop.ranks import Ranks, sum_over_ranks, true_everywhere
+from training.state.ranks import Ranks, sum_over_ranks, true_everywhere
 
 
 @dataclass(frozen=True, kw_only=True)

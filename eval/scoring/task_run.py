@@ -27,7 +27,7 @@ from eval.tasks.prompts import (
     scored_rows,
 )
 from eval.tasks.suites import GENERATION, GenerationRow, MultipleChoiceRow, Row, SchemaRow, Task
-from training.loop.ranks import Ranks, sum_over_ranks
+from training.state.ranks import Ranks, sum_over_ranks
 
 
 @dataclass(frozen=True, kw_only=True)

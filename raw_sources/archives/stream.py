@@ -4,21 +4,43 @@ Plain and compressed files (by magic bytes, never by name), with one member per 
 over all records, or members cut anywhere. Damage raises `DamagedError`; `skip_damage` then goes on at the next member
 that holds a record, in a plain file at the next line that begins one. No end of data passes for an end of file: a
 member must be complete and its checksum right.
+
+A zstd file may begin with a dictionary in a skippable frame, as the IIPC's note on zstd in WARC says
+(https://iipc.github.io/warc-specifications/specifications/warc-zstd/).
 """
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 from collections import deque
+from dataclasses import replace
 from typing import BinaryIO
 
-from raw_sources.archives.compressions import DECODE_ERRORS, Decompressor, codec_of
+from backports import zstd
 
+from corpusmith.io.compression import (
+    BZIP2,
+    GZIP,
+    LZ4,
+    ZSTD,
+    Codec,
+    CompressedMember,
+    DamagedMemberError,
+    Input,
+    beginning,
+    make_zstd,
+)
+
+MAX_DICTIONARY_BYTES = 64 << 20
 PIECE_BYTES = 256 << 10
 MAX_TRIALS = 10_000
 #: the longest line that `record_start` of a stream may have to see
 LINE_BYTES = 8192
 _BEGINNING_BYTES = 256
+_DICTIONARY_FRAME = b"\x5d\x2a\x4d\x18"
+_DICTIONARY_MAGIC = b"\x37\xa4\x30\xec"
 
 
 class DamagedError(Exception):
@@ -28,6 +50,24 @@ class DamagedError(Exception):
         super().__init__(offset, reason)
         self.offset = offset
         self.reason = reason
+
+
+def codec_of(file: BinaryIO) -> Codec | None:
+    """The codec of an open, seekable archive by its first bytes; None for one that is not compressed.
+
+    The file stands at its first member afterwards.
+    """
+    head = file.read(8)
+    if head.startswith(_DICTIONARY_FRAME):
+        length = int.from_bytes(head[4:8], "little")
+        content = file.read(length) if length <= MAX_DICTIONARY_BYTES else b""
+        if content.startswith(ZSTD.magic):
+            content = zstd.ZstdDecompressor().decompress(content, MAX_DICTIONARY_BYTES)
+        if content:
+            dictionary = zstd.ZstdDict(content, is_raw=not content.startswith(_DICTIONARY_MAGIC))
+            return replace(ZSTD, make=functools.partial(make_zstd, dictionary))
+    file.seek(0)
+    return next((codec for codec in (GZIP, ZSTD, BZIP2, LZ4) if head.startswith(codec.magic)), None)
 
 
 class ArchiveStream:
@@ -41,16 +81,13 @@ class ArchiveStream:
         self._begins = record_start
         self._searched = re.compile(rb"\n(?=" + record_start.pattern + rb")", record_start.flags)
         self._codec = codec_of(file)
-        self._file_offset = file.tell()
+        self._input = Input(file, PIECE_BYTES, file.tell())
         self._trials = MAX_TRIALS
-        self._raw = b""
         self._buffer = bytearray()
         self._start = 0
         self._position = 0
         self._members: deque[tuple[int, int]] = deque()
-        self._member: Decompressor | None = None
-        self._member_offset = 0
-        self._refill_raw()
+        self._member: CompressedMember | None = None
 
     @property
     def offset(self) -> int:
@@ -59,16 +96,11 @@ class ArchiveStream:
             return self._position
         while len(self._members) > 1 and self._members[1][0] <= self._position:
             self._members.popleft()
-        return self._members[0][1] if self._members else self._file_offset - len(self._raw)
+        return self._members[0][1] if self._members else self._input.position
 
     def at_end(self) -> bool:
         """Whether the file has no further byte; DamagedError if it breaks off here."""
         return not self._need(1)
-
-    def starts_with(self, prefix: bytes) -> bool:
-        """Whether the next bytes are `prefix`; takes none of them."""
-        self._need(len(prefix))
-        return self._buffer.startswith(prefix, self._start)
 
     def peek(self, length: int) -> bytes:
         """Up to `length` of the next bytes; takes none of them."""
@@ -161,13 +193,8 @@ class ArchiveStream:
         self._members.clear()
         self._member = None
         found = self._next_record_member(offset + 1)
-        if found is None:
-            self._raw = b""
-            self._file_offset = self._file.seek(0, 2)
-            return False
-        self._file_offset = self._file.seek(found)
-        self._refill_raw()
-        return True
+        self._input.seek(self._file.seek(0, os.SEEK_END) if found is None else found)
+        return found is not None
 
     def _skip_to_record_line(self) -> bool:
         while self._need(2):
@@ -205,12 +232,8 @@ class ArchiveStream:
 
     def _holds_record(self, offset: int) -> bool:
         assert self._codec is not None
-        head = self.head_at(offset, self._codec.trial_bytes)
-        try:
-            content = self._codec.make().decompress(head, 2 * _BEGINNING_BYTES)
-        except DECODE_ERRORS:
-            return False
-        return self._begins.match(content.lstrip(b"\r\n")) is not None
+        content = beginning(self._codec, self.head_at(offset, self._codec.trial_bytes), 2 * _BEGINNING_BYTES)
+        return content is not None and self._begins.match(content.lstrip(b"\r\n")) is not None
 
     def _buffered(self) -> int:
         return len(self._buffer) - self._start
@@ -231,46 +254,24 @@ class ArchiveStream:
             self._buffer += piece
         return True
 
-    def _refill_raw(self) -> bool:
-        self._raw = self._file.read(PIECE_BYTES)
-        self._file_offset += len(self._raw)
-        return bool(self._raw)
-
     def _next_piece(self) -> bytes:
         """The next uncompressed bytes, none at the end of the file."""
         if self._codec is None:
-            piece, self._raw = self._raw, b""
-            if piece or not self._refill_raw():
+            return self._input.read()
+        while self._member is not None or self._open_member(self._codec):
+            if piece := self._inflate():
                 return piece
-            piece, self._raw = self._raw, b""
-            return piece
-        while True:
-            if self._member is None and not self._open_member():
-                return b""
-            piece = self._inflate()
-            if piece:
-                return piece
+        return b""
 
-    def _open_member(self) -> bool:
+    def _open_member(self, codec: Codec) -> bool:
         """Begin the next member; False at the end of the file."""
-        codec = self._codec
-        assert codec is not None
-        while True:
-            if codec.padded:
-                self._raw = self._raw.lstrip(b"\0")
-            if self._raw or not self._refill_raw():
-                break
-        if not self._raw:
+        if not self._input.has_member(codec):
             return False
-        self._member_offset = self._file_offset - len(self._raw)
-        if len(self._raw) < len(codec.magic):
-            rest = self._file.read(PIECE_BYTES)
-            self._file_offset += len(rest)
-            self._raw += rest
-        if not self._raw.startswith(codec.magic):
-            raise DamagedError(self._member_offset, f"bytes between members that are no {codec.unit}")
-        self._member = codec.make()
-        self._members.append((self._position + self._buffered(), self._member_offset))
+        start = self._input.position
+        if self._input.peek(len(codec.magic)) != codec.magic:
+            raise DamagedError(start, f"bytes between members that are no {codec.unit}")
+        self._member = CompressedMember(codec, self._input, PIECE_BYTES)
+        self._members.append((self._position + self._buffered(), start))
         return True
 
     def _inflate(self) -> bytes:
@@ -278,14 +279,12 @@ class ArchiveStream:
         member, codec = self._member, self._codec
         if member is None or codec is None:
             return b""
-        if member.needs_input and not self._raw and not self._refill_raw():
-            raise DamagedError(self._member_offset, f"the file ends inside a {codec.unit}")
-        given, self._raw = (self._raw, b"") if member.needs_input else (b"", self._raw)
         try:
-            piece = member.decompress(given, PIECE_BYTES)
-        except DECODE_ERRORS as error:
-            raise DamagedError(self._member_offset, f"damaged {codec.unit}: {error}") from error
-        if member.eof:
-            self._raw = (member.unused_data or b"") + self._raw
+            piece = member.read()
+        except DamagedMemberError as damage:
+            if damage.reason is None:
+                raise DamagedError(member.start, f"the file ends inside a {codec.unit}") from None
+            raise DamagedError(member.start, f"damaged {codec.unit}: {damage.reason}") from damage
+        if member.is_done:
             self._member = None
         return piece

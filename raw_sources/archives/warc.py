@@ -31,13 +31,29 @@ RECORD_START = re.compile(rb"WARC/\d+\.\d+[ \t\r]*\n", re.IGNORECASE)
 _NAMES = {
     name.lower(): name
     for name in (
-        "WARC-Type", "WARC-Record-ID", "WARC-Date", "Content-Length", "Content-Type", "WARC-Concurrent-To",
-        "WARC-Block-Digest", "WARC-Payload-Digest", "WARC-IP-Address", "WARC-Refers-To", "WARC-Refers-To-Target-URI",
-        "WARC-Refers-To-Date", "WARC-Target-URI", "WARC-Truncated", "WARC-Warcinfo-ID", "WARC-Filename",
-        "WARC-Profile", "WARC-Identified-Payload-Type", "WARC-Segment-Origin-ID", "WARC-Segment-Number",
+        "WARC-Type",
+        "WARC-Record-ID",
+        "WARC-Date",
+        "Content-Length",
+        "Content-Type",
+        "WARC-Concurrent-To",
+        "WARC-Block-Digest",
+        "WARC-Payload-Digest",
+        "WARC-IP-Address",
+        "WARC-Refers-To",
+        "WARC-Refers-To-Target-URI",
+        "WARC-Refers-To-Date",
+        "WARC-Target-URI",
+        "WARC-Truncated",
+        "WARC-Warcinfo-ID",
+        "WARC-Filename",
+        "WARC-Profile",
+        "WARC-Identified-Payload-Type",
+        "WARC-Segment-Origin-ID",
+        "WARC-Segment-Number",
         "WARC-Segment-Total-Length",
     )
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +102,7 @@ class Progress:
     def begin(self) -> bool:
         """The next item begins; whether a worker died at it before."""
         self._index += 1
-        position.tell(self._url, self._index)
+        position.report(self._url, self._index)
         return self._index in self._avoided
 
 

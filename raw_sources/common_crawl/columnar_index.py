@@ -22,14 +22,23 @@ from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef, open_shard_writer
 from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.ledger import Counts
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult, StagePlan
 from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
 
 RESULT_COLUMNS = (
-    "url", "fetch_time", "fetch_status", "content_digest", "content_mime_detected", "content_languages",
-    "content_truncated", "warc_filename", "warc_record_offset", "warc_record_length",
-)  # fmt: skip
+    "url",
+    "fetch_time",
+    "fetch_status",
+    "content_digest",
+    "content_mime_detected",
+    "content_languages",
+    "content_truncated",
+    "warc_filename",
+    "warc_record_offset",
+    "warc_record_length",
+)
 BUFFER_BYTES = 1 << 20
 _DAMAGE: tuple[Any, ...] = (pa.ArrowException, OSError, ValueError)
 
@@ -178,10 +187,13 @@ def search_file(task: QueryTask) -> None:
     output = OutputFile(name=task.output, bytes=writer.bytes, checksum=writer.checksum, records=writer.records)
     task.place.write_record(
         ShardRecord(
-            unit=task.shard.name, identity=task.shard.identity, outputs=[output], counts=counts,
+            unit=task.shard.name,
+            identity=task.shard.identity,
+            outputs=[output],
+            counts=counts,
             details={"seconds": time.monotonic() - started},
         )
-    )  # fmt: skip
+    )
 
 
 def _matches(url: str, query: IndexQuery) -> Iterator[tuple[int, list[dict[str, Any]]]]:

@@ -9,7 +9,7 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 from corpusmith.run.run import RunOptions
 from raw_sources.common_crawl import paths as common_crawl
 from raw_sources.common_crawl.columnar_index import IndexQuery, query_index

@@ -20,9 +20,17 @@ TAG_CHARACTERS = 4000
 LINK_TEXT_CHARACTERS = 2000
 MAX_TITLE = 1000
 ROBOTS_FLAGS = (
-    "none", "noindex", "nofollow", "noarchive", "nosnippet", "noimageindex", "notranslate", "noai", "noimageai",
+    "none",
+    "noindex",
+    "nofollow",
+    "noarchive",
+    "nosnippet",
+    "noimageindex",
+    "notranslate",
+    "noai",
+    "noimageai",
     "tdm-reservation",
-)  # fmt: skip
+)
 
 _META = re.compile(r"<[mM][eE][tT][aA]\s([^>]{1,4000})>")
 _ATTRIBUTE = re.compile(
@@ -37,9 +45,19 @@ _TIME = re.compile(r"""<time\s[^>]{0,500}?datetime\s*=\s*["']?(\d{4}-\d{2}-\d{2}
 _JSON_LD = re.compile(r"\"datePublished\"\s*:\s*\"(\d{4}-\d{2}-\d{2})")
 _URL_DAY = re.compile(r"/(\d{4})[/-](\d{1,2})[/-](\d{1,2})(?=/|[-_.]|$)")
 _DATE_NAMES = (
-    "article:published_time", "datepublished", "date", "dc.date", "dc.date.issued", "dcterms.created", "pubdate",
-    "publishdate", "publish-date", "og:published_time", "sailthru.date", "parsely-pub-date",
-)  # fmt: skip
+    "article:published_time",
+    "datepublished",
+    "date",
+    "dc.date",
+    "dc.date.issued",
+    "dcterms.created",
+    "pubdate",
+    "publishdate",
+    "publish-date",
+    "og:published_time",
+    "sailthru.date",
+    "parsely-pub-date",
+)
 _TITLE_NAMES = ("og:title", "twitter:title", "dc.title")
 _ROBOT_NAMES = ("robots", "googlebot", "bingbot", "ccbot", "gptbot")
 

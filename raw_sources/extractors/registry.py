@@ -1,8 +1,9 @@
 """HTML to a page's text: the extractors behind one interface, and the presets that users name.
 
-`fast` is resiliparse with DCLM's settings. `best` is ours (`raw_sources.extractors.blocks.extractor`): blocks of the
-page scored by a small model. trafilatura and justext are there for who wants their text; they need the extra `extract`.
-Each extractor's options are its keyword arguments; an unknown one is refused before any work starts.
+`fast` is resiliparse with DCLM's settings, `best` stands for `blocks`, which is ours: blocks of the page scored by a
+small model (`raw_sources.extractors.blocks.extractor`). trafilatura and justext are there for who wants their text;
+they need the extra `extract`. Each extractor's options are its keyword arguments; an unknown one is refused before any
+work starts.
 """
 
 from __future__ import annotations
@@ -45,11 +46,18 @@ def resiliparse_extractor(
     from resiliparse.extract.html2text import extract_plain_text
 
     given: dict[str, Any] = {
-        "main_content": main_content, "preserve_formatting": preserve_formatting, "list_bullets": list_bullets,
-        "alt_texts": alt_texts, "links": links, "form_fields": form_fields, "noscript": noscript,
-        "comments": comments, "post_meta": post_meta, "hidden_elements": hidden_elements,
+        "main_content": main_content,
+        "preserve_formatting": preserve_formatting,
+        "list_bullets": list_bullets,
+        "alt_texts": alt_texts,
+        "links": links,
+        "form_fields": form_fields,
+        "noscript": noscript,
+        "comments": comments,
+        "post_meta": post_meta,
+        "hidden_elements": hidden_elements,
         "skip_elements": skip_elements,
-    }  # fmt: skip
+    }
     defaults = inspect.signature(resiliparse_extractor).parameters
     options = {name: value for name, value in given.items() if value != defaults[name].default}
 
@@ -157,9 +165,7 @@ class ExtractorChoice:
                 f"no extractor {self.name!r}{did_you_mean(self.name, known)} (there are {', '.join(known)})"
             )
         if self.structure and self.extractor not in STRUCTURED:
-            raise ValueError(
-                f"the extractor {self.name!r} keeps no structure; take best or one of {', '.join(STRUCTURED)}"
-            )
+            raise ValueError(f"the extractor {self.name!r} keeps no structure; take one of {', '.join(STRUCTURED)}")
         accepted = inspect.signature(self._function).parameters
         for option, _ in self.options:
             if option not in accepted:

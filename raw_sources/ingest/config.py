@@ -18,7 +18,7 @@ DEFAULT_SHARD_BYTES = 1 << 30
 class IngestConfig:
     """All that decides the pages of an ingest apart from its input.
 
-    `extractor`: `fast` (resiliparse, DCLM's settings), `best` (ours), or an extractor by name, with its
+    `extractor`: `fast` (resiliparse, DCLM's settings), `blocks` (ours, also `best`), or another by name, with its
     `extractor_options`. `structure` keeps headings, lists, code, tables and math as Markdown. `title`, `date`, `links`
     add keys of that name. `output`: format of the shards, cut where `shard_bytes` of JSON (or `pages_per_shard`) are
     reached. `sample`: share of the records taken, drawn by `seed`, file and index. `blocked_domains`, `blocked_urls`:

@@ -16,11 +16,12 @@ from corpusmith.errors import InputError
 from corpusmith.io import position, storage
 from corpusmith.io.compression import Content, Damage
 from corpusmith.io.pages.shards import Page, Record, read_records
+from corpusmith.run.ledger import READ_STEP
 from raw_sources.archives.http_message import TooLargeError
 from raw_sources.extractors.charset import decode_html
 from raw_sources.extractors.nesting import TooDeepError
-from raw_sources.ingest.inputs import Member
-from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, READ_STEP, Outcome, Removed, SetAside
+from raw_sources.ingest.inputs import IngestMember
+from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, FailedRecord, RecordOutcome, Removed
 from raw_sources.ingest.pages import PageMaker
 
 MAX_DOCUMENT_BYTES = 64 << 20
@@ -35,13 +36,13 @@ class NoColumnError(ValueError):
     """A row has no column of HTML or text."""
 
 
-def table_outcomes(member: Member, maker: PageMaker, is_csv: bool) -> Iterator[Outcome]:
+def table_outcomes(member: IngestMember, maker: PageMaker, is_csv: bool) -> Iterator[RecordOutcome]:
     """What becomes of each row of a table; InputError where none has the column that was asked for."""
     missing: str | None = None
     found = False
     for record in read_csv(member.url) if is_csv else read_records(member.url):
         outcome = _row_outcome(record, member.name, maker)
-        if isinstance(outcome, SetAside) and outcome.reason.startswith(NoColumnError.__name__):
+        if isinstance(outcome, FailedRecord) and outcome.reason.startswith(NoColumnError.__name__):
             missing = missing or outcome.reason
         else:
             found = True
@@ -50,7 +51,7 @@ def table_outcomes(member: Member, maker: PageMaker, is_csv: bool) -> Iterator[O
         raise InputError(f"{member.url}: {missing.partition(': ')[2]}; name the column by html_column or text_column")
 
 
-def _row_outcome(record: Record, name: str, maker: PageMaker) -> Outcome:
+def _row_outcome(record: Record, name: str, maker: PageMaker) -> RecordOutcome:
     """What becomes of a row."""
     page, step = record.page, READ_STEP
     if page is None and record.error is not None and record.error.endswith(_NOT_UTF8):
@@ -66,10 +67,14 @@ def _row_outcome(record: Record, name: str, maker: PageMaker) -> Outcome:
             reason = f"{type(error).__name__}: {error}"
     maker.stats.count("failure", reason.partition(":")[0])
     url = page.get(maker.config.url_column) if page else None
-    return SetAside(
-        step=step, offset=record.offset, record_id=str(record.index), target_uri=url if isinstance(url, str) else "",
-        reason=reason, raw=record.raw[:KEPT_BYTES],
-    )  # fmt: skip
+    return FailedRecord(
+        step=step,
+        offset=record.offset,
+        record_id=str(record.index),
+        target_uri=url if isinstance(url, str) else "",
+        reason=reason,
+        raw=record.raw[:KEPT_BYTES],
+    )
 
 
 def _row_with_bytes(raw: bytes) -> Page | None:
@@ -151,7 +156,7 @@ def read_csv(url: str) -> Iterator[Record]:
             if not row:
                 continue
             index += 1
-            position.tell(url, index)
+            position.report(url, index)
             yield _csv_record(index, rows.line_num, names, row, position.avoided(url).get(index))
 
 
@@ -188,11 +193,11 @@ def _csv_lines(content: Content) -> Iterator[str]:
         yield rest.decode("utf-8", "surrogateescape")
 
 
-def document_outcomes(members: tuple[Member, ...], maker: PageMaker, unit: str) -> Iterator[Outcome]:
+def document_outcomes(members: tuple[IngestMember, ...], maker: PageMaker, unit: str) -> Iterator[RecordOutcome]:
     """What becomes of each file."""
     poison = position.avoided(unit)
     for index, member in enumerate(members):
-        position.tell(unit, index)
+        position.report(unit, index)
         if left_out := maker.refused_sample(member.name, 0):
             yield left_out
             continue
@@ -207,10 +212,15 @@ def document_outcomes(members: tuple[Member, ...], maker: PageMaker, unit: str) 
             known = isinstance(error, TooDeepError | TooLargeError)
             reason = str(error) if known else f"{type(error).__name__}: {error}"
             maker.stats.count("failure", reason.partition(":")[0])
-            yield SetAside(
-                step=EXTRACT_STEP, offset=0, record_id="", target_uri=f"file:{member.name}", reason=reason,
-                raw=body[:KEPT_BYTES], member=member.name,
-            )  # fmt: skip
+            yield FailedRecord(
+                step=EXTRACT_STEP,
+                offset=0,
+                record_id="",
+                target_uri=f"file:{member.name}",
+                reason=reason,
+                raw=body[:KEPT_BYTES],
+                member=member.name,
+            )
 
 
 def document_page(body: bytes, name: str, maker: PageMaker) -> Page | Removed:

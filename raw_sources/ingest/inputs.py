@@ -35,7 +35,7 @@ _PART = re.compile(r"\.part\d+$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
+class IngestMember:
     """A file of a unit: its URL and its name relative to the input; of a record in an archive also where it stands."""
 
     url: str
@@ -45,12 +45,12 @@ class Member:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Unit:
+class IngestUnit:
     """A piece of an ingest's input: its name, what is to be read, and what changes when that does."""
 
     name: str
     kind: Kind
-    members: tuple[Member, ...]
+    members: tuple[IngestMember, ...]
     identity: str
     bytes: int
 
@@ -70,7 +70,7 @@ def kind_of(name: str) -> Kind | None:
 
 def list_units(
     inputs: Sequence[str], kinds: Sequence[Kind] = (), say: Callable[[str], None] | None = None
-) -> list[Unit]:
+) -> list[IngestUnit]:
     """The units of the files named, and of all below the folders named, sorted by name.
 
     A name is the path relative to the folder given. Without `kinds`, a folder that holds archives gives these alone,
@@ -91,7 +91,7 @@ def list_units(
     return _units(found)
 
 
-def listed_units(paths: Sequence[str], base: str) -> list[Unit]:
+def listed_units(paths: Sequence[str], base: str) -> list[IngestUnit]:
     """The units of files that a list names, each once, sorted by name: their path below `base`, or their last part.
 
     Such files are taken as they are listed and not asked for their size: Common Crawl's never change, and a pool has
@@ -105,10 +105,10 @@ def listed_units(paths: Sequence[str], base: str) -> list[Unit]:
             raise InputError(f"{url} and {found[name]} are both called {name}; ingest them into different folders")
         found[name] = url
     return [
-        Unit(
+        IngestUnit(
             name=name,
             kind=kind_of(name) or "archive",
-            members=(Member(url=found[name], name=name),),
+            members=(IngestMember(url=found[name], name=name),),
             identity="listed",
             bytes=0,
         )
@@ -134,8 +134,8 @@ def _chosen(url: str, kinds: Sequence[Kind], say: Callable[[str], None] | None) 
     return chosen
 
 
-def _units(found: dict[str, tuple[Kind, FileInfo]]) -> list[Unit]:
-    units: list[Unit] = []
+def _units(found: dict[str, tuple[Kind, FileInfo]]) -> list[IngestUnit]:
+    units: list[IngestUnit] = []
     documents: dict[str, list[tuple[str, FileInfo]]] = {}
     for name in sorted(found):
         kind, info = found[name]
@@ -144,14 +144,20 @@ def _units(found: dict[str, tuple[Kind, FileInfo]]) -> list[Unit]:
             continue
         identity = f"{info.size}:{info.etag}"
         units.append(
-            Unit(name=name, kind=kind, members=(Member(url=info.url, name=name),), identity=identity, bytes=info.size)
+            IngestUnit(
+                name=name,
+                kind=kind,
+                members=(IngestMember(url=info.url, name=name),),
+                identity=identity,
+                bytes=info.size,
+            )
         )
     for folder, files in documents.items():
         units += _grouped(folder, files)
     return sorted(units, key=lambda unit: unit.name)
 
 
-def _grouped(folder: str, files: list[tuple[str, FileInfo]]) -> list[Unit]:
+def _grouped(folder: str, files: list[tuple[str, FileInfo]]) -> list[IngestUnit]:
     """Units of a folder's documents, in the order of their names."""
     groups: list[list[tuple[str, FileInfo]]] = []
     held = 0
@@ -162,10 +168,10 @@ def _grouped(folder: str, files: list[tuple[str, FileInfo]]) -> list[Unit]:
         groups[-1].append((name, info))
         held += info.size
     return [
-        Unit(
+        IngestUnit(
             name=f"{folder}/documents-{number:05d}".lstrip("/"),
             kind="documents",
-            members=tuple(Member(url=info.url, name=name) for name, info in group),
+            members=tuple(IngestMember(url=info.url, name=name) for name, info in group),
             identity=digest([[name, info.size, info.etag] for name, info in group]),
             bytes=sum(info.size for _, info in group),
         )
@@ -173,7 +179,7 @@ def _grouped(folder: str, files: list[tuple[str, FileInfo]]) -> list[Unit]:
     ]
 
 
-def shard_stems(units: Sequence[Unit]) -> dict[str, str]:
+def shard_stems(units: Sequence[IngestUnit]) -> dict[str, str]:
     """The name of each unit's shard without the ending of its format: the unit's path without its own ending.
 
     Units that differ in their ending only keep it (`a.warc.gz`), and so does one that might be another's further part.

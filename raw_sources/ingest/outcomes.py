@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from corpusmith.io.pages.shards import Page
+from corpusmith.run.ledger import READ_STEP
 
-#: why a record is no page, in the order in which it is asked; keys of the ledger's `removed`
-REMOVAL_STEPS = (
-    "record_type", "not_sampled", "blocked_domain", "blocked_url", "not_http", "status", "media_type", "robots",
-    "empty_text",
-)  # fmt: skip
 #: what could not be handled; keys of the ledger's `errored`
-READ_STEP = "read"
 EXTRACT_STEP = "extract"
 ERROR_STEPS = (READ_STEP, EXTRACT_STEP)
 
@@ -21,13 +16,17 @@ KEPT_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Removed:
-    """A record that is no page, by one of `REMOVAL_STEPS`."""
+    """A record that is no page, and why; keys of the ledger's `removed`.
+
+    In the order in which it is asked: record_type, not_sampled, blocked_domain, blocked_url, not_http, status,
+    media_type, robots, empty_text.
+    """
 
     step: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SetAside:
+class FailedRecord:
     """A record that raised (`EXTRACT_STEP`; `raw` is its block) or a lost part (`READ_STEP`; `raw` is its head).
 
     Of what is longer, `raw` holds the first `KEPT_BYTES`. `member` is the file within a WACZ.
@@ -42,4 +41,4 @@ class SetAside:
     member: str = ""
 
 
-Outcome = Page | Removed | SetAside
+RecordOutcome = Page | Removed | FailedRecord

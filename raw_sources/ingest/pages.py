@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 
 from corpusmith.io import position
 from corpusmith.io.pages.shards import Page
+from corpusmith.run.ledger import READ_STEP
 from corpusmith.seeds import uniform
 from raw_sources.archives.http_message import (
     CodingError,
@@ -34,7 +35,7 @@ from raw_sources.extractors.nesting import TooDeepError, check_nesting
 from raw_sources.extractors.registry import Extract
 from raw_sources.ingest.config import IngestConfig
 from raw_sources.ingest.crawl_stats import CrawlStats
-from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, READ_STEP, Outcome, Removed, SetAside
+from raw_sources.ingest.outcomes import EXTRACT_STEP, KEPT_BYTES, FailedRecord, RecordOutcome, Removed
 from raw_sources.ingest.url_blocklist import load_block_list
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
@@ -64,7 +65,7 @@ class PageMaker:
         )
         self._dropped_robots = frozenset(config.drop_robots)
 
-    def outcome(self, found: Found, name: str = "", index: int = 0, poison: str | None = None) -> Outcome:
+    def outcome(self, found: Found, name: str = "", index: int = 0, poison: str | None = None) -> RecordOutcome:
         """What becomes of an archive's record; `name` and `index` are its file's and its own, for sampling.
 
         `poison` says how a worker died at this record before.
@@ -72,10 +73,15 @@ class PageMaker:
         record = found.item
         if isinstance(record, LostPart):
             self.stats.count("failure", READ_STEP)
-            return SetAside(
-                step=READ_STEP, offset=record.offset, record_id="", target_uri="", reason=record.reason,
-                raw=record.raw, member=found.member,
-            )  # fmt: skip
+            return FailedRecord(
+                step=READ_STEP,
+                offset=record.offset,
+                record_id="",
+                target_uri="",
+                reason=record.reason,
+                raw=record.raw,
+                member=found.member,
+            )
         self.stats.count("record_type", record.type)
         try:
             if poison is not None:
@@ -92,11 +98,11 @@ class PageMaker:
             made["warcinfo"] = record.warcinfo
         return made
 
-    def _aside(self, found: Found, reason: str) -> SetAside:
+    def _aside(self, found: Found, reason: str) -> FailedRecord:
         record = found.item
         assert isinstance(record, WarcRecord)
         self.stats.count("failure", reason.partition(":")[0])
-        return SetAside(
+        return FailedRecord(
             step=EXTRACT_STEP,
             offset=record.offset,
             record_id=record.headers.get("WARC-Record-ID", ""),
@@ -211,7 +217,7 @@ def _looks_like_html(body: bytes) -> bool:
     return b"<html" in head or b"<!doctype html" in head
 
 
-def read_outcomes(url: str, maker: PageMaker | None = None, name: str = "") -> Iterator[Outcome]:
+def read_outcomes(url: str, maker: PageMaker | None = None, name: str = "") -> Iterator[RecordOutcome]:
     """What became of each record and each lost part of an archive, in order."""
     maker = maker or PageMaker(IngestConfig())
     poison = position.avoided(url)

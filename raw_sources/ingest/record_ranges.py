@@ -13,10 +13,11 @@ from corpusmith.errors import InputError
 from corpusmith.io import position, storage
 from corpusmith.io.pages.shards import list_shards, read_shard
 from corpusmith.run.fingerprint import digest
+from corpusmith.run.ledger import READ_STEP
 from raw_sources.archives.open_archive import Found, read_archive_file
 from raw_sources.ingest.documents import read_csv
-from raw_sources.ingest.inputs import Member, Unit
-from raw_sources.ingest.outcomes import READ_STEP, Outcome, SetAside
+from raw_sources.ingest.inputs import IngestMember, IngestUnit
+from raw_sources.ingest.outcomes import FailedRecord, RecordOutcome
 from raw_sources.ingest.pages import PAGE_RECORD_TYPES, PageMaker
 
 COLUMNS = ("warc_filename", "warc_record_offset", "warc_record_length")
@@ -27,7 +28,7 @@ GAP_BYTES = 64 << 10
 MAX_RANGE_BYTES = 16 << 20
 
 
-def list_record_units(path: str, base: str) -> list[Unit]:
+def list_record_units(path: str, base: str) -> list[IngestUnit]:
     """The records that a list names (a table, or a folder of them), each once, sorted by file and place, in units of
     `GROUP_RECORDS`.
 
@@ -39,7 +40,7 @@ def list_record_units(path: str, base: str) -> list[Unit]:
     members = sorted(rows, key=lambda member: (member.url, member.start))
     groups = [members[start : start + GROUP_RECORDS] for start in range(0, len(members), GROUP_RECORDS)]
     return [
-        Unit(
+        IngestUnit(
             name=f"records-{number:05d}",
             kind="records",
             members=tuple(group),
@@ -64,7 +65,7 @@ def _rows(path: str) -> Iterator[dict[str, object]]:
         yield record.page
 
 
-def _member(row: dict[str, object], path: str, base: str) -> Member:
+def _member(row: dict[str, object], path: str, base: str) -> IngestMember:
     missing = [name for name in COLUMNS if row.get(name) in (None, "")]
     if missing:
         raise InputError(f"{path}: a row lacks {', '.join(missing)}; a list of records has {', '.join(COLUMNS)}")
@@ -76,12 +77,12 @@ def _member(row: dict[str, object], path: str, base: str) -> Member:
     if start < 0 or not 0 < length <= MAX_RECORD_BYTES:
         raise InputError(f"{path}: a record of {length} bytes at {start} (at most {MAX_RECORD_BYTES} are read)")
     url = name if "://" in name or name.startswith("/") else storage.join(base, name)
-    return Member(url=url, name=name, start=start, length=length)
+    return IngestMember(url=url, name=name, start=start, length=length)
 
 
-def _runs(members: tuple[Member, ...]) -> Iterator[list[Member]]:
+def _runs(members: tuple[IngestMember, ...]) -> Iterator[list[IngestMember]]:
     """Members that are fetched by one range."""
-    run: list[Member] = []
+    run: list[IngestMember] = []
     for member in members:
         if run:
             end = max(other.start + other.length for other in run)
@@ -95,7 +96,7 @@ def _runs(members: tuple[Member, ...]) -> Iterator[list[Member]]:
         yield run
 
 
-def record_outcomes(members: tuple[Member, ...], maker: PageMaker, unit: str) -> Iterator[Outcome]:
+def record_outcomes(members: tuple[IngestMember, ...], maker: PageMaker, unit: str) -> Iterator[RecordOutcome]:
     """What becomes of each record; one that is not there comes as a lost part.
 
     Raises StorageError where storage fails in a way that may pass, so that the unit is tried again.
@@ -114,7 +115,7 @@ def record_outcomes(members: tuple[Member, ...], maker: PageMaker, unit: str) ->
             continue
         for member in run:
             index += 1
-            position.tell(unit, index)
+            position.report(unit, index)
             raw = content[member.start - start : member.start - start + member.length]
             if len(raw) < member.length:
                 yield _lost(member, f"the file ends {member.length - len(raw)} bytes before its record does")
@@ -127,7 +128,7 @@ def record_outcomes(members: tuple[Member, ...], maker: PageMaker, unit: str) ->
             yield maker.outcome(found, member.name, member.start, poison.get(index))
 
 
-def _lost(member: Member, reason: str) -> SetAside:
-    return SetAside(
+def _lost(member: IngestMember, reason: str) -> FailedRecord:
+    return FailedRecord(
         step=READ_STEP, offset=member.start, record_id="", target_uri="", reason=reason, raw=b"", member=member.name
     )

@@ -24,14 +24,15 @@ from corpusmith.io.pages.shards import file_checksum
 from corpusmith.run.deciding_code import code_versions
 from corpusmith.run.fingerprint import Tree, asset_hashes
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Execution, Runner, add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import Execution, TaskSpec, add_execution_arguments, execution_from
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult, StagePlan
 from corpusmith.run.stage import Stage
 from raw_sources.common_crawl.paths import BASE, reachable, read_paths
 from raw_sources.extractors.registry import EXTRACTORS, PRESETS
 from raw_sources.ingest.config import IngestConfig, load_ingest_config
 from raw_sources.ingest.crawl_stats import summed
-from raw_sources.ingest.inputs import KINDS, Unit, list_units, listed_units, shard_stems
+from raw_sources.ingest.inputs import KINDS, IngestUnit, list_units, listed_units, shard_stems
 from raw_sources.ingest.record_ranges import list_record_units
 from raw_sources.ingest.unit import IngestTask, ingest_unit
 
@@ -40,7 +41,7 @@ PAGE_SECONDS = 30.0
 
 
 def ingest(
-    inputs: Sequence[str] | Sequence[Unit],
+    inputs: Sequence[str] | Sequence[IngestUnit],
     output_dir: str,
     *,
     readable_name: str,
@@ -70,7 +71,8 @@ def ingest(
             name: IngestTask(unit=by_name[name], stem=stems[name], config=config, place=stage.place)
             for name in stage.pending()
         }
-        return stage.run_units(runner, ingest_unit, tasks, label="ingest", unit="inputs", record_seconds=page_seconds)
+        spec = TaskSpec[str](record_seconds=page_seconds)
+        return stage.run_units(runner, ingest_unit, tasks, label="ingest", unit="inputs", spec=spec)
 
     plan = RunPlan(
         inputs=[unit.ref for unit in units],
@@ -84,8 +86,8 @@ def ingest(
     return result
 
 
-def _units_of(inputs: Sequence[str] | Sequence[Unit]) -> list[Unit]:
-    units = [unit for unit in inputs if isinstance(unit, Unit)]
+def _units_of(inputs: Sequence[str] | Sequence[IngestUnit]) -> list[IngestUnit]:
+    units = [unit for unit in inputs if isinstance(unit, IngestUnit)]
     paths = [path for path in inputs if isinstance(path, str)]
     return units + (list_units(paths, say=say) if paths else [])
 
@@ -134,7 +136,7 @@ def summary(result: RunResult) -> list[str]:
     lines = [f"{counts.read} records of {len(result.records)} inputs: {counts.kept} pages"]
     lines += [f"  not a page ({step}): {number}" for step, number in sorted(counts.removed.items())]
     lines += [f"  set aside ({step}): {number}" for step, number in sorted(counts.errored.items())]
-    late = sum(len(records) for records in result.stages[-1].poison().values())
+    late = sum(len(records) for records in result.stages[-1].quarantined().values())
     return lines + ([f"  of these, records that ended their worker (run/stages/*/poison.json): {late}"] if late else [])
 
 
@@ -166,7 +168,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def units_from(arguments: argparse.Namespace) -> list[Unit]:
+def units_from(arguments: argparse.Namespace) -> list[IngestUnit]:
     """The units of work that the parsed flags name."""
     if arguments.records:
         return list_record_units(arguments.records, reachable(arguments.base))

@@ -16,8 +16,8 @@ from corpusmith.run.stage import OutputFile, ShardRecord, StagePlace
 from raw_sources.ingest.config import IngestConfig
 from raw_sources.ingest.crawl_stats import CrawlStats
 from raw_sources.ingest.documents import document_outcomes, table_outcomes
-from raw_sources.ingest.inputs import Unit
-from raw_sources.ingest.outcomes import ERROR_STEPS, Outcome, Removed, SetAside
+from raw_sources.ingest.inputs import IngestUnit
+from raw_sources.ingest.outcomes import ERROR_STEPS, FailedRecord, RecordOutcome, Removed
 from raw_sources.ingest.pages import PageMaker, read_outcomes
 from raw_sources.ingest.record_ranges import record_outcomes
 
@@ -26,7 +26,7 @@ from raw_sources.ingest.record_ranges import record_outcomes
 class IngestTask:
     """One unit to be read, the name of its shard without the format's ending, and how pages are made."""
 
-    unit: Unit
+    unit: IngestUnit
     stem: str
     config: IngestConfig
     place: StagePlace
@@ -44,24 +44,24 @@ def ingest_unit(task: IngestTask) -> None:
         shards = files.enter_context(PartWriter(task))
         aside: dict[str, ShardWriter] = {}
 
-        def set_aside(outcome: SetAside) -> None:
+        def set_aside(outcome: FailedRecord) -> None:
             if outcome.step not in aside:
                 url = task.place.error_url(outcome.step, unit.name)
                 aside[outcome.step] = files.enter_context(open_shard_writer(url))
             aside[outcome.step].write(_error_row(unit.name, outcome))
-            counts.set_aside(outcome.step)
+            counts.quarantine(outcome.step)
 
         for outcome in unit_outcomes(unit, PageMaker(task.config, stats)):
             counts.read += 1
             if isinstance(outcome, Removed):
                 counts.remove(outcome.step)
-            elif isinstance(outcome, SetAside):
+            elif isinstance(outcome, FailedRecord):
                 set_aside(outcome)
             elif (refused := shards.write(outcome)) is not None:
                 set_aside(refused)
             else:
                 counts.kept += 1
-        position.rest()
+        position.report_no_record()
     seconds = time.monotonic() - started
     details = {"seconds": seconds, "text_characters": stats.text_characters, "crawl": stats.to_json()}
     task.place.write_record(
@@ -69,7 +69,7 @@ def ingest_unit(task: IngestTask) -> None:
     )
 
 
-def unit_outcomes(unit: Unit, maker: PageMaker) -> Iterator[Outcome]:
+def unit_outcomes(unit: IngestUnit, maker: PageMaker) -> Iterator[RecordOutcome]:
     """What becomes of each record of a unit, in order."""
     member = unit.members[0]
     if unit.kind == "documents":
@@ -121,7 +121,7 @@ class PartWriter:
         self._bytes = 0
 
     def _close(self) -> None:
-        position.rest()  # what a full part takes is no fault of its last page
+        position.report_no_record()  # what a full part takes is no fault of its last page
         self._stack.close()
         writer = self._writer
         assert writer is not None
@@ -129,7 +129,7 @@ class PartWriter:
             OutputFile(name=self._name, bytes=writer.bytes, checksum=writer.checksum, records=writer.records)
         )
 
-    def write(self, page: Page) -> SetAside | None:
+    def write(self, page: Page) -> FailedRecord | None:
         """Add a page; where the format cannot hold it, what to set aside."""
         config, writer = self._task.config, self._writer
         assert writer is not None
@@ -145,12 +145,12 @@ class PartWriter:
             writer.write_line(line)
         except (TypeError, ValueError) as error:
             uri = str(page.get("metadata", {}).get("WARC-Target-URI", ""))
-            return SetAside(step=WRITE_STEP, offset=0, record_id="", target_uri=uri, reason=str(error), raw=line)
+            return FailedRecord(step=WRITE_STEP, offset=0, record_id="", target_uri=uri, reason=str(error), raw=line)
         self._bytes += len(line) + 1
         return None
 
 
-def _error_row(unit: str, aside: SetAside) -> dict[str, object]:
+def _error_row(unit: str, aside: FailedRecord) -> dict[str, object]:
     row: dict[str, object] = {
         "file": unit,
         "offset": aside.offset,

@@ -10,27 +10,53 @@ import html
 import random
 from dataclasses import dataclass
 
-from raw_sources.sample_crawl.text import Block, Document
+from raw_sources.sample_crawl.text import Document, DocumentBlock
 
 _HOSTS = (
-    "field-notes.example.org", "evening-paper.example.com", "handbook.example.net", "wiki.example.org",
-    "talk.example.com", "slow-lane.example.net", "harbour-view.example.org", "daily-round.example.com",
-    "reference.example.net", "open-shelf.example.org", "workbench.example.com", "north-window.example.net",
-    "encyclopedia.example.org", "town-crier.example.com", "manual.example.net", "long-walk.example.org",
-    "questions.example.com", "second-draft.example.net", "common-room.example.org", "bulletin.example.com",
-)  # fmt: skip
+    "field-notes.example.org",
+    "evening-paper.example.com",
+    "handbook.example.net",
+    "wiki.example.org",
+    "talk.example.com",
+    "slow-lane.example.net",
+    "harbour-view.example.org",
+    "daily-round.example.com",
+    "reference.example.net",
+    "open-shelf.example.org",
+    "workbench.example.com",
+    "north-window.example.net",
+    "encyclopedia.example.org",
+    "town-crier.example.com",
+    "manual.example.net",
+    "long-walk.example.org",
+    "questions.example.com",
+    "second-draft.example.net",
+    "common-room.example.org",
+    "bulletin.example.com",
+)
 _KINDS = ("blog", "news", "manual", "wiki", "forum")
 _MENU = ("Home", "Articles", "Archive", "About", "Contact", "Search", "Log in", "Newsletter", "Shop", "Help", "Events")
 _ASIDE = (
-    "Most read this week", "Five things to see before noon", "Our readers write", "From the archive: ten years ago",
-    "Sign up for our newsletter", "A map of all stations", "Photographs of the month", "How to support us",
-    "Upcoming dates", "What the editors recommend",
-)  # fmt: skip
+    "Most read this week",
+    "Five things to see before noon",
+    "Our readers write",
+    "From the archive: ten years ago",
+    "Sign up for our newsletter",
+    "A map of all stations",
+    "Photographs of the month",
+    "How to support us",
+    "Upcoming dates",
+    "What the editors recommend",
+)
 _NAMES = ("marta_k", "old_oak", "j.smith", "quietwater", "Ines", "tobias", "north7", "Lena P.", "dr_bell", "rowan")
 _REMARKS = (
-    "Thanks, this was useful.", "I had always wondered about that.", "Could you say more about the second point?",
-    "Not sure I agree, but well written.", "Bookmarked!", "My father told a very similar story.",
-)  # fmt: skip
+    "Thanks, this was useful.",
+    "I had always wondered about that.",
+    "Could you say more about the second point?",
+    "Not sure I agree, but well written.",
+    "Bookmarked!",
+    "My father told a very similar story.",
+)
 _COOKIES = (
     "We use cookies to improve your experience. By continuing you accept our cookie policy.",
     "This site stores data on your device. Manage your choices or accept all.",
@@ -59,8 +85,12 @@ def render(document: Document, site: Site, draw: random.Random, charset: str = "
     body = "\n".join(_block(block) for block in document.blocks)
     title = html.escape(document.title)
     page = {
-        "blog": _blog, "news": _news, "manual": _manual, "wiki": _wiki, "forum": _forum,
-    }[site.kind](title, body, draw)  # fmt: skip
+        "blog": _blog,
+        "news": _news,
+        "manual": _manual,
+        "wiki": _wiki,
+        "forum": _forum,
+    }[site.kind](title, body, draw)
     return f"""<!DOCTYPE html>
 <html lang="{document.language}">
 {_head(title, site, draw, charset)}
@@ -85,7 +115,7 @@ visits.push({{page: {draw.randrange(10**6)}, kind: "{site.kind}"}});</script>
 </head>"""
 
 
-def _block(block: Block) -> str:
+def _block(block: DocumentBlock) -> str:
     text = html.escape(block.text, quote=False)
     return f"<pre><code>{text}</code></pre>" if block.kind == "pre" else f"<{block.kind}>{text}</{block.kind}>"
 

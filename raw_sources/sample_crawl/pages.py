@@ -15,32 +15,69 @@ from dataclasses import dataclass, field, replace
 from corpusmith.seeds import stable_hash
 from raw_sources.sample_crawl.html import SITES, Site, render, slug
 from raw_sources.sample_crawl.languages import LEGACY_CHARSETS, SENTENCES_BY_LANGUAGE
-from raw_sources.sample_crawl.text import Block, Document, library_documents, write_article
+from raw_sources.sample_crawl.text import Document, DocumentBlock, library_documents, write_article
 from raw_sources.sample_crawl.words import TOPICS
 
 #: kind -> pages of it in every 40
 SHARES = {
-    "article": 24, "exact_dup": 2, "near_dup": 2, "language": 4, "spam": 2, "tiny": 2, "broken": 2, "non_html": 1,
+    "article": 24,
+    "exact_dup": 2,
+    "near_dup": 2,
+    "language": 4,
+    "spam": 2,
+    "tiny": 2,
+    "broken": 2,
+    "non_html": 1,
     "status": 1,
-}  # fmt: skip
+}
 BLOCK_PAGES = sum(SHARES.values())
 LIBRARY_SHARE = 0.5
 REMEMBERED_ORIGINALS = 200
 HELDOUT_SHARE = 0.12
 
 BROKEN_VARIANTS = (
-    "unclosed", "wrong_charset", "windows_1252", "undeclared_1252", "utf_16", "truncated", "no_head", "nested", "empty",
-)  # fmt: skip
+    "unclosed",
+    "wrong_charset",
+    "windows_1252",
+    "undeclared_1252",
+    "utf_16",
+    "truncated",
+    "no_head",
+    "nested",
+    "empty",
+)
 _NESTED_DIVS = 4000
 _OTHER_WORDS = ("today", "perhaps", "once", "nearly", "later", "truly", "seldom", "again", "always", "meanwhile")
 _SPAM_WORDS = (
-    "cheap", "best", "buy", "online", "discount", "watches", "loans", "casino", "free", "bonus", "pills", "replica",
-    "offer", "now", "win", "credit", "download", "full", "price", "sale",
-)  # fmt: skip
+    "cheap",
+    "best",
+    "buy",
+    "online",
+    "discount",
+    "watches",
+    "loans",
+    "casino",
+    "free",
+    "bonus",
+    "pills",
+    "replica",
+    "offer",
+    "now",
+    "win",
+    "credit",
+    "download",
+    "full",
+    "price",
+    "sale",
+)
 _TINY = (
-    "This page is under construction.", "Please log in to continue.", "No results were found.", "Coming soon.",
-    "You are being redirected to the start page.", "Thank you for your message.",
-)  # fmt: skip
+    "This page is under construction.",
+    "Please log in to continue.",
+    "No results were found.",
+    "Coming soon.",
+    "You are being redirected to the start page.",
+    "Thank you for your message.",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +153,7 @@ class SamplePages:
             case "spam":
                 return _spam(number, site, draw)
             case "tiny":
-                document = Document(title="Notice", blocks=(Block("p", draw.choice(_TINY)),), topic="notice")
+                document = Document(title="Notice", blocks=(DocumentBlock("p", draw.choice(_TINY)),), topic="notice")
                 return _page(number, site, document, draw, kind=kind)
             case "broken":
                 return _broken(number, site, self._new_document(draw), draw)
@@ -180,7 +217,7 @@ def _reworded(document: Document, draw: random.Random) -> Document:
             words = block.text.split(" ")
             for _ in range(1 + len(words) // 100):
                 words[draw.randrange(len(words))] = draw.choice(_OTHER_WORDS)
-            block = Block("p", " ".join(words))
+            block = DocumentBlock("p", " ".join(words))
         blocks.append(block)
     return replace(document, blocks=tuple(blocks))
 
@@ -192,7 +229,7 @@ def _foreign(number: int, site: Site, draw: random.Random) -> Response:
     paragraphs = [joiner.join(draw.sample(sentences, draw.randrange(4, 8))) for _ in range(draw.randrange(3, 9))]
     document = Document(
         title=draw.choice(sentences)[:60].rstrip(" .。।"),
-        blocks=tuple(Block("p", paragraph) for paragraph in paragraphs),
+        blocks=tuple(DocumentBlock("p", paragraph) for paragraph in paragraphs),
         topic="world",
         language=language,
     )
@@ -210,13 +247,17 @@ def _spam(number: int, site: Site, draw: random.Random) -> Response:
     variant = draw.choice(("stuffing", "repeated_lines", "symbols", "links"))
     words = draw.sample(_SPAM_WORDS, 6)
     if variant == "stuffing":
-        blocks = [Block("p", " ".join(draw.choices(words, k=200))) for _ in range(4)]
+        blocks = [DocumentBlock("p", " ".join(draw.choices(words, k=200))) for _ in range(4)]
     elif variant == "repeated_lines":
-        blocks = [Block("p", f"{' '.join(words)}! Click here for the {words[0]} {words[1]}.")] * draw.randrange(20, 60)
+        blocks = [DocumentBlock("p", f"{' '.join(words)}! Click here for the {words[0]} {words[1]}.")] * draw.randrange(
+            20, 60
+        )
     elif variant == "symbols":
-        blocks = [Block("p", " ".join(draw.choices((*words, "###", "$$$", "***", "!!!", ">>>", "..."), k=150)))] * 3
+        blocks = [
+            DocumentBlock("p", " ".join(draw.choices((*words, "###", "$$$", "***", "!!!", ">>>", "..."), k=150)))
+        ] * 3
     else:
-        blocks = [Block("p", f"{draw.choice(words)} {draw.choice(words)} | ...") for _ in range(120)]
+        blocks = [DocumentBlock("p", f"{draw.choice(words)} {draw.choice(words)} | ...") for _ in range(120)]
     document = Document(title=" ".join(words[:3]), blocks=tuple(blocks), topic="offers")
     return replace(_page(number, site, document, draw, kind="spam"), variant=variant)
 
@@ -225,7 +266,7 @@ def _broken(number: int, site: Site, document: Document, draw: random.Random) ->
     variant = BROKEN_VARIANTS[number // BLOCK_PAGES % len(BROKEN_VARIANTS)]
     page = replace(_page(number, site, document, draw, kind="broken"), variant=variant)
     document = replace(
-        document, blocks=(*document.blocks, Block("p", "The café’s crème brûlée – “voilà” – was déjà vu."))
+        document, blocks=(*document.blocks, DocumentBlock("p", "The café’s crème brûlée – “voilà” – was déjà vu."))
     )
     markup = render(document, site, draw)
     unmarked = render(document, site, draw, "")
@@ -256,12 +297,14 @@ def _broken(number: int, site: Site, document: Document, draw: random.Random) ->
 
 
 def _not_html(number: int, site: Site, draw: random.Random) -> Response:
-    kind, suffix, body = draw.choice((
-        ("application/json", "json", b'{"items": [1, 2, 3], "next": null}'),
-        ("image/png", "png", b"\x89PNG\r\n\x1a\n" + draw.randbytes(400)),
-        ("text/css", "css", b"body { margin: 0 }\n"),
-        ("application/pdf", "pdf", b"%PDF-1.4\n" + draw.randbytes(300) + b"\n%%EOF\n"),
-    ))  # fmt: skip
+    kind, suffix, body = draw.choice(
+        (
+            ("application/json", "json", b'{"items": [1, 2, 3], "next": null}'),
+            ("image/png", "png", b"\x89PNG\r\n\x1a\n" + draw.randbytes(400)),
+            ("text/css", "css", b"body { margin: 0 }\n"),
+            ("application/pdf", "pdf", b"%PDF-1.4\n" + draw.randbytes(300) + b"\n%%EOF\n"),
+        )
+    )
     return _bare(number, f"https://{site.host}/files/{number}.{suffix}", "200 OK", kind, body, "non_html")
 
 
@@ -276,6 +319,14 @@ def _other_status(number: int, site: Site, draw: random.Random) -> Response:
 
 def _bare(number: int, url: str, status: str, content_type: str, body: bytes, kind: str) -> Response:
     return Response(
-        number=number, url=url, status=status, fields=_fields(content_type), body=body, kind=kind,
-        variant=status.split()[0] if kind == "status" else content_type, group=number, language="", topic="",
-    )  # fmt: skip
+        number=number,
+        url=url,
+        status=status,
+        fields=_fields(content_type),
+        body=body,
+        kind=kind,
+        variant=status.split()[0] if kind == "status" else content_type,
+        group=number,
+        language="",
+        topic="",
+    )

@@ -21,10 +21,23 @@ from raw_sources.sample_crawl.words import COMMON_REASONS, HEADINGS, SENTENCES, 
 
 PAGE_WORDS = 700
 MIN_DOCUMENT_WORDS = 80
-_SKIPPED_FOLDERS = frozenset({
-    "test", "tests", "site-packages", "dist-packages", "idlelib", "lib2to3", "__pycache__", "pydoc_data", "ensurepip",
-    "lib-dynload", "turtledemo", "msilib", "encodings",
-})  # fmt: skip
+_SKIPPED_FOLDERS = frozenset(
+    {
+        "test",
+        "tests",
+        "site-packages",
+        "dist-packages",
+        "idlelib",
+        "lib2to3",
+        "__pycache__",
+        "pydoc_data",
+        "ensurepip",
+        "lib-dynload",
+        "turtledemo",
+        "msilib",
+        "encodings",
+    }
+)
 _SEASONS = ("spring", "summer", "autumn", "winter")
 _NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "twenty")
 _MAX_CODE_LINES = 45
@@ -32,7 +45,7 @@ _MIN_COMMENT_LINES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class DocumentBlock:
     """A piece of a document: `kind` is `p`, `h2` or `pre`."""
 
     kind: str
@@ -44,7 +57,7 @@ class Document:
     """A page's content without its HTML; `topic` names the subject, `language` is an ISO code."""
 
     title: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[DocumentBlock, ...]
     topic: str
     language: str = "en"
 
@@ -74,11 +87,18 @@ class _Slots(Mapping[str, str]):
         self._decks = {
             name: _Deck(cards, draw)
             for name, cards in (
-                ("thing", topic.things), ("parts", topic.parts), ("deed", topic.deeds), ("habit", topic.habits),
-                ("quality", topic.qualities), ("person", topic.people), ("place", topic.places),
-                ("reason", (*topic.reasons, *COMMON_REASONS)), ("season", _SEASONS), ("number", _NUMBERS),
+                ("thing", topic.things),
+                ("parts", topic.parts),
+                ("deed", topic.deeds),
+                ("habit", topic.habits),
+                ("quality", topic.qualities),
+                ("person", topic.people),
+                ("place", topic.places),
+                ("reason", (*topic.reasons, *COMMON_REASONS)),
+                ("season", _SEASONS),
+                ("number", _NUMBERS),
             )
-        }  # fmt: skip
+        }
 
     def __getitem__(self, key: str) -> str:
         name = key.rstrip("2").lower()
@@ -97,13 +117,13 @@ def write_article(topic: Topic, draw: random.Random, words: int) -> Document:
     slots = _Slots(topic, draw)
     patterns = _Deck(SENTENCES, draw)
     headings = _Deck(HEADINGS, draw)
-    blocks: list[Block] = []
+    blocks: list[DocumentBlock] = []
     written = 0
     while written < words:
         if blocks and draw.random() < 0.22:
-            blocks.append(Block("h2", headings.deal().format_map(slots)))
+            blocks.append(DocumentBlock("h2", headings.deal().format_map(slots)))
         paragraph = " ".join(patterns.deal().format_map(slots) for _ in range(draw.randrange(3, 8)))
-        blocks.append(Block("p", paragraph))
+        blocks.append(DocumentBlock("p", paragraph))
         written += len(paragraph.split())
     return Document(title=draw.choice(TITLES).format_map(slots), blocks=tuple(blocks), topic=topic.name)
 
@@ -138,7 +158,7 @@ def _module_documents(path: pathlib.Path, name: str) -> Iterator[Document]:
         yield from _cut(f"Notes in the source of {name}", comments, "comments")
 
 
-def _documented(tree: ast.Module, lines: list[str]) -> Iterator[Block]:
+def _documented(tree: ast.Module, lines: list[str]) -> Iterator[DocumentBlock]:
     """The docstrings of a module in order of the source; every third function also shows its code."""
     yield from _paragraphs(ast.get_docstring(tree) or "")
     functions = 0
@@ -149,18 +169,18 @@ def _documented(tree: ast.Module, lines: list[str]) -> Iterator[Block]:
         if doc is None:
             continue
         if isinstance(node, ast.ClassDef):
-            yield Block("h2", f"class {node.name}")
+            yield DocumentBlock("h2", f"class {node.name}")
         else:
             functions += 1
-            yield Block("h2", f"{node.name}({', '.join(argument.arg for argument in node.args.args)})")
+            yield DocumentBlock("h2", f"{node.name}({', '.join(argument.arg for argument in node.args.args)})")
         yield from _paragraphs(doc)
         length = (node.end_lineno or node.lineno) - node.lineno
         if functions % 3 == 1 and 4 < length < _MAX_CODE_LINES and not isinstance(node, ast.ClassDef):
             code = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-            yield Block("pre", inspect.cleandoc("\n" + code) if node.col_offset else code)
+            yield DocumentBlock("pre", inspect.cleandoc("\n" + code) if node.col_offset else code)
 
 
-def _comments(lines: list[str]) -> Iterator[Block]:
+def _comments(lines: list[str]) -> Iterator[DocumentBlock]:
     run: list[str] = []
     for line in [*lines, ""]:
         stripped = line.strip()
@@ -179,7 +199,7 @@ def _reference_documents() -> Iterator[Document]:
         yield from _cut(f"Python reference: {name}", _paragraphs(topics[name]), "reference")
 
 
-def _paragraphs(text: str) -> list[Block]:
+def _paragraphs(text: str) -> list[DocumentBlock]:
     """Blocks of a plain text: indented or prompted paragraphs are code, underlined lines headings."""
     blocks = []
     for part in re.split(r"\n\s*\n", text.strip("\n")):
@@ -187,17 +207,17 @@ def _paragraphs(text: str) -> list[Block]:
         if not part.strip():
             continue
         if len(lines) == 2 and re.fullmatch(r"[*=~^-]{3,}", lines[1].strip()):
-            blocks.append(Block("h2", lines[0].strip()))
+            blocks.append(DocumentBlock("h2", lines[0].strip()))
         elif any(line.startswith(("    ", "\t", ">>>")) for line in lines):
-            blocks.append(Block("pre", part.rstrip()))
+            blocks.append(DocumentBlock("pre", part.rstrip()))
         else:
-            blocks.append(Block("p", " ".join(part.split())))
+            blocks.append(DocumentBlock("p", " ".join(part.split())))
     return blocks
 
 
-def _cut(title: str, blocks: list[Block], topic: str) -> Iterator[Document]:
+def _cut(title: str, blocks: list[DocumentBlock], topic: str) -> Iterator[Document]:
     """Documents of about `PAGE_WORDS` words each; repeated blocks and what is too short to be a page are left out."""
-    held: list[Block] = []
+    held: list[DocumentBlock] = []
     words = part = 0
     for block in [*dict.fromkeys(blocks), None]:
         if block is not None:

@@ -10,18 +10,19 @@ from __future__ import annotations
 import inspect
 import os
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from baselines.core.compiled import LocalStep
 from baselines.core.constants import COMMIT_KEY_NAME
 from baselines.core.factories import get_aggregator, load_mapper_function, looking_beside
 from baselines.core.factory_utils import is_factory
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
+from baselines.core.steps import LocalStep
 from corpusmith.config import Where, YamlDocument, build, check_type, load_yaml
 from corpusmith.errors import ConfigError, did_you_mean
-from corpusmith.steps.global_steps import GLOBAL_STEPS, resolve
+from corpusmith.imports import resolve
+from corpusmith.steps.global_steps import GLOBAL_STEPS
 
 IGNORED_KEYS = ("func", "module")
 REFUSED_KEYS = ("_profile", "_safe")
@@ -37,7 +38,7 @@ class GlobalCall:
 
     @property
     def key(self) -> str:
-        """The step's name in books, errors and report: `04-exact_dedup`."""
+        """The step's name in counts, errors and report: `04-exact_dedup`."""
         return f"{self.index:02d}-{self.func}"
 
 
@@ -60,10 +61,16 @@ class Pipeline:
 
 
 def load_pipeline(path: str, source_name: str | None = None) -> Pipeline:
-    """Read and check a YAML; every source in it is checked, the one called `source_name` is returned.
+    """Return one source of a YAML; every source in it is checked.
 
-    Without a name the file must have exactly one source. Functions of the user's own are looked for below the working
-    directory, then beside the YAML. Raises ConfigError with file, line, step and key.
+    Functions of the user's own are looked for below the working directory, then beside the YAML.
+
+    Args:
+        path: the YAML.
+        source_name: which source; None where the file has exactly one.
+
+    Raises:
+        ConfigError: something in the file is wrong; names file, line, step and key.
     """
     document = load_yaml(path)
     with looking_beside(_folder(path)):
@@ -213,8 +220,3 @@ def _check_aggregator(name: Any, where: str) -> Callable[..., Any]:
     except (ValueError, FileNotFoundError, AssertionError) as error:
         near = did_you_mean(name, AGGREGATORS)
         raise ConfigError(where, f"unknown aggregator or transform {name!r}{near}") from error
-
-
-def step_keys(steps: Iterable[Step]) -> list[str]:
-    """The names of the steps in books and report, in order."""
-    return [step.key for step in steps if not isinstance(step, Commit)]

@@ -1,23 +1,26 @@
 """`corpusmith explain FILE --config C`: a few pages through the local steps, and what each step did to them.
 
 Runs in this process, writes nothing. For each page and step: whether it was kept, removed, split or raised, what
-changed (keys added or changed, characters lost) or what it measured. Global
-steps look at all pages of a data set and are passed over.
+changed (keys added or changed, characters lost) or what it measured. Global steps look at all pages of a data set and
+are passed over.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.run.progress import say
+
+if TYPE_CHECKING:
+    from baselines.core.shard_processor import StepResult
+    from baselines.core.steps import BuiltStep
 
 Page = dict[str, Any]
 
@@ -122,63 +125,57 @@ class Explainer:
 
     def __init__(self, config: str, source_name: str | None, assets: str | None, seed: int) -> None:
         from baselines.assets import resolve_step
-        from baselines.core.compiled import LocalStep
-        from baselines.core.factories import draws_random_numbers, get_mapper, looking_beside
-        from ray_processing.pipeline.config import Commit, load_pipeline
+        from baselines.core.steps import build_steps
+        from ray_processing.pipeline.config import GlobalCall, load_pipeline
+        from ray_processing.pipeline.stages import local_runs
 
         self._seed = seed
-        self._steps: list[tuple[Any, Any, bool]] = []
-        for step in load_pipeline(config, source_name).steps:
-            if isinstance(step, Commit):
+        self._runs: list[tuple[BuiltStep, ...] | str] = []  # a run of local steps, or the key of a global one
+        for run in local_runs(load_pipeline(config, source_name)):
+            if isinstance(run, GlobalCall):
+                self._runs.append(run.key)
                 continue
-            if not isinstance(step, LocalStep):
-                self._steps.append((step.key, None, False))
-                continue
-            resolved = resolve_step(step.func, step.arguments, assets, f"step {step.key}")
-            with looking_beside(step.folder):
-                mapper = get_mapper(step.func, **resolved.arguments)
-            running = dataclasses.replace(step, arguments=resolved.arguments)
-            self._steps.append((running, mapper, draws_random_numbers(step.func)))
+            found = [resolve_step(step.func, step.arguments, assets, f"step {step.key}") for step in run]
+            running = [dataclasses.replace(step, arguments=own.arguments) for step, own in zip(run, found, strict=True)]
+            self._runs.append(build_steps(tuple(running)))
 
-    def explain(self, page: Page, shard: str, index: int) -> Iterator[Finding]:
-        """The findings of a page's way, until no piece of it is left."""
-        from corpusmith.seeds import seed_python
+    def explain(self, page: Page, shard: str, index: int) -> list[Finding]:
+        """Return the findings of a page's way, until no piece of it is left.
+
+        Args:
+            page: the page; it is changed.
+            shard: the name of its shard in the run.
+            index: its place there.
+        """
+        from baselines.core.shard_processor import run_in_order
+
+        findings: list[Finding] = []
+
+        def report(result: StepResult) -> None:
+            findings.append(_finding(result))
 
         pages = [page]
-        for step, mapper, drawing in self._steps:
-            if mapper is None:
-                yield Finding(step=step, verdict=PASSED_OVER, details="looks at all pages of a data set")
-                continue
-            following: list[Page] = []
-            for piece, current in enumerate(pages):
-                if drawing:
-                    seed_python(self._seed, shard, index, piece, step.index)
-                finding, results = _apply(step, mapper, current)
-                following.extend(results)
-                yield finding
-            pages = following
+        for run in self._runs:
             if not pages:
-                return
+                break
+            if isinstance(run, str):
+                findings.append(Finding(step=run, verdict=PASSED_OVER, details="looks at all pages of a data set"))
+            else:
+                pages = run_in_order(run, pages, (self._seed, shard, index), report)
+        return findings
 
 
-def _apply(step: Any, mapper: Any, page: Page) -> tuple[Finding, list[Page]]:
-    """What a local step (`baselines.core.shard_processor.LocalStep`) did, and the pages that it gave."""
-    from baselines.core.factories import error_text
-
-    before, name = copy.deepcopy(page), step.reason
-    try:
-        results = mapper(page)
-    except Exception as error:  # noqa: BLE001 - the page boundary: the error is what is to be shown
-        return Finding(step=name, verdict=FAILED, details=error_text(error, step.func, step.folder)), []
-    if not isinstance(results, list):
-        return Finding(step=name, verdict=FAILED, details=f"returned {type(results).__name__} instead of a list"), []
-    if not results:
-        return Finding(step=name, verdict=REMOVED, details=measured_by(step.func, step.arguments, before)), []
-    if len(results) > 1:
-        return Finding(step=name, verdict=SPLIT, details=f"into {len(results)} pages"), results
-    changed = changes(before, results[0])
-    details = changed or measured_by(step.func, step.arguments, before)
-    return Finding(step=name, verdict=KEPT, details=details), results
+def _finding(result: StepResult) -> Finding:
+    """What a local step did to a page."""
+    step, before = result.built.step, result.before
+    if result.problem is not None:
+        return Finding(step=step.reason, verdict=FAILED, details=result.problem)
+    if not result.pages:
+        return Finding(step=step.reason, verdict=REMOVED, details=measured_by(step.func, step.arguments, before))
+    if len(result.pages) > 1:
+        return Finding(step=step.reason, verdict=SPLIT, details=f"into {len(result.pages)} pages")
+    details = changes(before, result.pages[0]) or measured_by(step.func, step.arguments, before)
+    return Finding(step=step.reason, verdict=KEPT, details=details)
 
 
 def _name_in_run(file: str, folder: str | None) -> str:

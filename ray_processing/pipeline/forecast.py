@@ -18,17 +18,18 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from baselines.core.compiled import LocalStep, build_steps
 from baselines.core.shard_processor import LocalTask, process_shard
+from baselines.core.steps import LocalStep, build_steps
 from corpusmith.errors import InputError
+from corpusmith.imports import resolve
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef
-from corpusmith.report.html import byte_size, duration
 from corpusmith.run.progress import say
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.stage import ShardRecord, StagePlace
-from corpusmith.steps.global_steps import GLOBAL_STEPS, Needs, resolve
+from corpusmith.steps.global_steps import GLOBAL_STEPS, Needs
 from corpusmith.text.segmentation.view import VIEW_BYTES_PER_CHARACTER, warm_kernels
+from corpusmith.units import byte_size, duration
 from ray_processing.pipeline.config import GlobalCall, Pipeline
 from ray_processing.pipeline.page_sample import SampledShard, draw_sample
 from ray_processing.pipeline.stages import find_files, local_runs
@@ -90,13 +91,16 @@ class _Part:
 
 
 def interval(kept: int, drawn: int, counts: Sequence[tuple[int, int]] = ()) -> tuple[float, float]:
-    """The 95 % interval of the share of pages left.
+    """Return the 95 % interval of the share of pages left.
 
     Wilson's; exact bounds of a Poisson count where few pages are gone or left; an approximate one of a Poisson count
     where splits made more pages than were drawn.
 
-    `counts`: (pages left, pages drawn) of each shard, where only some of the shards were read: then it is widened to
-    what the shards differ by.
+    Args:
+        kept: pages left.
+        drawn: pages drawn.
+        counts: both of each shard, where only some of the shards were read: then the interval is widened to what the
+            shards differ by.
     """
     share = kept / drawn
     if kept > drawn:
@@ -142,7 +146,17 @@ def make_forecast(
 ) -> Forecast:
     """Run a sample of the input through the local steps and scale up.
 
-    Raises InputError where nothing can be drawn, and UserError where a list or a model is missing.
+    Args:
+        pipeline: the steps.
+        shards: the input.
+        execution: how the run itself would be executed.
+        seed: of the sample and of the steps' random draws.
+        fraction: the share of the pages to sample, in (0, 1].
+        assets: folder of lists and models, `sample`, or None.
+
+    Raises:
+        InputError: nothing can be drawn.
+        UserError: a list or a model is missing.
     """
     with tempfile.TemporaryDirectory(prefix="corpusmith-plan-") as folder:
         sample = draw_sample(shards, folder, seed, fraction)
@@ -279,10 +293,17 @@ def _step_forecasts(parts: list[_Part], scale: float, *, all_read: bool, after_g
 
 
 def check_possible(forecast: Forecast, output_dir: str, execution: Execution, free: int | None, memory: int) -> None:
-    """Raise InputError for what cannot work: too little disk, more memory than there is.
+    """Refuse what cannot work.
 
-    `free`: bytes free where the output goes (None: not known); `memory`: bytes of this machine, which says nothing of
-    a cluster that is joined.
+    Args:
+        forecast: of the run.
+        output_dir: as the user gave it, for the message.
+        execution: how the run would be executed.
+        free: bytes free where the output goes; None where that is not known.
+        memory: bytes of this machine, which say nothing of a cluster that is joined.
+
+    Raises:
+        InputError: too little disk, or more memory than there is.
     """
     if free is not None and forecast.disk_bytes > free:
         raise InputError(
@@ -333,8 +354,8 @@ def machine_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def tell(forecast: Forecast) -> None:
-    """Say what is forecast."""
+def report_forecast(forecast: Forecast) -> None:
+    """Print what is forecast."""
     say(f"forecast from {forecast.sampled:,} of about {forecast.pages:,} pages")
     width = max(len(step.key) for step in forecast.steps)
     say(f"  {'step':<{width}}  pages left (95 % interval)       time")

@@ -36,7 +36,7 @@ class SampledShard:
 
 
 def choose_shards(shards: Sequence[ShardRef], seed: int, budget: int = MAX_READ_BYTES) -> list[ShardRef]:
-    """All shards, or as many drawn ones as fit the budget of bytes (at least two, where there are two)."""
+    """Return all shards, or as many drawn ones as fit the budget of bytes (at least two, where there are two)."""
     if sum(shard.bytes for shard in shards) <= budget:
         return list(shards)
     drawn = sorted(shards, key=lambda shard: stable_hash("plan shard", seed, shard.name))
@@ -54,6 +54,12 @@ def is_drawn(shard: str, index: int, seed: int, block: int) -> bool:
     """Whether a record is in the sample: one of each `block` that follow each other in a shard is.
 
     A short last block yields one as often as its length asks for.
+
+    Args:
+        shard: the name of its shard.
+        index: its place there, from 0.
+        seed: of the sample.
+        block: how many records one is drawn of.
     """
     return stable_hash("plan", seed, shard, index // block) % block == index % block
 
@@ -85,7 +91,17 @@ def sample_shard(shard: ShardRef, folder: str, seed: int, block: int) -> Sampled
 
 
 def draw_sample(shards: Sequence[ShardRef], folder: str, seed: int, fraction: float) -> list[SampledShard]:
-    """Sample the shards; InputError for a fraction outside (0, 1], and where nothing was drawn."""
+    """Write a sample of the shards.
+
+    Args:
+        shards: the input.
+        folder: an empty local folder for the sample.
+        seed: what draws it.
+        fraction: the share of the records to draw.
+
+    Raises:
+        InputError: a fraction outside (0, 1], or nothing was drawn.
+    """
     if not 0 < fraction <= 1:
         raise InputError(f"--plan-fraction must lie in (0, 1], got {fraction}")
     block = max(1, round(1 / fraction))

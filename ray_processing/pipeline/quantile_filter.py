@@ -25,8 +25,8 @@ import numpy.typing as npt
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import Page, ShardRef, read_records
 from corpusmith.run.deciding_code import code_versions
-from corpusmith.run.errors_file import READ_STEP
 from corpusmith.run.fingerprint import inputs_identity
+from corpusmith.run.ledger import READ_STEP
 from corpusmith.run.progress import say
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import StagePlan, unit_per_shard_of_all
@@ -92,7 +92,7 @@ def pages_to_keep(scored: int, fraction: float) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
+class QuantileLayout:
     """Where the passes exchange their files."""
 
     folder: str
@@ -111,7 +111,7 @@ class Layout:
 class ScoreTask:
     """A shard whose scores are to be collected."""
 
-    layout: Layout
+    layout: QuantileLayout
     config: QuantileConfig
     shard: ShardRef
     number: int
@@ -131,7 +131,7 @@ def collect_scores(task: ScoreTask) -> None:
 class SelectTask:
     """All shards' scores, of which one is to be selected."""
 
-    layout: Layout
+    layout: QuantileLayout
     config: QuantileConfig
     shards: int
 
@@ -186,11 +186,11 @@ def filter_shard(task: FilterTask) -> None:
         for record in read_records(task.rewrite.shard.url):
             rewrite.counts.read += 1
             if record.page is None:
-                rewrite.set_aside(READ_STEP, record, record.error or "unreadable")
+                rewrite.quarantine(READ_STEP, record, record.error or "unreadable")
                 continue
             score = config.score(record.page)
             if isinstance(score, str):
-                rewrite.set_aside(task.rewrite.step, record, score)
+                rewrite.quarantine(task.rewrite.step, record, score)
             elif score < task.threshold:
                 rewrite.remove(record.index, record.page, "", f"{config.key} {record.page.get(config.key)}")
             else:
@@ -204,7 +204,7 @@ def filter_shard(task: FilterTask) -> None:
 
 
 def plan_stage(config: QuantileConfig, step: str) -> StagePlan:
-    """The stage of a quantile filter; `step` is the key under which the books name it."""
+    """The stage of a quantile filter; `step` is the key under which counts and report name it."""
 
     def work(stage: Stage, runner: Runner) -> list[str]:
         return _work(stage, runner, config, step)
@@ -220,7 +220,7 @@ def plan_stage(config: QuantileConfig, step: str) -> StagePlan:
 def _work(stage: Stage, runner: Runner, config: QuantileConfig, step: str) -> list[str]:
     """Do what the pending shards need of both passes; a line for each task that failed."""
     place = stage.place
-    layout = Layout(folder=storage.join(place.scratch, inputs_identity(stage.inputs)[:16]))
+    layout = QuantileLayout(folder=storage.join(place.scratch, inputs_identity(stage.inputs)[:16]))
     if not storage.exists(layout.threshold_url):
         scoring = {
             shard.name: ScoreTask(layout=layout, config=config, shard=shard, number=number)

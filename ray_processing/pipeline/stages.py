@@ -9,19 +9,21 @@ from typing import Literal
 
 from baselines.assets import resolve_step
 from baselines.core.aliases import without_aliases
-from baselines.core.compiled import LocalStep
 from baselines.core.factories import custom_path, load_mapper_function, looking_beside
 from baselines.core.mapper_table import AGGREGATORS, MAPPERS
 from baselines.core.shard_processor import LocalTask, process_shard
+from baselines.core.steps import LocalStep
 from corpusmith.errors import InputError
+from corpusmith.imports import resolve
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import TABLE_SUFFIXES, ShardRef, shard_stem
 from corpusmith.run.deciding_code import Entry, code_versions, modules_in
 from corpusmith.run.fingerprint import Tree, asset_hashes
+from corpusmith.run.ray.execution import TaskSpec
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import StagePlan
 from corpusmith.run.stage import Stage
-from corpusmith.steps.global_steps import GLOBAL_STEPS, resolve
+from corpusmith.steps.global_steps import GLOBAL_STEPS
 from corpusmith.text.segmentation.view import UNICODE_VERSION
 from ray_processing.pipeline.config import Commit, GlobalCall, Pipeline
 
@@ -42,11 +44,16 @@ def processed_name(name: str) -> str:
 
 
 def plan_stages(pipeline: Pipeline, seed: int, assets: str | None = None, *, profile: bool = False) -> list[StagePlan]:
-    """The stages of a pipeline, in order; `assets`: a folder of lists and models, or `sample`.
+    """Return the stages of a pipeline, in order.
 
-    `profile`: measure the I/O floor of each shard of local steps too, which decides nothing.
+    Args:
+        pipeline: the checked steps.
+        seed: of all random draws.
+        assets: a folder of lists and models, `sample`, or None.
+        profile: measure the I/O floor of each shard of local steps too, which decides nothing.
 
-    Raises InputError where a list or model is missing.
+    Raises:
+        InputError: a list or a model is missing.
     """
     return [
         _plan_global(run) if isinstance(run, GlobalCall) else plan_local(run, seed, assets, profile=profile)
@@ -123,7 +130,7 @@ def find_files(steps: tuple[LocalStep, ...], assets: str | None) -> tuple[tuple[
 def plan_local(
     steps: tuple[LocalStep, ...], seed: int, assets: str | None = None, *, profile: bool = False
 ) -> StagePlan:
-    """The stage of a run of local steps; `assets` as in `plan_stages`."""
+    """Return the stage of a run of local steps; the other arguments are those of `plan_stages`."""
     running, hashes = find_files(steps, assets)
     fingerprint: Tree = {f"steps[{step.index}]": {**step.to_json(), **_user_code(step)} for step in steps}
     fingerprint["assets"] = {**asset_hashes([step.arguments for step in steps]), **hashes}
@@ -150,8 +157,7 @@ def plan_local(
             process_shard,
             tasks,
             label=f"{stage.place.name} ({len(steps)} steps)",
-            set_up="corpusmith.text.segmentation.view:warm_kernels",
-            actors=_actors(running),
+            spec=TaskSpec(set_up="corpusmith.text.segmentation.view:warm_kernels", actors=_actors(running)),
         )
 
     return StagePlan(name=LOCAL_STAGE, fingerprint=fingerprint, work=work)

@@ -18,6 +18,7 @@ from typing import Any
 from baselines.core.constants import COMMIT_KEY_NAME, PROCESS_END_KEY_NAME, PROCESS_SETUP_KEY_NAME
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import TABLE_SUFFIXES
+from corpusmith.run.run import StagePlan
 from corpusmith.run.stage import ShardRecord, Stage
 from ray_processing.pipeline.stages import LOCAL_STAGE
 
@@ -30,26 +31,28 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """What DCLM does in one go: stages of local steps with nothing but `commit` between them, or one global step."""
+    """What DCLM does in one go: stages of local steps with nothing but `commit` between them, or one global step.
 
+    `name`: that of the stages' plans.
+    """
+
+    name: str
     stages: tuple[Stage, ...]
-    is_local: bool
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its steps are local ones."""
+        return self.name == LOCAL_STAGE
 
 
-def stage_name(stage: Stage) -> str:
-    """The name of a stage's plan: `local`, or that of a global step."""
-    return stage.place.name.split("-", 1)[1].rsplit("-", 1)[0]
-
-
-def chunks_of(stages: Sequence[Stage]) -> list[Chunk]:
-    """The stages of a run, in DCLM's chunks."""
+def chunks_of(plans: Sequence[StagePlan], stages: Sequence[Stage]) -> list[Chunk]:
+    """Return the stages of a run, in DCLM's chunks; `plans` are theirs, in order."""
     chunks: list[Chunk] = []
-    for stage in stages:
-        is_local = stage_name(stage) == LOCAL_STAGE
-        if is_local and chunks and chunks[-1].is_local:
-            chunks[-1] = Chunk(stages=(*chunks[-1].stages, stage), is_local=True)
+    for plan, stage in zip(plans, stages, strict=True):
+        if plan.name == LOCAL_STAGE and chunks and chunks[-1].is_local:
+            chunks[-1] = Chunk(name=plan.name, stages=(*chunks[-1].stages, stage))
         else:
-            chunks.append(Chunk(stages=(stage,), is_local=is_local))
+            chunks.append(Chunk(name=plan.name, stages=(stage,)))
     return chunks
 
 
@@ -61,9 +64,16 @@ def shard_of(unit: str) -> str:
     return unit.replace("_processed.jsonl", ".jsonl").split(".jsonl", 1)[0]
 
 
-def write_views(base: str, source_name: str, stages: Sequence[Stage]) -> None:
-    """Replace the stats files and `global_stats.jsonl` below `base`, the folder of a run's results."""
-    chunks = chunks_of(stages)
+def write_views(base: str, source_name: str, plans: Sequence[StagePlan], stages: Sequence[Stage]) -> None:
+    """Replace the stats files and `global_stats.jsonl` of a run.
+
+    Args:
+        base: the folder of its results.
+        source_name: of the YAML's source.
+        plans: its stages as they were planned.
+        stages: the same, finished.
+    """
+    chunks = chunks_of(plans, stages)
     folder = storage.join(base, "stats")
     storage.remove_tree(folder)
     by_url: dict[str, list[Row]] = {}
@@ -149,7 +159,7 @@ def _global_rows(chunk: Chunk, record: ShardRecord) -> Iterator[Row]:
     step: Row = next(iter(record.details.get("steps", ())), {})
     changed = bool(step.get("removed") or step.get("errors") or step.get("units_removed"))
     yield {
-        "name": step.get("func", stage_name(chunk.stages[0])),
+        "name": step.get("func", chunk.name),
         "content_key": step.get("arguments", {}).get("content_key", DEFAULT_GLOBAL_KEY),
         "pages_in": step["pages_in"] if changed else "no_op",
         "pages_out": step["pages_out"] if changed else "no_op",
@@ -165,8 +175,8 @@ def _global_stats_row(chunk: Chunk) -> Row:
     working_dir = chunk.stages[-1].place.output.rstrip("/") + "/"
     seconds = sum(_seconds(record) for stage in chunk.stages for record in stage.records().values())
     if not chunk.is_local:
-        return {"name": stage_name(chunk.stages[0]), "secs": seconds, "working_dir": working_dir}
-    failed = sorted({unit for stage in chunk.stages for unit in stage.lacking()})
+        return {"name": chunk.name, "secs": seconds, "working_dir": working_dir}
+    failed = sorted({unit for stage in chunk.stages for unit in stage.missing()})
     return {
         "name": LOCAL_ROW,
         "secs": seconds,

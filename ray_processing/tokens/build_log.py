@@ -5,7 +5,7 @@ Below the folder of its stage (`run/NAME/stages/NN-…/log/`), as Parquet:
     00-tokenize: <page shard>.pages.parquet   a row per document in order: `index` (of the record in its shard), `page`
                  <page shard>.pieces.parquet  a row per piece: `document` (row of the file before), `start` (in the
                                               document), `position` (sequence of this shard), `offset`, `length`
-    last stage:  <cell>.parquet               a row per sequence: `shard`, `row` (in it), `source` (page shard),
+    last stage:  <partition>.parquet               a row per sequence: `shard`, `row` (in it), `source` (page shard),
                                               `position`, `copy`
 
 A sequence is named by page shard, position and copy in both. `ray_processing.tokens.trace` joins them.
@@ -26,8 +26,10 @@ from corpusmith.io.pages.shards import Page
 from corpusmith.run.stage import StagePlace
 from corpusmith.text.packing import Pieces
 
-PAGES_SUFFIX, PIECES_SUFFIX, CELL_SUFFIX = ".pages.parquet", ".pieces.parquet", ".parquet"
+PAGES_SUFFIX, PIECES_SUFFIX, PARTITION_SUFFIX = ".pages.parquet", ".pieces.parquet", ".parquet"
 MAX_PAGE_NAME = 1024
+#: the stages that write it
+TOKENIZE, SHUFFLE = "tokenize", "shuffle"
 
 PAGES_SCHEMA = pa.schema([("index", pa.int64()), ("page", pa.string())])
 PIECES_SCHEMA = pa.schema(
@@ -118,8 +120,16 @@ class PageLog:
         )
 
 
-def write_cell_log(url: str, shards: list[str], counts: list[int], sources: list[str], rows: pa.Table) -> None:
-    """Write the log of a cell: `counts[i]` rows went to `shards[i]`, in order."""
+def write_partition_log(url: str, shards: list[str], counts: list[int], sources: list[str], rows: pa.Table) -> None:
+    """Write the log of a partition.
+
+    Args:
+        url: where it goes.
+        shards: the token shards of the partition, in order.
+        counts: how many rows went to each.
+        sources: the page shard of each row.
+        rows: their positions and copies.
+    """
     row_numbers = np.concatenate([np.arange(count) for count in counts]) if counts else np.empty(0, dtype=np.int64)
     table = pa.table(
         {

@@ -1,4 +1,4 @@
-"""What decides the token shards of `corpusmith tokenize` apart from the pages, and the division into cells."""
+"""What decides the token shards of `corpusmith tokenize` apart from the pages, and their shuffle partitions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from corpusmith.run.fingerprint import inputs_identity
 from corpusmith.text.packing import MODES
 
 MIB = 1 << 20
-CELL_BYTES = 128 * MIB
+PARTITION_BYTES = 128 * MIB
 SPILL_BYTES = 128 * MIB
 TOKEN_BYTES = 4
 #: bytes of tokens (4 each) that a byte of a shard makes, by its compression; on the safe side for web text
 EXPANSION = {
-    ".jsonl": 1.2, ".jsonl.gz": 3.5, ".jsonl.zst": 4.0, ".jsonl.zstd": 4.0, ".parquet": 4.0, ".arrow": 1.2,
+    ".jsonl": 1.2,
+    ".jsonl.gz": 3.5,
+    ".jsonl.zst": 4.0,
+    ".jsonl.zstd": 4.0,
+    ".parquet": 4.0,
+    ".arrow": 1.2,
     ".tar": 2.0,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +37,7 @@ class TokenConfig:
     `tokenizer_url` and `tokenizer_hash` name the tokenizer's file and its content; `sequence_length` is L, training's
     sequence length + 1; `pack` is a mode of `corpusmith.text.packing`, `pack_by` the page's key (dotted) whose values
     are kept in different sequences; `format_name`, `dtype` and `with_source` say how shards are written; `frequencies`
-    holds DCLM's copies per source. `cell_bytes` (of tokens, 4 bytes each) bounds what phase 2 holds at once,
+    holds DCLM's copies per source. `partition_bytes` (of tokens, 4 bytes each) bounds what phase 2 holds at once,
     `spill_bytes` the size of a spill file (which changes no result).
     """
 
@@ -49,7 +54,7 @@ class TokenConfig:
     dtype: str = "uint32"
     with_source: bool = False
     frequencies: Mapping[str, float] | None = None
-    cell_bytes: int = CELL_BYTES
+    partition_bytes: int = PARTITION_BYTES
     spill_bytes: int = SPILL_BYTES
 
     def __post_init__(self) -> None:
@@ -59,8 +64,8 @@ class TokenConfig:
             raise InputError(f"--wds_chunk_size must be at least 1, got {self.shard_sequences}")
         if not self.content_key:
             raise InputError("--content_key must not be empty")
-        if self.cell_bytes < 1:
-            raise InputError(f"a cell must hold at least one byte, got {self.cell_bytes}")
+        if self.partition_bytes < 1:
+            raise InputError(f"a partition must hold at least one byte, got {self.partition_bytes}")
         for flag, value, known in (("--pack", self.pack, MODES), ("--format", self.format_name, FORMATS)):
             if value not in known:
                 raise InputError(f"{flag} must be one of {', '.join(known)}, got {value!r}")
@@ -78,16 +83,16 @@ class TokenConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CellPlan:
-    """The number of cells, and for `--no_shuffle` the cell of each source shard (by name)."""
+class PartitionPlan:
+    """The number of partitions, and for `--no_shuffle` the partition of each source shard (by name)."""
 
     count: int
     of_source: dict[str, int] | None = None
 
     def units(self, spills: list[ShardRef]) -> dict[str, str]:
-        """The units of phase 2, a cell each; all depend on all spill files."""
+        """The units of phase 2, a partition each; all depend on all spill files."""
         every = inputs_identity(spills)
-        return {f"{cell:06d}": every for cell in range(self.count)}
+        return {f"{partition:06d}": every for partition in range(self.count)}
 
 
 def token_bytes(shard: ShardRef) -> int:
@@ -96,19 +101,24 @@ def token_bytes(shard: ShardRef) -> int:
     return int(shard.bytes * EXPANSION[suffix])
 
 
-def plan_cells(shards: Sequence[ShardRef], config: TokenConfig, copies: Mapping[str, float] | None = None) -> CellPlan:
-    """Cells of about `config.cell_bytes`, from the bytes of the shards; runs of whole shards where order is kept.
+def plan_partitions(
+    shards: Sequence[ShardRef], config: TokenConfig, copies: Mapping[str, float] | None = None
+) -> PartitionPlan:
+    """Return partitions of about `config.partition_bytes`, by the bytes of the shards.
 
-    `copies`: how often the sequences of a shard (by name) are written, where that is not once.
+    Args:
+        shards: the input, in order; where that order is kept, a partition is a run of whole shards.
+        config: what decides the token shards.
+        copies: how often the sequences of a shard (by name) are written, where that is not once.
     """
     sizes = [int(token_bytes(shard) * (1.0 if copies is None else copies[shard.name])) for shard in shards]
     if config.shuffle:
-        return CellPlan(count=max(1, -(-sum(sizes) // config.cell_bytes)))
+        return PartitionPlan(count=max(1, -(-sum(sizes) // config.partition_bytes)))
     of_source: dict[str, int] = {}
-    cell = held = 0
+    partition = held = 0
     for shard, size in zip(shards, sizes, strict=True):
-        if held and held + size > config.cell_bytes:
-            cell, held = cell + 1, 0
-        of_source[shard.name] = cell
+        if held and held + size > config.partition_bytes:
+            partition, held = partition + 1, 0
+        of_source[shard.name] = partition
         held += size
-    return CellPlan(count=cell + 1, of_source=of_source)
+    return PartitionPlan(count=partition + 1, of_source=of_source)

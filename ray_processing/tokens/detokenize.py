@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
-from corpusmith.run.ray.runner import add_execution_arguments, execution_from
+from corpusmith.run.ray.execution import add_execution_arguments, execution_from
 
 EXAMPLE = "corpusmith detokenize tokenized pages --tokenizer EleutherAI/gpt-neox-20b"
 
@@ -42,17 +42,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def detokenize(arguments: argparse.Namespace) -> None:
     """Turn the token shards of a folder into page shards."""
-    from corpusmith.io import storage
     from corpusmith.run.progress import say
-    from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
+    from corpusmith.run.run import Run, RunOptions, RunPlan
     from corpusmith.text.tokenizers.load import load_tokenizer, resolve_tokenizer
-    from ray_processing.tokens.detokenize_stage import Source, list_inputs, plan_stage
+    from ray_processing.datasets import absolute, place_beside, refuse_nested
+    from ray_processing.tokens.detokenize_stage import TokenizedData, list_inputs, plan_stage
 
-    url, output = _absolute(arguments.input), _absolute(arguments.output)
-    if f"{output}/".startswith(f"{url}/") or f"{url}/".startswith(f"{output}/"):
-        raise InputError(f"the output folder {output} and the input {url} lie in each other; choose another")
+    url, output = absolute(arguments.input), absolute(arguments.output)
+    refuse_nested(output, [url])
     spec = resolve_tokenizer(arguments.tokenizer or _tokenizer_of(arguments.input, arguments.exp_data_dir))
-    source = Source(
+    source = TokenizedData(
         url=url,
         tokenizer_url=spec,
         tokenizer_hash=load_tokenizer(spec).content_hash,
@@ -60,9 +59,7 @@ def detokenize(arguments: argparse.Namespace) -> None:
         sequence_length=None if arguments.seqlen is None else arguments.seqlen + 1,
         dtype=arguments.dtype,
     )
-    above, name = storage.parent(output), storage.basename(output)
-    place = RunPlace(root=storage.join(above, "run", name), output=output, errors=storage.join(above, "errors", name))
-    run = Run(place, RunPlan(inputs=list_inputs(source), stages=[plan_stage(source)]))
+    run = Run(place_beside(output), RunPlan(inputs=list_inputs(source), stages=[plan_stage(source)]))
     result = run.execute(execution_from(arguments), RunOptions(overwrite=arguments.overwrite))
     counts = result.stages[0].counts()
     say("finished before; nothing was recomputed" if result.was_finished else "finished")
@@ -81,10 +78,6 @@ def _tokenizer_of(folder: str, exp_data_dir: str) -> str:
     raise InputError(
         f"{folder}: no reference JSON in {exp_data_dir} says which tokenizer it was made with; give --tokenizer"
     )
-
-
-def _absolute(url: str) -> str:
-    return url.rstrip("/") if "://" in url else os.path.abspath(url)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

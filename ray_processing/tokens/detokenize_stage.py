@@ -25,7 +25,7 @@ _ENDINGS = (".tar", ".parquet", ".bin", ".idx", ".zstd", ".gz", ".bz2")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class TokenizedData:
     """A tokenized data set, and what reads it."""
 
     url: str
@@ -43,7 +43,7 @@ class DetokenizeTask:
     place: StagePlace
     unit: str
     identity: str
-    source: Source
+    source: TokenizedData
     shard: str
 
 
@@ -95,13 +95,13 @@ def split_row(tokens: npt.NDArray[Any], eot_id: int, pad_id: int) -> Iterator[np
         yield tokens[start:end]
 
 
-def _open(source: Source) -> Any:
+def _open(source: TokenizedData) -> Any:
     return open_token_shards(
         source.url, data_key=source.data_key, sequence_length=source.sequence_length, dtype=source.dtype
     )
 
 
-def _work(source: Source, stage: Stage, runner: Runner) -> list[str]:
+def _work(source: TokenizedData, stage: Stage, runner: Runner) -> list[str]:
     """The pending token shards on Ray; returns a line for each that failed."""
     pending = set(stage.pending())
     tasks = {
@@ -112,7 +112,7 @@ def _work(source: Source, stage: Stage, runner: Runner) -> list[str]:
     return stage.run_units(runner, detokenize_shard, tasks, label="detokenize")
 
 
-def list_inputs(source: Source) -> list[ShardRef]:
+def list_inputs(source: TokenizedData) -> list[ShardRef]:
     """The token shards as the stage's input."""
     data = _open(source)
     folder = data.folder
@@ -125,7 +125,7 @@ def list_inputs(source: Source) -> list[ShardRef]:
     return sorted(refs, key=lambda ref: ref.name)
 
 
-def plan_stage(source: Source) -> StagePlan:
+def plan_stage(source: TokenizedData) -> StagePlan:
     """The one stage of a run that detokenizes."""
     return StagePlan(
         name="detokenize",

@@ -1,7 +1,7 @@
 """`corpusmith tokenize --plan`: what a run would read, hold and write, before anything starts.
 
 Token counts come from a sample: the first records of some shards are tokenized, and their tokens per byte of the shard
-taken for all. The bound that sizes the cells, on the safe side for web text, is shown beside it.
+taken for all. The bound that sizes the partitions, on the safe side for web text, is shown beside it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import shutil
 from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from ray_processing.tokens.config import EXPANSION, MIB, TOKEN_BYTES, token_bytes
-from ray_processing.tokens.plan import TokenRun
+from ray_processing.tokens.stages import TokenRun
 from ray_processing.tokens.tokenize import encode_contents, read_documents
 
 SAMPLE_SHARDS = 4
@@ -46,7 +46,11 @@ def estimate_tokens(tokens: TokenRun, shards: list[ShardRef]) -> int:
 
 
 def estimate_lines(tokens: TokenRun, execution: Execution) -> list[str]:
-    """The plan for the terminal. Raises InputError where the disk surely has no room for it."""
+    """Return the plan for the terminal.
+
+    Raises:
+        InputError: the disk surely has no room for it.
+    """
     shards = tokens.run.plan.inputs
     config = tokens.config
     count = estimate_tokens(tokens, shards)
@@ -57,16 +61,17 @@ def estimate_lines(tokens: TokenRun, execution: Execution) -> list[str]:
     mixing = tokens.mixture is not None
     disk = spill * (2 if mixing else 1) + output
     cpus = execution.cpus or os.cpu_count() or 1
-    cell = config.cell_bytes
+    partition, partitions = config.partition_bytes, tokens.partitions.count
+    task = max(_PHASE_1_BYTES, 3 * partition + 300 * MIB)
     lines = [
         "plan (nothing was started)",
         f"  reads:   {len(shards)} shards, {_size(sum(shard.bytes for shard in shards))}",
-        f"  tokens:  about {count:,} by a sample (bound for the cells: {bound // TOKEN_BYTES:,})",
-        f"  stages:  tokenize ({len(shards)} tasks){', mix' if mixing else ''}, shuffle ({tokens.cells.count} cells)",
+        f"  tokens:  about {count:,} by a sample (bound for the partitions: {bound // TOKEN_BYTES:,})",
+        f"  stages:  tokenize ({len(shards)} tasks){', mix' if mixing else ''}, shuffle ({partitions} partitions)",
         f"  disk:    about {_size(spill * (2 if mixing else 1))} of spill files below {tokens.run.place.root}, removed "
         f"at the end, and {_size(output)} of {config.format_name} shards",
-        f"  memory:  at most about {_size(max(_PHASE_1_BYTES, 3 * cell + 300 * MIB))} for each of {cpus} tasks at a "
-        f"time; a cell holds {_size(cell)} of tokens",
+        f"  memory:  at most about {_size(task)} for each of {cpus} tasks at a time; a partition holds "
+        f"{_size(partition)} of tokens",
     ]
     if tokens.source_of_shard is not None:
         names = sorted(set(tokens.source_of_shard.values()))

@@ -1,4 +1,4 @@
-"""The mixing stage of `corpusmith tokenize --mixture`: every sequence as often as the mixture says, dealt to cells.
+"""The mixing stage of `corpusmith tokenize --mixture`: every sequence as often as the mixture says.
 
 Tokenizing has counted what each source has. The plan (`corpusmith.mixture`) says how many whole epochs of a source are
 read and how many tokens of the last one; which sequences those are is decided by a threshold on their seeded keys,
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from corpusmith.errors import RunFailed
 from corpusmith.io.spill import read_spill_cell, spill_source
-from corpusmith.mixture import KEYS, Mixture, Selection, SourcePlan, cut_at, plan_mixture, selection_key
+from corpusmith.mixture import KEYS, Mixture, RowSelection, SourcePlan, cut_at, plan_mixture, selection_key
 from corpusmith.run.ledger import Counts
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.stage import ShardRecord, Stage, StagePlace
@@ -33,45 +33,51 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DealTask:
-    """One spill file to deal out."""
+class MixTask:
+    """One spill file whose rows are to be mixed."""
 
     place: StagePlace
     unit: str
     identity: str
     url: str
     config: TokenConfig
-    cells: int
+    partitions: int
     source: str
-    selection: Selection
+    selection: RowSelection
 
 
-def deal_work(
-    config: TokenConfig, mixture: Mixture, cells: int, sources: Mapping[str, str], stage: Stage, runner: Runner
+def mix_stage(
+    config: TokenConfig, mixture: Mixture, partitions: int, sources: Mapping[str, str], stage: Stage, runner: Runner
 ) -> list[str]:
-    """The mixing stage on Ray: the pending spill files; returns a line for each that failed.
+    """Run the mixing stage on Ray: the pending spill files; returns a line for each that failed.
 
-    `sources`: the source of each page shard by name.
+    Args:
+        config: what decides the token shards.
+        mixture: what is asked for.
+        partitions: how many shuffle partitions there are.
+        sources: the source of each page shard by name.
+        stage: the stage, whose inputs are spill files.
+        runner: what runs its tasks.
     """
     spills = {ref.name: (ref.url, sources[ref.name.rpartition("/")[0]]) for ref in stage.inputs}
     plans = plan_mixture(mixture, count_tokens(list(spills.values()), runner), _unit(config))
     selections = select(plans, list(spills.values()), config.seed, runner)
     pending = set(stage.pending())
     tasks = {
-        unit: DealTask(
+        unit: MixTask(
             place=stage.place,
             unit=unit,
             identity=stage.units[unit],
             url=url,
             config=config,
-            cells=cells,
+            partitions=partitions,
             source=source,
             selection=selections[source],
         )
         for unit, (url, source) in spills.items()
         if unit in pending
     }
-    return stage.run_units(runner, deal_spill, tasks, label="mix", unit="files")
+    return stage.run_units(runner, mix_spill, tasks, label="mix", unit="files")
 
 
 def _unit(config: TokenConfig) -> int:
@@ -79,8 +85,8 @@ def _unit(config: TokenConfig) -> int:
     return 1 if config.pack == "document" else config.sequence_length
 
 
-def deal_spill(task: DealTask) -> None:
-    """Write the copies of the rows of one spill file, by cell, and the record."""
+def mix_spill(task: MixTask) -> None:
+    """Write the copies of the rows of one spill file, by partition, and the record."""
     batch = read_spill_cell(task.url, 0)
     shard = spill_source(batch)
     rows = batch.replace_schema_metadata(None).drop_columns(["key"])
@@ -92,17 +98,17 @@ def deal_spill(task: DealTask) -> None:
         unit=task.unit,
         source=shard,
         seed=task.config.seed,
-        cells=task.cells,
-        fixed_cell=None,
+        partitions=task.partitions,
+        fixed_partition=None,
         limit=task.config.spill_bytes,
     )
     kept = 0
     # in parts, so that many copies take no more memory than one
     step = max(1, rows.num_rows // max(1, int(copies_S.max(initial=1))))
     for start in range(0, rows.num_rows, step):
-        dealt = with_copies(rows.slice(start, step), copies_S[start : start + step])
-        kept += documents_in(dealt)
-        spiller.add(dealt)
+        copied = with_copies(rows.slice(start, step), copies_S[start : start + step])
+        kept += documents_in(copied)
+        spiller.add(copied)
     outputs = spiller.finish()
     read, dropped = documents_in(rows), documents_in(rows.filter(pa.array(copies_S == 0)))
     counts = Counts(read=read, kept=kept, added=kept - (read - dropped), removed={STEP: dropped} if dropped else {})
@@ -144,9 +150,18 @@ def sum_tokens(look: _Look) -> dict[str, int]:
     return totals
 
 
-def select(plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, runner: Runner) -> dict[str, Selection]:
-    """The plans made definite, by source."""
-    partial = {plan.source: plan for plan in plans if plan.rest}
+def select(
+    plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, runner: Runner
+) -> dict[str, RowSelection]:
+    """Return the selection of each source: which of its sequences belong to the last epoch.
+
+    Args:
+        plans: how many epochs and tokens of each source are read.
+        spills: (url, source) of each spill file.
+        seed: of the selection.
+        runner: what looks into the spill files.
+    """
+    partial = {plan.source: plan for plan in plans if plan.remainder}
     epochs = {name: plan.full_epochs for name, plan in partial.items()}
     own = [spill for spill in spills if spill[1] in partial]
     batches = [own[start : start + _BATCH] for start in range(0, len(own), _BATCH)]
@@ -156,7 +171,7 @@ def select(plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, ru
         for name, histogram in histograms.items():
             sums[name] += np.array(histogram, dtype=np.int64)
     # the bin in which the target lies, and the tokens before it
-    bins = {name: int(np.searchsorted(np.cumsum(sums[name]), plan.rest)) for name, plan in partial.items()}
+    bins = {name: int(np.searchsorted(np.cumsum(sums[name]), plan.remainder)) for name, plan in partial.items()}
     before = {name: int(sums[name][: bins[name]].sum()) for name in partial}
     rows: dict[str, list[tuple[int, int]]] = {name: [] for name in partial}
     looks = [_Look(spills=batch, seed=seed, epochs=epochs, bins=bins) for batch in batches]
@@ -167,10 +182,10 @@ def select(plans: list[SourcePlan], spills: list[tuple[str, str]], seed: int, ru
     for plan in plans:
         threshold = 0
         if plan.source in partial:
-            threshold = cut_at(plan.rest - before[plan.source], sorted(rows[plan.source]))
+            threshold = cut_at(plan.remainder - before[plan.source], sorted(rows[plan.source]))
             if threshold == KEYS:  # all rows of the bin: the next bin begins here
                 threshold = (bins[plan.source] + 1) * (KEYS // BINS)
-        chosen[plan.source] = Selection(full_epochs=plan.full_epochs, threshold=threshold)
+        chosen[plan.source] = RowSelection(full_epochs=plan.full_epochs, threshold=threshold)
     return chosen
 
 

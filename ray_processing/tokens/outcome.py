@@ -11,7 +11,7 @@ from corpusmith.io.tokens import mds, wds
 from corpusmith.mixture import MixtureReport, plan_mixture
 from corpusmith.run.run import RunResult
 from corpusmith.text.tokenizers.load import Tokenizer
-from ray_processing.tokens.plan import TokenRun
+from ray_processing.tokens.stages import TokenRun
 
 DATA_KEYS = {"wds": "json.gz"}
 INDEX_NAMES = {"wds": wds.MANIFEST_NAME, "mds": mds.INDEX_NAME}
@@ -19,7 +19,7 @@ MIXTURE_REPORT = "mixture.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Totals:
+class TokenTotals:
     """What the shards of a run hold together."""
 
     shards: int
@@ -33,10 +33,10 @@ def _by_shard(result: RunResult, key: str) -> dict[str, Any]:
     return dict(sorted(found.items()))
 
 
-def totals_of(result: RunResult) -> Totals:
+def totals_of(result: RunResult) -> TokenTotals:
     """The totals, from the records."""
     sequences = _by_shard(result, "sequences")
-    return Totals(
+    return TokenTotals(
         shards=len(sequences), sequences=sum(sequences.values()), tokens=sum(_by_shard(result, "tokens").values())
     )
 

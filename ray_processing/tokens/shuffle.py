@@ -1,8 +1,8 @@
-"""The last phase of `corpusmith tokenize`: cells of spilled rows to token shards, a task per cell.
+"""The last phase of `corpusmith tokenize`: partitions of spilled rows to token shards, a task per partition.
 
-A task reads its cell out of all spill files, sorts the rows by key and writes its shards and its part of the build
-log. The numbers of a cell's shards come from the row counts of the cells before it, so neither the number of workers
-nor any retry changes a byte; each cell may end in one short shard.
+A task reads its partition out of all spill files, sorts the rows by key and writes its shards and its part of the build
+log. The numbers of a partition's shards come from the row counts of the partitions before it, so neither the number of
+workers nor any retry changes a byte; each partition may end in one short shard.
 """
 
 from __future__ import annotations
@@ -22,63 +22,70 @@ from corpusmith.io.tokens.shards import shard_files, shard_stem, write_token_sha
 from corpusmith.run.ledger import Counts
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
-from ray_processing.tokens.build_log import CELL_SUFFIX, log_folder, write_cell_log
-from ray_processing.tokens.config import TOKEN_BYTES, CellPlan, TokenConfig
-from ray_processing.tokens.spilled_rows import cell_of, documents_in, keyed_rows, to_token_rows, tokens_in
+from ray_processing.tokens.build_log import PARTITION_SUFFIX, log_folder, write_partition_log
+from ray_processing.tokens.config import TOKEN_BYTES, PartitionPlan, TokenConfig
+from ray_processing.tokens.spilled_rows import documents_in, keyed_rows, partition_of, to_token_rows, tokens_in
 
 _COUNT_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CellTask:
-    """One cell to write: its spill files (a JSON list at `spills_url`), its rows, the number of its first shard."""
+class PartitionTask:
+    """A partition to write: its spill files (a JSON list at `spills_url`), its rows, the number of its first shard."""
 
     place: StagePlace
     unit: str
     identity: str
     config: TokenConfig
-    cells: int
-    cell: int
+    partitions: int
+    partition: int
     spills_url: str
     rows: int
     first_shard: int
 
 
-def shuffle_work(config: TokenConfig, cells: CellPlan, stage: Stage, runner: Runner) -> list[str]:
-    """The last phase on Ray: the pending cells; returns a line for each that failed.
+def shuffle_stage(config: TokenConfig, partitions: PartitionPlan, stage: Stage, runner: Runner) -> list[str]:
+    """Run the last phase on Ray: the pending partitions; returns a line for each that failed.
 
-    Raises InputError where there is not one row.
+    Args:
+        config: what decides the token shards.
+        partitions: how many, and where the order is kept the partition of each page shard.
+        stage: the stage, whose inputs are spill files.
+        runner: what runs its tasks.
+
+    Raises:
+        InputError: there is not one row.
     """
     spills = sorted(stage.inputs, key=lambda ref: ref.name.rpartition("/")[::2])
-    rows = count_rows([ref.url for ref in spills], cells.count, runner)
+    rows = count_rows([ref.url for ref in spills], partitions.count, runner)
     if not sum(rows):
         raise InputError(f"no document to tokenize: not one page has a text under {config.content_key!r}")
     shards = [-(-count // config.shard_sequences) for count in rows]
     _remove_unexpected(stage.place.output, config.format_name, sum(shards))
-    index = _write_index(stage.place, spills, cells)
+    index = _write_index(stage.place, spills, partitions)
     pending = set(stage.pending())
     tasks = {
-        unit: CellTask(
+        unit: PartitionTask(
             place=stage.place,
             unit=unit,
             identity=identity,
             config=config,
-            cells=cells.count,
-            cell=cell,
-            spills_url=index[cell],
-            rows=rows[cell],
-            first_shard=1 + sum(shards[:cell]),
+            partitions=partitions.count,
+            partition=partition,
+            spills_url=index[partition],
+            rows=rows[partition],
+            first_shard=1 + sum(shards[:partition]),
         )
-        for cell, (unit, identity) in enumerate(stage.units.items())
+        for partition, (unit, identity) in enumerate(stage.units.items())
         if unit in pending
     }
-    return stage.run_units(runner, write_cell, tasks, label="shuffle", unit="cells")
+    return stage.run_units(runner, write_partition, tasks, label="shuffle", unit="partitions")
 
 
-def count_rows(urls: list[str], cells: int, runner: Runner) -> list[int]:
-    """Rows per cell, summed over the spill files."""
+def count_rows(urls: list[str], partitions: int, runner: Runner) -> list[int]:
+    """Rows per partition, summed over the spill files."""
     batches = [urls[start : start + _COUNT_BATCH] for start in range(0, len(urls), _COUNT_BATCH)]
-    totals = np.zeros(cells, dtype=np.int64)
+    totals = np.zeros(partitions, dtype=np.int64)
     for outcome in runner.map(sum_spill_rows, batches, label="count", unit="batches"):
         if outcome.value is None:
             raise RunFailed(f"cannot read the spill files: {outcome.error}")
@@ -87,12 +94,12 @@ def count_rows(urls: list[str], cells: int, runner: Runner) -> list[int]:
 
 
 def sum_spill_rows(urls: list[str]) -> list[int]:
-    """Rows per cell of some spill files together."""
+    """Rows per partition of some spill files together."""
     return [sum(counts) for counts in zip(*(spill_rows(url) for url in urls), strict=True)]
 
 
 def _remove_unexpected(output: str, format_name: str, shards: int) -> None:
-    """Remove shards of another division into cells; a run whose input grew has other numbers."""
+    """Remove shards of another division into partitions; a run whose input grew has other numbers."""
     if not storage.is_dir(output):
         return
     expected = {name for number in range(1, shards + 1) for name in shard_files(format_name, number)}
@@ -101,30 +108,30 @@ def _remove_unexpected(output: str, format_name: str, shards: int) -> None:
             storage.remove(info.url)
 
 
-def _write_index(place: StagePlace, spills: list[ShardRef], cells: CellPlan) -> list[str]:
-    """Write the list of spill files that each cell reads; returns its URL by cell (one for all where shuffled)."""
-    if cells.of_source is None:
+def _write_index(place: StagePlace, spills: list[ShardRef], partitions: PartitionPlan) -> list[str]:
+    """Write the list of spill files that each partition reads; returns its URL by partition, one if shuffled."""
+    if partitions.of_source is None:
         url = storage.join(place.scratch, "spills.json")
         storage.write_json(url, [ref.url for ref in spills])
-        return [url] * cells.count
-    urls = [storage.join(place.scratch, f"spills-{cell:06d}.json") for cell in range(cells.count)]
-    groups: list[list[str]] = [[] for _ in range(cells.count)]
+        return [url] * partitions.count
+    urls = [storage.join(place.scratch, f"spills-{partition:06d}.json") for partition in range(partitions.count)]
+    groups: list[list[str]] = [[] for _ in range(partitions.count)]
     for ref in spills:
-        groups[cells.of_source[ref.name.rpartition("/")[0]]].append(ref.url)
+        groups[partitions.of_source[ref.name.rpartition("/")[0]]].append(ref.url)
     for url, group in zip(urls, groups, strict=True):
         storage.write_json(url, group)
     return urls
 
 
-def write_cell(task: CellTask) -> None:
-    """Write the shards of one cell, its part of the build log, and its record."""
+def write_partition(task: PartitionTask) -> None:
+    """Write the shards of one partition, its part of the build log, and its record."""
     config = task.config
     spills: list[str] = storage.read_json(task.spills_url)
     outputs: list[OutputFile] = []
     details: dict[str, dict[str, Any]] = {"sequences": {}, "tokens": {}, "mds": {}}
     logged: list[tuple[pa.Table, list[str]]] = []
     batches = _sorted_rows(task, spills) if config.shuffle else _rows_in_order(task, spills)
-    for rows, sources in cut(batches, config.shard_sequences):
+    for rows, sources in regroup(batches, config.shard_sequences):
         number = task.first_shard + len(details["sequences"])
         name = shard_stem(config.format_name, number)
         files, entry = write_token_shard(
@@ -146,7 +153,9 @@ def write_cell(task: CellTask) -> None:
         logged.append((rows.select(["position", "copy"]), sources))
     found = sum(details["sequences"].values())
     if found != task.rows:
-        raise RunFailed(f"cell {task.cell}: {found} sequences instead of {task.rows}; its spill files changed")
+        raise RunFailed(
+            f"partition {task.partition}: {found} sequences instead of {task.rows}; its spill files changed"
+        )
     _write_log(task, list(details["sequences"]), logged)
     documents = sum(file.records for file in outputs)
     task.place.write_record(
@@ -160,28 +169,28 @@ def write_cell(task: CellTask) -> None:
     )
 
 
-def _write_log(task: CellTask, shards: list[str], logged: list[tuple[pa.Table, list[str]]]) -> None:
+def _write_log(task: PartitionTask, shards: list[str], logged: list[tuple[pa.Table, list[str]]]) -> None:
     if logged:
-        url = storage.join(log_folder(task.place.folder), task.unit + CELL_SUFFIX)
+        url = storage.join(log_folder(task.place.folder), task.unit + PARTITION_SUFFIX)
         rows = pa.concat_tables([table for table, _ in logged])
         sources = [source for _, names in logged for source in names]
-        write_cell_log(url, shards, [table.num_rows for table, _ in logged], sources, rows)
+        write_partition_log(url, shards, [table.num_rows for table, _ in logged], sources, rows)
 
 
 Rows = tuple[pa.Table, list[str]]
 
 
-def _rows_in_order(task: CellTask, spills: list[str]) -> Iterator[Rows]:
-    """The cell's rows as the source has them, a spill file at a time."""
+def _rows_in_order(task: PartitionTask, spills: list[str]) -> Iterator[Rows]:
+    """The partition's rows as the source has them, a spill file at a time."""
     for url in spills:
-        yield keyed_rows(iter([read_spill_cell(url, task.cell)]))
+        yield keyed_rows(iter([read_spill_cell(url, task.partition)]))
 
 
-def _sorted_rows(task: CellTask, spills: list[str]) -> Iterator[Rows]:
-    """The cell's rows by key; a cell larger than planned is read in several passes, each a part of its keys."""
-    passes = max(1, -(-task.rows * task.config.sequence_length * TOKEN_BYTES // task.config.cell_bytes))
+def _sorted_rows(task: PartitionTask, spills: list[str]) -> Iterator[Rows]:
+    """The partition's rows by key; one that is larger than planned is read in several passes, each a range of keys."""
+    passes = max(1, -(-task.rows * task.config.sequence_length * TOKEN_BYTES // task.config.partition_bytes))
     for number in range(passes):
-        table, sources = keyed_rows(_pass_of_cell(task, spills, number, passes))
+        table, sources = keyed_rows(_pass_of_partition(task, spills, number, passes))
         keys = table.column("key").to_numpy()
         # stable: equal keys stay in order of source and position
         order = np.argsort(keys, kind="stable")
@@ -191,20 +200,20 @@ def _sorted_rows(task: CellTask, spills: list[str]) -> Iterator[Rows]:
             yield table.take(pa.array(chosen)), [sources[row] for row in chosen.tolist()]
 
 
-def _pass_of_cell(task: CellTask, spills: list[str], number: int, passes: int) -> Iterator[pa.RecordBatch]:
-    """The rows of one pass: pass p of cell c holds the keys of cell c * passes + p, were there that many cells."""
-    wanted = task.cell * passes + number
+def _pass_of_partition(task: PartitionTask, spills: list[str], number: int, passes: int) -> Iterator[pa.RecordBatch]:
+    """The rows of one pass: pass p of partition c holds the keys of partition c * passes + p of as many times more."""
+    wanted = task.partition * passes + number
     for url in spills:
-        batch = read_spill_cell(url, task.cell)
+        batch = read_spill_cell(url, task.partition)
         if passes > 1:
             keys = batch.column("key").to_pylist()
-            chosen = [row for row, key in enumerate(keys) if cell_of(key, task.cells * passes) == wanted]
+            chosen = [row for row, key in enumerate(keys) if partition_of(key, task.partitions * passes) == wanted]
             batch = batch.take(pa.array(chosen, pa.int64()))
         yield batch
 
 
-def cut(batches: Iterator[Rows], size: int) -> Iterator[Rows]:
-    """The same rows in pieces of exactly `size`, the last maybe shorter."""
+def regroup(batches: Iterator[Rows], size: int) -> Iterator[Rows]:
+    """Yield the same rows in batches of exactly `size`, the last maybe shorter."""
     held: list[pa.Table] = []
     names: list[str] = []
     for table, sources in batches:

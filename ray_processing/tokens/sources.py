@@ -42,7 +42,11 @@ class Sampling:
 
 
 def load_sampling(path: str) -> Sampling:
-    """Read a sampling YAML. Raises ConfigError for wrong keys, and for a source without a frequency."""
+    """Read a sampling YAML.
+
+    Raises:
+        ConfigError: a wrong key, or a source without a frequency.
+    """
     document = load_yaml(path)
     if not isinstance(document.data, dict):
         raise ConfigError(document.where(), "expected a mapping with the keys 'sources' and 'sampling_frequencies'")
@@ -75,9 +79,15 @@ def mixture_markers(mixture: Mixture) -> dict[str, Sequence[str]]:
 def sources_of_shards(
     shards: Sequence[ShardRef], markers: Mapping[str, Sequence[str]], *, unknown: str | None = None
 ) -> dict[str, str]:
-    """The source of each shard by name; `unknown` is given to a shard that no marker fits.
+    """Return the source of each shard by name.
 
-    Raises InputError for such a shard where there is no `unknown`.
+    Args:
+        shards: the input.
+        markers: parts of the path by source, in order.
+        unknown: the source of a shard that no marker fits.
+
+    Raises:
+        InputError: there is such a shard and no `unknown`.
     """
     found = {}
     for shard in shards:

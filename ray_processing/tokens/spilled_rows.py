@@ -1,8 +1,8 @@
-"""The rows of token ids between the stages of `corpusmith tokenize`: as Arrow batches, and spilled by cell.
+"""The rows of token ids between the stages of `corpusmith tokenize`: as Arrow batches, and spilled by partition.
 
 A row has its position in its source shard, the number of its copy, its tokens, the number of documents that end in it
 and, where provenance is kept, its source and the ids of its pages. Its sort key is a seeded stable hash of (source
-shard, position, copy); a cell is a range of keys.
+shard, position, copy); a partition is a range of keys.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ I64Array = npt.NDArray[np.int64]
 _KEYS = 1 << 64
 
 
-def cell_of(key: int, cells: int) -> int:
-    """The cell of a 64-bit key: `cells` equal ranges of keys, in order."""
-    return key * cells // _KEYS
+def partition_of(key: int, partitions: int) -> int:
+    """The partition of a 64-bit key: `partitions` equal ranges of keys, in order."""
+    return key * partitions // _KEYS
 
 
 def to_batch(
@@ -40,7 +40,14 @@ def to_batch(
     sources: Sequence[str] | None = None,
     pages: Sequence[Sequence[str]] | None = None,
 ) -> pa.RecordBatch:
-    """Rows as a batch, one copy each, positions counted from `first_position`."""
+    """Return rows as a batch, one copy each.
+
+    Args:
+        packed: the rows.
+        first_position: of the first row in its source shard.
+        sources: what each row comes from, and
+        pages: the ids of its pages; both or neither.
+    """
     rows = len(packed)
     # as bytes: Arrow moves those ten times as fast as lists of integers
     offsets = pa.py_buffer((packed.offsets_S1 * TOKEN_BYTES).astype(np.int64))
@@ -108,18 +115,36 @@ def row_name(shard: str, position: int, copy: int) -> str:
 
 
 class Spiller:
-    """Collects the rows of one source shard and writes them, grouped by cell, to spill files of bounded size."""
+    """Collects the rows of one source shard and writes them, grouped by partition, to spill files of bounded size."""
 
     def __init__(
-        self, place: StagePlace, *, unit: str, source: str, seed: int, cells: int, fixed_cell: int | None, limit: int
+        self,
+        place: StagePlace,
+        *,
+        unit: str,
+        source: str,
+        seed: int,
+        partitions: int,
+        fixed_partition: int | None,
+        limit: int,
     ) -> None:
-        """`unit` names the files; with `fixed_cell` all rows go there, and their order is that of their positions."""
+        """Open no file yet.
+
+        Args:
+            place: of the stage that writes them.
+            unit: names the files.
+            source: the shard that the rows come from.
+            seed: of their keys.
+            partitions: how many there are.
+            fixed_partition: all rows go there, in the order of their positions; None where keys decide both.
+            limit: bytes of rows that are held before a file is written.
+        """
         self._place = place
         self._unit = unit
         self._source = source
         self._seed = seed
-        self._cells = cells
-        self._fixed_cell = fixed_cell
+        self._partitions = partitions
+        self._fixed_partition = fixed_partition
         self._limit = limit
         self._held: list[pa.RecordBatch] = []
         self._held_bytes = 0
@@ -144,11 +169,11 @@ class Spiller:
     def _spill(self) -> None:
         batch = pa.Table.from_batches(self._held).combine_chunks().to_batches()[0]
         self._held, self._held_bytes = [], 0
-        keys, cells = self._keys_and_cells(batch)
+        keys, partitions = self._keys_and_partitions(batch)
         keyed = pa.RecordBatch.from_arrays([pa.array(keys), *batch.columns], ["key", *batch.schema.names])
         name = f"{self._unit}/{len(self._files):06d}.arrow"
         url = self._place.output_url(name)
-        write_spill(url, group_by_cell(keyed, pa.array(cells), self._cells), self._source)
+        write_spill(url, group_by_cell(keyed, pa.array(partitions), self._partitions), self._source)
         self._files.append(
             OutputFile(
                 name=name, bytes=storage.stat(url).size, checksum=file_checksum(url), records=documents_in(batch)
@@ -157,13 +182,15 @@ class Spiller:
         self.rows += batch.num_rows
         self.tokens += tokens_in(batch)
 
-    def _keys_and_cells(self, batch: pa.RecordBatch) -> tuple[U64Array, I64Array]:
+    def _keys_and_partitions(self, batch: pa.RecordBatch) -> tuple[U64Array, I64Array]:
         positions = batch.column("position").to_pylist()
-        if self._fixed_cell is not None:
-            return np.array(positions, dtype=np.uint64), np.full(len(positions), self._fixed_cell, dtype=np.int64)
+        if self._fixed_partition is not None:
+            return np.array(positions, dtype=np.uint64), np.full(len(positions), self._fixed_partition, dtype=np.int64)
         copies = batch.column("copy").to_pylist()
         keys = [stable_hash(self._seed, self._source, *row) for row in zip(positions, copies, strict=True)]
-        return np.array(keys, dtype=np.uint64), np.array([cell_of(key, self._cells) for key in keys], dtype=np.int64)
+        return np.array(keys, dtype=np.uint64), np.array(
+            [partition_of(key, self._partitions) for key in keys], dtype=np.int64
+        )
 
 
 def keyed_rows(batches: Iterator[pa.RecordBatch]) -> tuple[pa.Table, list[str]]:

@@ -25,7 +25,11 @@ CONTENT = "content"
 
 
 def split_content_key(content_key: str) -> tuple[str, str]:
-    """(extension, key in a JSON member or an empty string). Raises InputError for another content key."""
+    """Return the extension that is read, and the key in a JSON member or an empty string.
+
+    Raises:
+        InputError: another content key.
+    """
     extension, _, key = content_key.partition(":")
     if extension == JSON and key:
         return extension, key

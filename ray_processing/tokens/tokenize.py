@@ -1,7 +1,7 @@
 """Phase 1 of `corpusmith tokenize`: page shards to spilled rows of token ids, a task per shard.
 
 A task tokenizes and packs its shard, gives each row as many copies as DCLM's frequencies say, and spills the rows
-grouped by cell. It writes the shard's part of the build log beside them.
+grouped by partition. It writes the shard's part of the build log beside them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from corpusmith.io.pages.shards import Page, Record, ShardRef, read_records
-from corpusmith.run.errors_file import READ_STEP, SetAside
-from corpusmith.run.ledger import Counts
+from corpusmith.run.errors_file import QuarantineWriter
+from corpusmith.run.ledger import READ_STEP, Counts
+from corpusmith.run.ray.execution import TaskSpec
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.stage import ShardRecord, Stage, StagePlace
 from corpusmith.seeds import uniform
 from corpusmith.text.packing import Grouped, Packed
 from corpusmith.text.tokenizers.load import Tokenizer, cached_tokenizer
 from ray_processing.tokens.build_log import PageLog, page_name
-from ray_processing.tokens.config import CellPlan, TokenConfig
+from ray_processing.tokens.config import PartitionPlan, TokenConfig
 from ray_processing.tokens.spilled_rows import Spiller, documents_in, to_batch, with_copies
 from ray_processing.tokens.tar_documents import CONTENT, read_tar_records
 from ray_processing.tokens.tar_documents import SUFFIX as TAR_SUFFIX
@@ -42,22 +43,27 @@ _NO_GROUP = ""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizeTask:
-    """One page shard to tokenize; `cell` is set where the source's order is kept, `source` where shards have one."""
+    """A page shard to tokenize; `partition` is set where the source's order is kept, `source` where shards have one."""
 
     place: StagePlace
     shard: ShardRef
     config: TokenConfig
-    cells: int
-    cell: int | None
+    partitions: int
+    partition: int | None
     source: str | None
 
 
-def tokenize_work(
-    config: TokenConfig, cells: CellPlan, sources: Mapping[str, str] | None, stage: Stage, runner: Runner
+def tokenize_stage(
+    config: TokenConfig, partitions: PartitionPlan, sources: Mapping[str, str] | None, stage: Stage, runner: Runner
 ) -> list[str]:
-    """Phase 1 on Ray: the pending page shards; returns a line for each that failed.
+    """Run phase 1 on Ray: the pending page shards; returns a line for each that failed.
 
-    `sources`: the source of each shard by name, where a mixture or DCLM's sampling names some.
+    Args:
+        config: what decides the token shards.
+        partitions: how many, and where the order is kept the partition of each shard.
+        sources: the source of each shard by name, where a mixture or DCLM's sampling names some.
+        stage: the stage, whose inputs are page shards.
+        runner: what runs its tasks.
     """
     pending = set(stage.pending())
     tasks = {
@@ -65,15 +71,15 @@ def tokenize_work(
             place=stage.place,
             shard=shard,
             config=config,
-            cells=cells.count,
-            cell=None if cells.of_source is None else cells.of_source[shard.name],
+            partitions=partitions.count,
+            partition=None if partitions.of_source is None else partitions.of_source[shard.name],
             source=None if sources is None else sources[shard.name],
         )
         for shard in stage.inputs
         if shard.name in pending
     }
-    set_up = "ray_processing.tokens.tokenize:set_up_worker"
-    return stage.run_units(runner, tokenize_shard, tasks, label="tokenize", set_up=set_up)
+    spec = TaskSpec[str](set_up="ray_processing.tokens.tokenize:set_up_worker")
+    return stage.run_units(runner, tokenize_shard, tasks, label="tokenize", spec=spec)
 
 
 def set_up_worker() -> None:
@@ -82,7 +88,7 @@ def set_up_worker() -> None:
 
 
 @dataclass(kw_only=True, slots=True)
-class _Batch:
+class _Documents:
     """Some documents of a shard, in order."""
 
     contents: list[str | U32Array] = field(default_factory=list)
@@ -102,9 +108,9 @@ def tokenize_shard(task: TokenizeTask) -> None:
     )
     counts = Counts()
     tokens = 0
-    with SetAside(task.place, shard.name, [STEP]) as aside, PageLog(task.place, shard.name) as log:
+    with QuarantineWriter(task.place, shard.name, [STEP]) as quarantine, PageLog(task.place, shard.name) as log:
         rows = _RowSink(task, counts, log)
-        for batch in _batches(shard, config, counts, aside):
+        for batch in _batches(shard, config, counts, quarantine):
             documents = encode_contents(tokenizer, batch.contents)
             tokens += sum(map(len, documents)) + len(documents)
             log.add_pages(batch.indexes, batch.names)
@@ -117,7 +123,7 @@ def tokenize_shard(task: TokenizeTask) -> None:
         "tokens": tokens,
         "row_tokens": rows.spiller.tokens,
         "source": task.source,
-        "errors": aside.examples,
+        "errors": quarantine.examples,
         "bytes_in": shard.bytes,
         "seconds": time.perf_counter() - started,
     }
@@ -126,15 +132,17 @@ def tokenize_shard(task: TokenizeTask) -> None:
     )
 
 
-def _batches(shard: ShardRef, config: TokenConfig, counts: Counts, aside: SetAside) -> Iterator[_Batch]:
+def _batches(
+    shard: ShardRef, config: TokenConfig, counts: Counts, quarantine: QuarantineWriter
+) -> Iterator[_Documents]:
     """The documents of a shard in batches, counted; records without a text are set aside."""
-    batch = _Batch()
+    batch = _Documents()
     for record, content in read_documents(shard, config.content_key):
         counts.read += 1
         if content is None or record.page is None:
             step = READ_STEP if record.page is None else STEP
-            counts.set_aside(step)
-            aside.add(step, record, record.error or _no_text(record.page or {}, config.content_key))
+            counts.quarantine(step)
+            quarantine.add(step, record, record.error or _no_text(record.page or {}, config.content_key))
             continue
         batch.contents.append(content)
         batch.indexes.append(record.index)
@@ -143,7 +151,7 @@ def _batches(shard: ShardRef, config: TokenConfig, counts: Counts, aside: SetAsi
         batch.characters += len(content)
         if batch.characters >= _BATCH_CHARACTERS or len(batch.contents) >= _BATCH_DOCUMENTS:
             yield batch
-            batch = _Batch()
+            batch = _Documents()
     if batch.contents:
         yield batch
 
@@ -207,8 +215,8 @@ class _RowSink:
             unit=task.shard.name,
             source=task.shard.name,
             seed=config.seed,
-            cells=task.cells,
-            fixed_cell=task.cell,
+            partitions=task.partitions,
+            fixed_partition=task.partition,
             limit=config.spill_bytes,
         )
 

@@ -30,7 +30,7 @@ class _Log:
     """Where the two parts of a run's build log lie."""
 
     pages: str
-    cells: str
+    partitions: str
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,20 +45,25 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def open_log(output: str) -> _Log:
-    """The build log of an output folder. Raises InputError where there is none."""
+    """Return where the build log of an output folder lies.
+
+    Raises:
+        InputError: there is none.
+    """
     from corpusmith.io import storage
-    from ray_processing.tokens.build_log import log_folder
+    from corpusmith.run.run import HEADER
+    from ray_processing.tokens.build_log import SHUFFLE, TOKENIZE, log_folder
 
     output = output.rstrip("/")
     root = storage.join(storage.parent(output), "run", storage.basename(output), "stages")
-    names: set[str] = set()
-    if storage.is_dir(root):
-        names = {storage.relative(info.url, root).split("/")[0] for info in storage.list_files(root, (".parquet",))}
-    first = sorted(name for name in names if name.startswith("00-tokenize-"))
-    last = sorted(name for name in names if name[2:].startswith("-shuffle-"))
-    if not first or not last:
+    logs: dict[str, str] = {}
+    for info in storage.list_files(root, (f"/{HEADER}",)) if storage.is_dir(root) else []:
+        log = log_folder(storage.parent(info.url))
+        if storage.relative(info.url, root).count("/") == 1 and storage.is_dir(log):
+            logs[storage.read_json(info.url)["name"]] = log
+    if not {TOKENIZE, SHUFFLE} <= logs.keys():
         raise InputError(f"{output}: no build log at {root}; `corpusmith tokenize` writes it beside its output")
-    return _Log(pages=log_folder(storage.join(root, first[-1])), cells=log_folder(storage.join(root, last[-1])))
+    return _Log(pages=logs[TOKENIZE], partitions=logs[SHUFFLE])
 
 
 def trace_page(output: str, page: str) -> Iterator[dict[str, Any]]:
@@ -88,7 +93,7 @@ def trace_rows(output: str, shard: str, row: int | None = None) -> Iterator[dict
     import pyarrow.compute as pc
 
     log = open_log(output)
-    for table in _cells(log):
+    for table in _partitions(log):
         wanted = pc.equal(table.column("shard"), shard)
         if row is not None:
             wanted = pc.and_(wanted, pc.equal(table.column("row"), row))
@@ -138,12 +143,12 @@ def _pieces(log: _Log, source: str, key: str, values: list[int]) -> list[dict[st
     return sorted(found, key=lambda piece: (piece["document"], piece["start"]))
 
 
-def _cells(log: _Log) -> Iterator[Any]:
+def _partitions(log: _Log) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     from corpusmith.io import storage
 
-    for info in storage.list_files(log.cells, (".parquet",)):
+    for info in storage.list_files(log.partitions, (".parquet",)):
         with storage.open_read(info.url) as file:
             yield pq.read_table(file)
 
@@ -154,7 +159,7 @@ def _placed(log: _Log, source: str, positions: list[int]) -> dict[int, list[dict
     import pyarrow.compute as pc
 
     found: dict[int, list[dict[str, Any]]] = {}
-    for table in _cells(log):
+    for table in _partitions(log):
         same = pc.equal(table.column("source"), source)
         wanted = pc.and_(same, pc.is_in(table.column("position"), pa.array(positions, pa.int64())))
         for place in table.filter(wanted).to_pylist():
@@ -164,9 +169,14 @@ def _placed(log: _Log, source: str, positions: list[int]) -> dict[int, list[dict
 
 
 def steps_of_rows(output: str, experiment: str) -> dict[tuple[str, int], list[int]]:
-    """The steps at which a training run read each sequence of a data set, by (shard, row).
+    """Return the steps at which a training run read each sequence of a data set, by (shard, row).
 
-    Raises InputError where the run keeps no log of sequences, or read nothing of the data set.
+    Args:
+        output: folder of the data set.
+        experiment: folder of the training run.
+
+    Raises:
+        InputError: the run keeps no log of sequences, or read nothing of the data set.
     """
     import pyarrow.parquet as pq
 

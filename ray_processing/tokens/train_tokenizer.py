@@ -74,9 +74,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def train_tokenizer(folder: str, training: TokenizerTraining) -> tuple[bytes, int, int]:
-    """Train on the pages below a folder: (tokenizer.json, documents used, records without a text).
+    """Train on the pages below a folder.
 
-    Raises InputError where there is no page with a text.
+    Args:
+        folder: of page shards.
+        training: what decides the tokenizer.
+
+    Returns:
+        The tokenizer.json, the documents used, the records without a text.
+
+    Raises:
+        InputError: there is no page with a text.
     """
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, trainers

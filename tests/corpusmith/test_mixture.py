@@ -16,7 +16,7 @@ from corpusmith.mixture import (
     Mixture,
     MixtureLine,
     MixtureReport,
-    Selection,
+    RowSelection,
     cut_at,
     largest_remainder,
     load_mixture,
@@ -65,8 +65,7 @@ def test_a_plan_worked_out_by_hand() -> None:
     plans = {plan.source: plan for plan in plan_mixture(asked, {"a": 60, "b": 40, "c": 1000, "d": 30}, unit=10)}
     assert {name: plan.target for name, plan in plans.items()} == {"a": 100, "b": 100, "c": 230, "d": 70}
     assert {name: plan.full_epochs for name, plan in plans.items()} == {"a": 1, "b": 2, "c": 0, "d": 2}
-    assert {name: plan.rest for name, plan in plans.items()} == {"a": 40, "b": 20, "c": 230, "d": 10}
-    assert plans["c"].leftover == 770
+    assert {name: plan.remainder for name, plan in plans.items()} == {"a": 40, "b": 20, "c": 230, "d": 10}
     assert plans["b"].requested == 100
 
 
@@ -92,8 +91,8 @@ def test_proportions_add_up_to_the_pool_and_each_is_within_one_unit(
     assert abs(sum(plan.target for plan in plans) - pool) <= unit / 2
     for plan, share in zip(plans, shares, strict=True):
         assert abs(plan.target - share * pool) < unit + 1e-3
-        assert plan.full_epochs * plan.available + plan.rest == plan.target
-        assert 0 <= plan.rest < plan.available
+        assert plan.full_epochs * plan.available + plan.remainder == plan.target
+        assert 0 <= plan.remainder < plan.available
 
 
 @settings(deadline=None)
@@ -149,6 +148,31 @@ def test_fixed_lines_beyond_the_pool_are_refused() -> None:
         plan_mixture(asked, {"a": 100, "b": 100})
 
 
+def test_fixed_lines_may_fill_the_pool() -> None:
+    asked = mixture({"source": "a", "tokens": 40}, {"source": "b", "proportion": 1}, pool_tokens=40)
+    assert [plan.target for plan in plan_mixture(asked, {"a": 100, "b": 100})] == [40, 0]
+
+
+def test_proportions_may_miss_one_by_a_millionth_and_no_more() -> None:
+    half = {"source": "a", "proportion": "0.5"}
+    for near in ("0.500001", "0.499999"):
+        mixture(half, {"source": "b", "proportion": near})
+    for far in ("0.5000011", "0.4999989"):
+        with pytest.raises(InputError, match="add up to"):
+            mixture(half, {"source": "b", "proportion": far})
+
+
+def test_a_rescaled_mixture_reads_no_source_twice_unless_it_may() -> None:
+    lines = [{"source": "a", "tokens": 1000}, {"source": "b", "tokens": 600}]
+    shrunk = plan_mixture(mixture(*lines, on_short="rescale"), {"a": 100, "b": 600})
+    assert [plan.target for plan in shrunk] == [100, 60]
+
+
+def test_a_source_may_be_read_as_often_as_allowed() -> None:
+    asked = mixture({"source": "a", "tokens": 400}, max_epochs=4, on_short="fail")
+    assert [plan.target for plan in plan_mixture(asked, {"a": 100})] == [400]
+
+
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=30), st.data())
 def test_a_partial_epoch_is_cut_nearest_to_its_target(sizes: list[int], data: st.DataObject) -> None:
@@ -161,13 +185,14 @@ def test_a_partial_epoch_is_cut_nearest_to_its_target(sizes: list[int], data: st
 
 
 def test_a_row_is_copied_once_more_where_its_key_lies_below_the_threshold() -> None:
-    half = Selection(full_epochs=2, threshold=KEYS // 2)
+    half = RowSelection(full_epochs=2, threshold=KEYS // 2)
     copies = [half.copies(1, "s", "shard", position) for position in range(1000)]
     assert set(copies) == {2, 3}
     assert 450 < copies.count(3) < 550
     assert copies == [half.copies(1, "s", "shard", position) for position in range(1000)]
-    assert Selection(full_epochs=3).copies(1, "s", "shard", 0) == 3
-    assert Selection(full_epochs=0, threshold=KEYS).copies(1, "s", "shard", 0) == 1
+    assert RowSelection(full_epochs=3) == RowSelection(full_epochs=3, threshold=0)
+    assert RowSelection(full_epochs=3).copies(1, "s", "shard", 0) == 3
+    assert RowSelection(full_epochs=0, threshold=KEYS).copies(1, "s", "shard", 0) == 1
 
 
 def test_yaml_names_line_and_key(tmp_path: pathlib.Path) -> None:

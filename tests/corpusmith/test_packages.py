@@ -1,4 +1,4 @@
-"""Our generic top-level names lead to our rooms, and no script folder hides somebody's module."""
+"""Our generic top-level names lead to our packages, and no script folder hides somebody's module."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from corpusmith import packages as house
+from corpusmith import packages
 from corpusmith.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -19,35 +19,34 @@ SCRIPT_FOLDERS = (
 )
 
 
-def test_every_room_lies_beside_corpusmith() -> None:
-    house.check()
+def test_every_package_lies_beside_corpusmith() -> None:
+    packages.check_origin()
 
 
-def test_a_foreign_package_of_a_rooms_name_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_foreign_package_with_our_name_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "eval").mkdir()
     (tmp_path / "eval" / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in [name for name in sys.modules if name == "eval" or name.startswith("eval.")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(UserError, match=r"import eval.*not to Corpusmith"):
-        house.check()
+        packages.check_origin()
 
 
-def test_setup_names_every_room_and_no_other() -> None:
+def test_setup_names_every_package_and_no_other() -> None:
     text = (ROOT / "setup.py").read_text()
-    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "tools", "benchmarks"}
-    for room in rooms:
-        assert f'"{room}"' in text, f"setup.py does not name {room}"
-    assert set(house.ROOMS) == rooms - {"corpusmith"}
+    ours = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests", "tools", "benchmarks"}
+    for package in ours:
+        assert f'"{package}"' in text, f"setup.py does not name {package}"
+    assert set(packages.PACKAGES) == ours - {"corpusmith"}
 
 
 @pytest.mark.parametrize("folder", SCRIPT_FOLDERS)
 def test_no_module_of_a_script_folder_hides_another(folder: str) -> None:
     installed = set(importlib.metadata.packages_distributions())
-    if (
-        folder == "benchmarks"
-    ):  # benchmarks bear the names of what they measure; each puts the checkout on the path first
-        installed -= set(house.ROOMS)
+    if folder == "benchmarks":
+        # benchmarks bear the names of what they measure; each puts the checkout on the path first
+        installed -= set(packages.PACKAGES)
     for path in (ROOT / folder).glob("*.py"):
         if path.stem != "__init__":
             assert path.stem not in sys.stdlib_module_names, f"{path} hides a module of the standard library"

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from corpusmith.io.pages.shards import open_shard_writer
-from tests.processes import kill, processes
+from tests.processes import kill, kill_workers, printed, processes, start, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHARDS, PAGES, WORDS = 12, 150, 150
 FLAGS = {
     "minhash": ["--preset", "fineweb", "--selection_key", "score", "--selection_reverse"],
@@ -43,24 +39,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return home
 
 
-def start(home: pathlib.Path, algorithm: str, out: pathlib.Path, cpus: int) -> subprocess.Popen[bytes]:
-    """A dedup in a session of its own; what it says goes to a file."""
-    command = [sys.executable, "-m", "corpusmith", "dedup", algorithm, "--input", str(home / "pages")]
-    command += ["--output_dir", str(out), "--readable_name", out.name, "--exp-data-dir", str(out / "db")]
-    command += ["--num_cpus", str(cpus), *FLAGS[algorithm]]
-    with open(home / "said.txt", "ab") as said:
-        return subprocess.Popen(
-            command,
-            cwd=home,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
+def command(home: pathlib.Path, algorithm: str, out: pathlib.Path, cpus: int) -> list[str]:
+    arguments = ["dedup", algorithm, "--input", str(home / "pages"), "--output_dir", str(out)]
+    arguments += ["--readable_name", out.name, "--exp-data-dir", str(out / "db"), "--num_cpus", str(cpus)]
+    return [sys.executable, "-m", "corpusmith", *arguments, *FLAGS[algorithm]]
 
 
-def said(home: pathlib.Path) -> str:
-    return (home / "said.txt").read_text(errors="replace")[-3000:]
+def finish(home: pathlib.Path, algorithm: str, out: pathlib.Path, cpus: int) -> None:
+    assert start(home, command(home, algorithm, out, cpus)).wait(timeout=200) == 0, printed(home)
 
 
 def result(out: pathlib.Path) -> dict[str, object]:
@@ -81,20 +67,12 @@ def calm(home: pathlib.Path) -> Callable[[str], dict[str, object]]:
     def of(algorithm: str) -> dict[str, object]:
         if algorithm not in known:
             out = home / f"calm-{algorithm}"
-            assert start(home, algorithm, out, 2).wait(timeout=200) == 0, said(home)
+            finish(home, algorithm, out, 2)
             known[algorithm] = result(out)
             assert len(known[algorithm]) > 2 * SHARDS
         return known[algorithm]
 
     return of
-
-
-def wait_until(holds: Callable[[], object], what: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 150
-    while not holds():
-        assert time.monotonic() < deadline, f"waited too long until {what}"
-        assert process.poll() is None, f"the run ended before {what}"
-        time.sleep(0.005)
 
 
 def written(out: pathlib.Path) -> int:
@@ -109,7 +87,7 @@ def test_any_number_of_workers_gives_the_same_bytes(
     home: pathlib.Path, calm: Callable[[str], dict[str, object]], algorithm: str, cpus: int
 ) -> None:
     out = home / f"workers-{algorithm}-{cpus}"
-    assert start(home, algorithm, out, cpus).wait(timeout=200) == 0, said(home)
+    finish(home, algorithm, out, cpus)
     assert result(out) == calm(algorithm)
 
 
@@ -129,18 +107,17 @@ def test_a_killed_dedup_ends_with_the_same_bytes(
 ) -> None:
     expected = calm(algorithm)
     out = home / f"killed-{algorithm}-{victim}-{files}"
-    process = start(home, algorithm, out, 1)
+    process = start(home, command(home, algorithm, out, 1))
     wait_until(lambda: written(out) >= files, f"{files} files stood", process)
     if victim != "driver":
-        wait_until(lambda: processes(process.pid, b"ray::run_batch"), "a worker was at work", process)
-        kill(processes(process.pid, b"ray::run_batch"))
+        kill_workers(process)
     if victim == "worker":
-        assert process.wait(timeout=200) == 0, said(home)
+        assert process.wait(timeout=200) == 0, printed(home)
     else:
         process.kill()
         process.wait()
         kill(processes(process.pid))
-        assert start(home, algorithm, out, 4).wait(timeout=200) == 0, said(home)
+        finish(home, algorithm, out, 4)
     assert result(out) == expected
     assert not list(out.rglob(".partial-*"))
     assert not list(out.rglob("scratch/*"))

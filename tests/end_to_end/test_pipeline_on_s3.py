@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import random
@@ -16,7 +17,7 @@ import pytest
 from baselines.train_fasttext_classifier import main as train_classifier
 from corpusmith.cli import main
 from corpusmith.io import storage
-from corpusmith.io.backends.s3 import forget_connection
+from corpusmith.io.backends.s3_requests import forget_connection
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
 from tests.corpusmith.io.swift_server import KEY_ID, SECRET, missing_commands, swift_endpoint
 
@@ -97,11 +98,24 @@ def write_repeating_pages(root: str) -> None:
                 lines += new
 
 
-def process(pages: str, out: str, config: pathlib.Path, folder: pathlib.Path) -> None:
-    command = [sys.executable, "-m", "corpusmith", "process", "--raw_data_dirpath", pages, "--output_dir", out]
-    command += ["--config_path", str(config), "--readable_name", "s3", "--exp-data-dir", storage.join(out, "db")]
+ON_ONE_RAY = """
+import json, sys
+from corpusmith.cli import main
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
+
+with Runner(Execution(cpus=2)) as runner:
+    runner.connect()
+    for command in json.loads(sys.argv[1]):
+        if main(command) != 0:
+            sys.exit(f"failed: {command}")
+"""
+
+
+def run_commands(folder: pathlib.Path, *commands: list[str]) -> None:
+    """Run `corpusmith` with these arguments, one after the other on one Ray whose workers know the endpoint too."""
     done = subprocess.run(
-        [*command, "--num_cpus", "2"],
+        [sys.executable, "-c", ON_ONE_RAY, json.dumps(commands)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -109,6 +123,13 @@ def process(pages: str, out: str, config: pathlib.Path, folder: pathlib.Path) ->
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def process(root: str, config: pathlib.Path) -> list[str]:
+    """The command that sends `pages` below `root` to `out`."""
+    pages, out = storage.join(root, "pages"), storage.join(root, "out")
+    command = ["process", "--raw_data_dirpath", pages, "--output_dir", out, "--config_path", str(config)]
+    return [*command, "--readable_name", "s3", "--exp-data-dir", storage.join(out, "db"), "--num_cpus", "2"]
 
 
 def files(data: str) -> dict[str, bytes]:
@@ -124,7 +145,7 @@ def test_the_pipeline_on_s3_gives_the_bytes_of_the_local_one(tmp_path: pathlib.P
     local, remote = str(tmp_path / "local"), f"s3://{BUCKET}/run-{name}"
     for root in (local, remote):
         (write_pages if name == "demo" else write_repeating_pages)(storage.join(root, "pages"))
-        process(storage.join(root, "pages"), storage.join(root, "out"), config, tmp_path)
+    run_commands(tmp_path, process(local, config), process(remote, config))
     expected = files(storage.join(local, f"out/{name}/processed_data"))
     assert len(expected) == 3
     assert files(storage.join(remote, f"out/{name}/processed_data")) == expected
@@ -136,24 +157,26 @@ def test_the_pipeline_on_s3_gives_the_bytes_of_the_local_one(tmp_path: pathlib.P
     assert not [name for name in names if "/shards/" in name or "/scratch/" in name]
     # the same command again recomputes nothing, on S3 too
     before = {info.url: info.etag for info in storage.list_files(storage.join(remote, "out"))}
-    process(storage.join(remote, "pages"), storage.join(remote, "out"), config, tmp_path)
+    run_commands(tmp_path, process(remote, config))
     assert before == {info.url: info.etag for info in storage.list_files(storage.join(remote, "out"))}
 
 
 @pytest.mark.usefixtures("environment")
 def test_a_bloom_filter_on_s3_is_loaded_and_saved_from_crawl_to_crawl(tmp_path: pathlib.Path) -> None:
     local, remote = str(tmp_path), f"s3://{BUCKET}/crawls"
-    for root, crawls in ((local, ["first"]), (remote, ["first", "second"])):
+    for root in (local, remote):
         write_repeating_pages(storage.join(root, "pages"))
-        for crawl in crawls:
+    for crawl, roots in (("first", [local, remote]), ("second", [remote])):
+        commands = []
+        for root in roots:
             with open_shard_writer(storage.join(root, f"pages/part/{crawl}.jsonl.zst")) as writer:
                 writer.write({"text": f"only in the {crawl} crawl"})
             command = ["dedup", "bff", "--inputs", storage.join(root, "pages/part"), "--num_cpus", "1"]
             command += ["--output-directory", storage.join(root, crawl), "--expected-ngram-count", "50000"]
             command += ["--min-ngram-size", "1", "--max-ngram-size", "5", "--no-progress-bar"]
             command += ["--bloom-filter-file", storage.join(root, "filter.bin")]
-            code = [sys.executable, "-m", "corpusmith", *command]
-            subprocess.run(code, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+            commands.append(command)
+        run_commands(tmp_path, *commands)
     assert files(storage.join(remote, "first")) == files(storage.join(local, "first"))
     texts = [
         [page["text"] for shard in list_shards(storage.join(remote, crawl)) for page in read_shard(shard.url)]
@@ -196,8 +219,7 @@ def test_configs_lists_models_and_shard_lists_may_lie_on_s3(
     places = ["--config_path", storage.join(root, "config.yaml"), "--assets", assets]
     command = ["--output_dir", storage.join(root, "out"), "--readable_name", "s3", "--num_cpus", "1"]
     command += ["--raw_data_dirpath", storage.join(root, "pages"), "--exp-data-dir", storage.join(root, "db")]
-    code = ["-m", "corpusmith", "process", *command, *places, "--shard_list_file", storage.join(root, "shards.txt")]
-    subprocess.run([sys.executable, *code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
+    run_commands(tmp_path, ["process", *command, *places, "--shard_list_file", storage.join(root, "shards.txt")])
     written = storage.join(root, "out/config/processed_data/part/s1_processed.jsonl.zst")
     pages = list(read_shard(written))
     assert [info.url for info in storage.list_files(storage.parent(written))] == [written]

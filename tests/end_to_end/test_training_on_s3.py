@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import orjson
 import pytest
@@ -10,8 +13,6 @@ import torch
 from corpusmith.io import storage
 from corpusmith.io.tokens import wds
 from corpusmith.io.tokens.wds import ManifestEntry
-from training.loop.checkpoint import load_weights
-from training.loop.ranks import Ranks
 from training.loop.train_loop import train
 from training.models.config import ModelConfig
 from training.observers.observer import OutLog, TrainLog
@@ -22,6 +23,8 @@ from training.optimization.schedule import cosine_schedule
 from training.optimization.step import StepConfig
 from training.plan.config import TrainConfig
 from training.plan.phase_plan import DataSource, Phase, PhasePlan
+from training.state.checkpoint import load_weights
+from training.state.ranks import Ranks
 
 REMOTE = "s3://corpus/runs/run"
 
@@ -49,7 +52,7 @@ def make_config(folder: str, manifest: str) -> TrainConfig:
     )  # fmt: skip
 
 
-def test_an_experiment_is_synced_to_an_object_store_and_fetched_back(s3, tmp_path):
+def test_an_experiment_is_synced_to_an_object_store_and_fetched_back(s3: Any, tmp_path: Path) -> None:
     folder = tmp_path / "logs" / "run"
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "params.txt").write_text("name: run")
@@ -61,11 +64,11 @@ def test_an_experiment_is_synced_to_an_object_store_and_fetched_back(s3, tmp_pat
     assert storage.read_bytes(f"{there}/params.txt") == b"name: run"
 
 
-def test_a_run_whose_logs_lie_on_an_object_store_trains_there_and_goes_on_there(s3, tmp_path):
+def test_a_run_whose_logs_lie_on_an_object_store_trains_there_and_goes_on_there(s3: Any, tmp_path: Path) -> None:
     config = make_config("s3://corpus/logs/run", write_shards("s3://corpus/tokens"))
     watching = [TrainLog(), OutLog(), TensorBoardTracker(), LossPlot()]
 
-    def interrupt(model, state):
+    def interrupt(model: Any, state: Any) -> Any:
         if state.epoch == 3:
             raise KeyboardInterrupt
         return []
@@ -90,11 +93,11 @@ def test_a_run_whose_logs_lie_on_an_object_store_trains_there_and_goes_on_there(
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_a_run_that_lost_its_machine_goes_on_elsewhere_from_its_remote_copy(s3, tmp_path):
+def test_a_run_that_lost_its_machine_goes_on_elsewhere_from_its_remote_copy(s3: Any, tmp_path: Path) -> None:
     manifest = write_shards(str(tmp_path / "tokens"))
     first, second = (make_config(str(tmp_path / name / "run"), manifest) for name in ("here", "elsewhere"))
 
-    def interrupt(model, state):
+    def interrupt(model: Any, state: Any) -> Any:
         if state.epoch == 3:
             raise KeyboardInterrupt
         return []

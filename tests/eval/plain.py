@@ -51,12 +51,11 @@ def plain_items(logits: Logits, tokenizer: PromptTokenizer, task: Task, shots: i
     items: list[PlainItem] = []
     for _, rows in split_categories(task, read_rows(task)):
         if task.task_type == GENERATION:
-            for prompt in generation_inputs(task, rows, tokenizer, shots):
+            questions = [row for row in rows if isinstance(row, GenerationRow)]
+            for prompt in generation_inputs(task, questions, tokenizer, shots):
                 text = tokenizer.decode_new(continuation(logits, prompt, tokenizer.eot_id))
                 cleaned = clean_generation(text, task.early_stopping_criteria, task.cot_delimiter)
-                row = rows[prompt.row]
-                assert isinstance(row, GenerationRow)
-                items.append(PlainItem((), generation_is_right(cleaned, row.answers)))
+                items.append(PlainItem((), generation_is_right(cleaned, questions[prompt.row].answers)))
             continue
         for row, inputs in zip(rows, scored_rows(task, rows, tokenizer, shots), strict=True):
             scores = [span_losses(logits, item) for item in inputs]

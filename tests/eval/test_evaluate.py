@@ -215,7 +215,7 @@ def test_a_checkpoints_scores_do_not_depend_on_what_shares_its_batch(experiment:
     from eval.scoring.batching import TokenBudget, prefix_groups
     from eval.scoring.inference import score_groups
     from eval.tasks.prompts import ScoredInput
-    from training.loop.checkpoint import load_model
+    from training.state.checkpoint import load_model
 
     model = OpenLMModel(load_model(str(experiment / "logs" / "m" / "checkpoints" / "epoch_1.pt")))
     assert model.vocab_size == 260

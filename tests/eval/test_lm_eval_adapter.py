@@ -7,6 +7,7 @@ import random
 import site
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from tests.eval.making import write_checkpoint, write_tokenizer
 from tests.eval.plain import continuation, span_losses
 from tests.eval.scoring.test_invariance import VOCABULARY, model_of, plain_logits
 from tests.oracles.table_model import TableModel
-from training.loop.checkpoint import load_model
+from training.state.checkpoint import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 HARNESS = ROOT / ".peers" / "lm_eval" / "bin" / "python"
@@ -48,7 +49,7 @@ def test_a_context_that_several_requests_share_is_run_once() -> None:
     class Counting(TableModel):
         tokens = 0
 
-        def forward(self, ids_BT, *args, **kwargs):  # type: ignore[no-untyped-def]
+        def forward(self, ids_BT: Any, *args: Any, **kwargs: Any) -> Any:
             self.tokens += ids_BT.numel()
             return super().forward(ids_BT, *args, **kwargs)
 
@@ -102,7 +103,7 @@ def test_the_harness_runs_its_tasks_on_a_checkpoint(tmp_path: Path) -> None:
     config = {"hidden_dim": 16, "n_layers": 1, "n_heads": 2, "seq_len": 256, "vocab_size": 260}
     checkpoint = write_checkpoint(tmp_path / "logs", config | {"post_embed_norm": False, "weight_tying": False})
     write_tokenizer(tmp_path / "tokenizer.json")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"query": "Which one barks?", "choices": ["a dog", "a trout"], "gold": 0},
         {"query": "Which one swims?", "choices": ["a hawk", "a carp", "a mole"], "gold": 1},
     ]

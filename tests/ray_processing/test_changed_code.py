@@ -7,11 +7,11 @@ import pathlib
 import pytest
 
 from baselines import mappers
-from baselines.core.compiled import LocalStep
+from baselines.core.steps import LocalStep
 from baselines.mappers import enrichers
 from corpusmith.errors import ChangedError
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from ray_processing.pipeline.config import load_pipeline
 from ray_processing.pipeline.stages import plan_local, plan_stages
@@ -61,6 +61,8 @@ def test_a_finished_run_is_refused_after_the_version_of_its_kernels_was_raised(
         ("from baselines.mappers.enrichers.enrichers import line_counter", True),
         ("from mappers.enrichers.enrichers import line_counter", True),
         ("import core.constants", False),
+        ("from training.hyperparameters import SCALES", False),
+        ("from corpusmith.nowhere import nothing", False),
     ],
 )
 def test_code_of_ours_that_a_users_file_imports_counts(

@@ -13,17 +13,10 @@ import pytest
 import ray_processing
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import open_shard_writer, read_shard
-from corpusmith.run.ray.runner import Runner
 from ray_processing import GLOBAL_FUNCTIONS, dedup_jsonl
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("runner")]
 MODULE = sys.modules["ray_processing.dedup_jsonl"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def started(runner: Runner) -> None:
-    """One Ray for all calls here; without it each call would start its own."""
-    assert [outcome.value for outcome in runner.map(len, ["x"], label="start")] == [1]
 
 
 def write(folder: pathlib.Path, shards: dict[str, list[dict[str, Any]]]) -> str:

@@ -16,12 +16,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
 from corpusmith.io.pages.shards import open_shard_writer
 from corpusmith.seeds import stable_hash, uniform
 from ray_processing.tokens.train_tokenizer import TokenizerTraining, train_tokenizer
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -152,14 +156,14 @@ def result(out: pathlib.Path) -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
-def calm(home: pathlib.Path, cluster: object) -> Callable[[str], dict[str, object]]:
+def calm(home: pathlib.Path, cluster: Cluster) -> Callable[[str], dict[str, object]]:
     """The result of each pipeline's undisturbed run; made when it is first asked for."""
     known: dict[str, dict[str, object]] = {}
 
     def of(pipeline: str) -> dict[str, object]:
         if pipeline not in known:
             out = home / f"calm-{pipeline}"
-            arguments = command(home, pipeline, out, 1, cluster.address)  # type: ignore[attr-defined]
+            arguments = command(home, pipeline, out, 1, cluster.address)
             assert start(home, arguments).wait(timeout=100) == 0, said(home)
             known[pipeline] = result(out)
         return known[pipeline]
@@ -173,7 +177,7 @@ def said(home: pathlib.Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[object]:
+def cluster() -> Iterator[Cluster]:
     """A head with one CPU; a second raylet is added by the tests that kill it."""
     from ray.cluster_utils import Cluster
 
@@ -201,6 +205,14 @@ def processes(session: int, starts: bytes = b"") -> list[int]:
     return found
 
 
+def parent(process_id: int) -> int | None:
+    """The process that started another, None where that one is gone."""
+    try:
+        return int(pathlib.Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def wait_until(holds: Callable[[], object], what: str, process: subprocess.Popen[bytes] | None = None) -> None:
     """Wait for a condition; fail where it does not come to hold, or the process ends before."""
     deadline = time.monotonic() + 90
@@ -221,13 +233,21 @@ def is_file(path: pathlib.Path) -> bool:
     return not path.name.startswith(".") and path.is_file()
 
 
-def kill_workers(process: subprocess.Popen[bytes], joined: bool) -> None:
-    """Kill the workers that are in a task of the run."""
-    session = os.getsid(0) if joined else process.pid
+def raylets(cluster: Cluster) -> set[int]:
+    """The processes that start the workers of a cluster."""
+    nodes = cluster.list_all_nodes()  # type: ignore[no-untyped-call]  # as Ray leaves it
+    return {started.process.pid for node in nodes for started in node.all_processes["raylet"]}
+
+
+def kill_workers(process: subprocess.Popen[bytes], joined: Cluster | None) -> None:
+    """Kill the workers that are in a task of the run, on the cluster that it has joined or its own."""
+    session = process.pid if joined is None else os.getsid(0)
     found: list[int] = []
 
     def look() -> bool:
         found[:] = processes(session, b"ray::run_batch")
+        if joined is not None:  # beside it in this session are clusters of other tests
+            found[:] = [worker for worker in found if parent(worker) in raylets(joined)]
         return bool(found)
 
     wait_until(look, "a worker was at work", process)
@@ -249,21 +269,21 @@ def end_session(session: int) -> None:
     [pytest.param(index, marks=[pytest.mark.all] * (index >= MOMENTS_OF_MAKE_TEST)) for index in range(MOMENTS)],
 )
 def test_a_disturbed_run_ends_with_the_same_bytes(
-    home: pathlib.Path, calm: Callable[[str], dict[str, object]], cluster: object, index: int
+    home: pathlib.Path, calm: Callable[[str], dict[str, object]], cluster: Cluster, index: int
 ) -> None:
     case = moment(index)
     expected = calm(case.pipeline)
     out = home / f"killed-{index}"
-    address = cluster.address if case.joined else None  # type: ignore[attr-defined]
-    node = cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE) if case.victim == "raylet" else None  # type: ignore[attr-defined]
+    address = cluster.address if case.joined else None
+    node = cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE) if case.victim == "raylet" else None
     process = start(home, command(home, case.pipeline, out, case.cpus, address))
     sessions = [process.pid]
     wait_until(lambda: progress(out) >= case.files, f"{case.files} files", process)
     time.sleep(case.pause)
     if case.victim == "worker":
-        kill_workers(process, case.joined)
-    elif case.victim == "raylet":
-        cluster.remove_node(node, allow_graceful=False)  # type: ignore[attr-defined]
+        kill_workers(process, cluster if case.joined else None)
+    elif node is not None:
+        cluster.remove_node(node, allow_graceful=False)
     if case.restart is None:
         assert process.wait(timeout=100) == 0, said(home)
     else:

@@ -10,6 +10,8 @@ import pytest
 from corpusmith.io.pages.shards import open_shard_writer, read_shard
 from ray_processing.process import main
 
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("runner")]
+
 SHARDS = 6
 PAGES = 40
 YAML = """
@@ -321,5 +323,5 @@ def test_an_output_folder_with_other_files_is_left_alone(
     mine.parent.mkdir(parents=True)
     mine.write_text("precious")
     assert main(command(tmp_path, pages, "out")) == 2
-    assert "holds files of something else" in capsys.readouterr().err
+    assert "holds 1 file of something else" in capsys.readouterr().err
     assert mine.read_text() == "precious"

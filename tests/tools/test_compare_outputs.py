@@ -21,7 +21,7 @@ MANIFEST = "run1/tokens/manifest.jsonl"
 GLOBAL_STATS = "run1/global_stats.jsonl"
 PAGES_REFERENCE = "run1/exp_data/datasets/untokenized/pages.json"
 TOKENS_REFERENCE = "run1/exp_data/datasets/tokenized/tokens.json"
-BUILD_LOG = "run1/run/stages/00-tokenize-{}/log/shard_0.parquet"
+BUILD_LOG = "run1/run/stages/00-tokenize-{}/log/00-train/shard_0.parquet"
 CHECKPOINT = "run1/logs/model/checkpoints/epoch_1.pt"
 
 
@@ -200,6 +200,17 @@ def test_a_shard_in_plain_json_is_compared_by_its_bytes(
     shard = "run1/processed_data/plain.jsonl"
     write(old / shard, b'{"text": "a", "time": 1}\n')
     write(new / shard, b'{"text": "a", "time": 2}\n')
+    assert compare(old, new, capsys)[0] == 1
+
+
+def test_messages_of_records_set_aside_differ_by_anything_but_an_address(
+    old: pathlib.Path, new: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = "run1/errors/00-step/shard_0.errors.jsonl"
+    write(old / file, [{"index": 1, "error": "TypeError: <fasttext object at 0x7f43>"}])
+    write(new / file, [{"index": 1, "error": "TypeError: <fasttext object at 0x7f9d>"}])
+    assert compare(old, new, capsys)[0] == 0
+    change_line(new / file, error="ValueError: <fasttext object at 0x7f9d>")
     assert compare(old, new, capsys)[0] == 1
 
 

@@ -82,6 +82,13 @@ def test_short_measurements_are_judged_by_their_sum(tmp_path: pathlib.Path, caps
     assert lines[4].endswith("ratio 1.005  ok")
 
 
+def test_a_row_of_milliseconds_is_shown_and_not_judged(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert show(tmp_path, [[row("fast", 0.005)]], [[row("fast", 0.009)]]) == 0
+    assert capsys.readouterr().out.splitlines()[2].endswith("ratio 1.800")
+
+
 def test_slower_short_measurements_fail_by_their_sum(tmp_path: pathlib.Path) -> None:
     assert show(tmp_path, [[row("a", 1.0, "µs/page")]], [[row("a", 1.1, "µs/page")]]) == 1
 

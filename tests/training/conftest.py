@@ -13,7 +13,6 @@ import torch
 
 from corpusmith.io.tokens import wds
 from corpusmith.io.tokens.wds import ManifestEntry
-from corpusmith.run.ray.runner import Runner
 from training.models.config import ModelConfig
 from training.optimization.recipe import Recipe
 from training.optimization.schedule import cosine_schedule
@@ -92,9 +91,3 @@ def make_config(tmp_path: pathlib.Path, manifest: str) -> Any:
         return replace(config, **changed)
 
     return make
-
-
-@pytest.fixture
-def ray_is_up(runner: Runner) -> None:
-    """One Ray for all tests of the session: what starts a Runner of its own joins it."""
-    runner.connect()

@@ -5,7 +5,9 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +16,10 @@ import torch
 from corpusmith.errors import InputError
 from corpusmith.expdb import references as expdb
 from corpusmith.expdb.references import DatasetReference
-from training.data.token_shards import find_token_shards
-from training.loop.checkpoint import load_model
-from training.loop.params_txt import read_params_text
+from training.data.token_shards import find_token_dataset
 from training.loop.validation import count_training_tokens, unigram_loss
+from training.state.checkpoint import load_model
+from training.state.params_txt import read_params_text
 from training.train import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +35,7 @@ RESULT_KEYS = [
 
 
 @pytest.fixture
-def workspace(tmp_path, write_tokens):
+def workspace(tmp_path: Path, write_tokens: Callable[..., str]) -> Path:
     """Two data sets of the tiny scale's shape with their references: demo (12 shards) and held-out (1 shard)."""
     for seed, (name, shards) in enumerate((("demo", 12), ("heldout", 1))):
         manifest = write_tokens(tmp_path / name, shards, 8, 256, 300, seed)
@@ -54,14 +56,14 @@ def flags(workspace: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def only_json(folder: Path) -> dict:
+def only_json(folder: Path) -> dict[str, Any]:
     (path,) = folder.glob("*.json")
-    row = json.loads(path.read_text())
+    row: dict[str, Any] = json.loads(path.read_text())
     assert path.stem == row["name"]
     return row
 
 
-def test_a_run_writes_the_reference_of_its_model(workspace, capsys):
+def test_a_run_writes_the_reference_of_its_model(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--", *flags(workspace)]) == 0
     said = capsys.readouterr().out
     row = only_json(workspace / "exp_data" / "models")
@@ -88,7 +90,7 @@ def test_a_run_writes_the_reference_of_its_model(workspace, capsys):
     assert (params["model"], params["train_num_samples"], params["lr"]) == ("tiny", 36, 0.01)
 
 
-def test_validation_loss_is_that_of_the_stored_model_on_the_held_out_tokens(workspace):
+def test_validation_loss_is_that_of_the_stored_model_on_the_held_out_tokens(workspace: Path) -> None:
     assert main(flags(workspace)) == 0
     row = only_json(workspace / "exp_data" / "models")
     model = load_model(row["checkpoint_url"])
@@ -98,7 +100,7 @@ def test_validation_loss_is_that_of_the_stored_model_on_the_held_out_tokens(work
     assert row["results"][0]["loss"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_finished_run_says_so_and_does_nothing(workspace, capsys):
+def test_a_finished_run_says_so_and_does_nothing(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(flags(workspace)) == 0
     before = only_json(workspace / "exp_data" / "models")
     capsys.readouterr()
@@ -107,7 +109,9 @@ def test_a_finished_run_says_so_and_does_nothing(workspace, capsys):
     assert only_json(workspace / "exp_data" / "models") == before
 
 
-def test_a_failed_run_leaves_its_traceback_and_the_next_one_clears_it(workspace, capsys):
+def test_a_failed_run_leaves_its_traceback_and_the_next_one_clears_it(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shards = sorted((workspace / "demo").glob("*.tar"))
     whole = {shard: shard.read_bytes() for shard in shards}
     for shard in shards:
@@ -125,8 +129,10 @@ def test_a_failed_run_leaves_its_traceback_and_the_next_one_clears_it(workspace,
     assert list((workspace / "exp_data" / "failed_models").iterdir()) == []
 
 
-def test_an_unforeseen_failure_is_one_line_that_names_the_record(workspace, capsys, monkeypatch):
-    def out_of_memory(*arguments, **keywords):
+def test_an_unforeseen_failure_is_one_line_that_names_the_record(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*arguments: Any, **keywords: Any) -> None:
         raise MemoryError("no memory for 12 GiB\nand more")
 
     monkeypatch.setattr("training.arguments.to_config.train", out_of_memory)
@@ -150,7 +156,9 @@ def test_an_unforeseen_failure_is_one_line_that_names_the_record(workspace, caps
         (["--acc", "3"], "--acc 3"),
     ],
 )
-def test_mistakes_end_with_exit_code_2_and_one_line(workspace, capsys, more, named):
+def test_mistakes_end_with_exit_code_2_and_one_line(
+    workspace: Path, capsys: pytest.CaptureFixture[str], more: Any, named: str
+) -> None:
     assert main(flags(workspace, *more)) == 2
     said = capsys.readouterr().err
     assert named in said
@@ -158,7 +166,9 @@ def test_mistakes_end_with_exit_code_2_and_one_line(workspace, capsys, more, nam
     assert not (workspace / "exp_data").exists()
 
 
-def test_skip_train_writes_the_reference_of_a_complete_run_only(workspace, capsys):
+def test_skip_train_writes_the_reference_of_a_complete_run_only(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(flags(workspace, "--skip-train")) == 2
     assert "has it been trained" in capsys.readouterr().err
     (workspace / "exp_data" / "failed_models").rename(workspace / "gone")
@@ -170,7 +180,7 @@ def test_skip_train_writes_the_reference_of_a_complete_run_only(workspace, capsy
     assert {**again, "uuid": 0, "creation_date": 0} == {**row, "uuid": 0, "creation_date": 0}
 
 
-def test_re_evaluation_updates_the_reference_alone(workspace):
+def test_re_evaluation_updates_the_reference_alone(workspace: Path) -> None:
     partial = workspace / "partial"
     assert main(flags(workspace, "--partial-model-dir", str(partial))) == 0
     row = only_json(workspace / "exp_data" / "models")
@@ -191,7 +201,7 @@ def test_re_evaluation_updates_the_reference_alone(workspace):
     assert {**updated, "results": 0} == {**row, "results": 0}
 
 
-def test_urls_of_the_data_set_follow_the_flags(workspace):
+def test_urls_of_the_data_set_follow_the_flags(workspace: Path) -> None:
     from training.arguments.options import ExperimentOptions
     from training.experiment import read_dataset
 
@@ -199,7 +209,7 @@ def test_urls_of_the_data_set_follow_the_flags(workspace):
     row |= {"manifest_url": "s3://a/b/manifest.jsonl", "mirrors": {"near": {"manifest_url": "n/m.jsonl"}}}
     (workspace / "moved.json").write_text(json.dumps(row))
 
-    def manifest(**changed) -> str | None:
+    def manifest(**changed: Any) -> str | None:
         options = ExperimentOptions(scale="tiny", data_config=str(workspace / "moved.json"), logs="l", **changed)
         return read_dataset(options).manifest_url
 
@@ -212,7 +222,9 @@ def test_urls_of_the_data_set_follow_the_flags(workspace):
             manifest(**changed)
 
 
-def test_the_standard_validation_sets_are_named_where_they_lack(workspace, capsys):
+def test_the_standard_validation_sets_are_named_where_they_lack(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = [flag for flag in flags(workspace) if flag != str(workspace / "heldout.json")]
     arguments.remove("--val-data")
     assert main([*arguments, "--do-eval", "--val-sets-dir", str(workspace / "sets")]) == 2
@@ -221,7 +233,7 @@ def test_the_standard_validation_sets_are_named_where_they_lack(workspace, capsy
     assert "--val-data" in capsys.readouterr().err
 
 
-def test_torchrun_trains_on_two_processes(workspace):
+def test_torchrun_trains_on_two_processes(workspace: Path) -> None:
     # four shards an epoch leave two steps for a third epoch, which the first pass has no shards for
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "training.train",
@@ -240,12 +252,12 @@ def test_torchrun_trains_on_two_processes(workspace):
     assert len(list((workspace / "remote" / row["name"] / "tensorboard").iterdir())) == 1  # one rank reports
 
 
-def test_help_loads_no_torch():
+def test_help_loads_no_torch() -> None:
     code = "import sys, training.train as t; t.build_parser().format_help(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False).returncode == 0
 
 
-def test_unigram_loss_by_hand():
+def test_unigram_loss_by_hand() -> None:
     # ids 0, 0, 1 in training and a vocabulary of 3: (2+1)/6, (1+1)/6, (0+1)/6
     counts = count_training_tokens([[0, 0, 1]], 3)
     assert counts.tolist() == [2, 1, 0]
@@ -254,19 +266,19 @@ def test_unigram_loss_by_hand():
     assert count_training_tokens([[0, 1], [2, 2], [1, 1]], 3, limit=3).tolist() == [1, 1, 2]
 
 
-def test_token_shards_are_found_by_reference_manifest_or_tar(workspace):
-    by_reference = find_token_shards(str(workspace / "heldout.json"))
+def test_token_shards_are_found_by_reference_manifest_or_tar(workspace: Path) -> None:
+    by_reference = find_token_dataset(str(workspace / "heldout.json"))
     tar = str(workspace / "heldout" / "00000001.tar")
     assert [shard.url for shard in by_reference.shards] == [tar]
-    manifest = find_token_shards(str(workspace / "heldout" / "manifest.jsonl"))
+    manifest = find_token_dataset(str(workspace / "heldout" / "manifest.jsonl"))
     assert [(shard.url, shard.num_sequences) for shard in manifest.shards] == [(tar, 8)]
-    assert find_token_shards(tar, "txt").shards[0].data_key == "txt"
+    assert find_token_dataset(tar, "txt").shards[0].data_key == "txt"
 
 
-def _sequences(reference: Path):
+def _sequences(reference: Path) -> Iterator[Any]:
     from corpusmith.io.tokens import wds
 
-    for shard in find_token_shards(str(reference)).shards:
+    for shard in find_token_dataset(str(reference)).shards:
         yield from wds.read_wds_shard(shard.url)
 
 

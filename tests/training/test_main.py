@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -20,10 +22,10 @@ from corpusmith.io.tokens.rows import TokenRows
 from corpusmith.io.tokens.shards import write_token_shard
 from training.arguments.openlm import build_parser, parse_arguments
 from training.arguments.to_config import make_config
-from training.loop.checkpoint import load_file, load_weights
-from training.loop.params_txt import read_params_text
-from training.loop.ranks import Ranks
 from training.main import main
+from training.state.checkpoint import load_file, load_weights
+from training.state.params_txt import read_params_text
+from training.state.ranks import Ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,7 +43,7 @@ DEFAULTS = {
 
 
 @pytest.fixture
-def model(tmp_path) -> str:
+def model(tmp_path: Path) -> str:
     document = {
         "hidden_dim": 16, "n_layers": 1, "n_heads": 2, "seq_len": 16, "vocab_size": 32, "post_embed_norm": False,
         "weight_tying": False,
@@ -51,7 +53,7 @@ def model(tmp_path) -> str:
 
 
 @pytest.fixture
-def flags(tmp_path, manifest, model):
+def flags(tmp_path: Path, manifest: str, model: Any) -> Callable[..., list[str]]:
     def make(name: str, *more: str) -> list[str]:
         return [
             "--dataset-manifest", manifest, "--data-key", "json.gz", "--train-num-samples", "512", "--epochs", "2",
@@ -63,12 +65,12 @@ def flags(tmp_path, manifest, model):
     return make
 
 
-def test_defaults_are_those_of_openlm():
+def test_defaults_are_those_of_openlm() -> None:
     values = parse_arguments([])
     assert {name: values[name] for name in DEFAULTS} == DEFAULTS
 
 
-def test_a_run_by_openlms_flags_writes_its_params(flags, tmp_path):
+def test_a_run_by_openlms_flags_writes_its_params(flags: Callable[..., list[str]], tmp_path: Path) -> None:
     assert main(["--", *flags("run", "--averagers", "poly_8_1", "--log-avg-model-training-loss", "2")]) == 0
     folder = tmp_path / "logs" / "run"
     text = (folder / "params.txt").read_text()
@@ -88,14 +90,18 @@ def test_a_run_by_openlms_flags_writes_its_params(flags, tmp_path):
     assert "complete" in (folder / "out.log").read_text()
 
 
-def test_a_run_that_stands_is_not_begun_anew_unless_it_is_resumed(flags, capsys):
+def test_a_run_that_stands_is_not_begun_anew_unless_it_is_resumed(
+    flags: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(flags("twice")) == 0
     assert main(flags("twice")) == 2
     assert "--resume latest" in capsys.readouterr().err
     assert main(flags("twice", "--resume", "latest")) == 0
 
 
-def test_a_process_killed_with_sigkill_is_continued_to_the_same_bits(flags, tmp_path):
+def test_a_process_killed_with_sigkill_is_continued_to_the_same_bits(
+    flags: Callable[..., list[str]], tmp_path: Path
+) -> None:
     def command(name: str) -> list[str]:
         more = ["--multiple-data-passes", "--save-every", "7", "--resume", "latest", "--averagers", "ema_0.9_1"]
         arguments = flags(name, *more)
@@ -141,14 +147,16 @@ def test_a_process_killed_with_sigkill_is_continued_to_the_same_bits(flags, tmp_
         (["--pretrained", "missing.pt"], "missing.pt"),
     ],
 )
-def test_what_can_not_run_is_one_line_and_exit_code_2(flags, capsys, more, named):
+def test_what_can_not_run_is_one_line_and_exit_code_2(
+    flags: Callable[..., list[str]], capsys: pytest.CaptureFixture[str], more: Any, named: str
+) -> None:
     assert main(flags("refused", *more)) == 2
     said = capsys.readouterr().err
     assert named in said
     assert said.count("\n") == 1
 
 
-def test_a_config_file_replaces_the_command_line(tmp_path, flags):
+def test_a_config_file_replaces_the_command_line(tmp_path: Path, flags: Callable[..., list[str]]) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("model: tiny\nlr: 3e-4\ndataset-manifest: a.jsonl\nqk_norm: true\n")
     values = parse_arguments(["--config", str(path)])
@@ -165,7 +173,7 @@ def test_a_config_file_replaces_the_command_line(tmp_path, flags):
         assert "run.yaml:2" in str(refused.value)
 
 
-def test_arguments_become_the_recipe_that_they_name(flags):
+def test_arguments_become_the_recipe_that_they_name(flags: Callable[..., list[str]]) -> None:
     values = parse_arguments(
         flags("plan", "--lr-scheduler", "wsd", "--lr-decay", "1-sqrt", "--lr-decay-steps", "4", "--lr-cooldown-end",
               "0.002", "--force-min-lr", "0.003", "--domain-weights", "a=2", "b=0.5", "--save-every", "3",
@@ -181,7 +189,9 @@ def test_arguments_become_the_recipe_that_they_name(flags):
     assert make_config(values | {"fsdp_on_cpu": False}, Ranks()).step.sharding is None
 
 
-def test_validation_alone_evaluates_the_average_of_checkpoints(flags, tmp_path, write_tokens, model, manifest):
+def test_validation_alone_evaluates_the_average_of_checkpoints(
+    flags: Callable[..., list[str]], tmp_path: Path, write_tokens: Callable[..., str], model: Any, manifest: str
+) -> None:
     assert main(flags("base")) == 0
     urls = [str(tmp_path / "logs" / "base" / "checkpoints" / f"epoch_{n}.pt") for n in (1, 2)]
     heldout = write_tokens(tmp_path / "heldout", 1, 8, 16, 32, 5)
@@ -213,7 +223,7 @@ def write_as(format_name: str, folder: Path, rows: TokenRows) -> str:
     return str(folder)
 
 
-def test_the_same_rows_train_the_same_model_from_every_format(flags, tmp_path):
+def test_the_same_rows_train_the_same_model_from_every_format(flags: Callable[..., list[str]], tmp_path: Path) -> None:
     draws = np.random.default_rng(3)
     rows = TokenRows.of(draws.integers(0, 32, (160, 17), dtype=np.uint32))
     found = {}
@@ -233,25 +243,25 @@ def test_the_same_rows_train_the_same_model_from_every_format(flags, tmp_path):
     assert len(found["wds"][0]) == 20, "steps"
 
 
-def test_long_files_are_taken_in_parts(tmp_path, monkeypatch):
+def test_long_files_are_taken_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from training.data import token_shards as token_data
 
     monkeypatch.setattr(token_data, "PART_SEQUENCES", 5)
     np.arange(13 * 4, dtype=np.uint16).tofile(tmp_path / "train.bin")
-    found = token_data.find_token_shards(str(tmp_path / "train.bin"), seq_len=3)
+    found = token_data.find_token_dataset(str(tmp_path / "train.bin"), seq_len=3)
     assert [(shard.first_row, shard.num_sequences) for shard in found.shards] == [(0, 5), (5, 5), (10, 3)]
     rows = list(token_data.read_rows(found.shards[1], np.array([0, 3])))
-    assert [(row.row, row.ids.tolist()) for row in rows] == [(5, [20, 21, 22, 23]), (8, [32, 33, 34, 35])]
+    assert [(row.row, list(row.ids)) for row in rows] == [(5, [20, 21, 22, 23]), (8, [32, 33, 34, 35])]
     assert len(list(token_data.read_rows(found.shards[2]))) == 3
 
 
-def test_tars_are_named_as_openlm_names_them(tmp_path, write_tokens):
-    from training.data.token_shards import expand_shards, find_token_shards
+def test_tars_are_named_as_openlm_names_them(tmp_path: Path, write_tokens: Callable[..., str]) -> None:
+    from training.data.token_shards import expand_shards, find_token_dataset
 
     assert expand_shards("d/{a,b}.tar") == ["d/a.tar", "d/b.tar"]
     assert expand_shards("d/s-{008..010}.tar") == ["d/s-008.tar", "d/s-009.tar", "d/s-010.tar"]
     assert expand_shards("pipe:aws s3 cp s3://b/{x,y}.tar -") == ["s3://b/x.tar", "s3://b/y.tar"]
     assert expand_shards("d/{a,b}{1..2}.tar") == ["d/a1.tar", "d/a2.tar", "d/b1.tar", "d/b2.tar"]
     write_tokens(tmp_path / "t", 3, 4, 16, 32)
-    found = find_token_shards(f"{tmp_path}/t/{{00000001..00000003}}.tar")
+    found = find_token_dataset(f"{tmp_path}/t/{{00000001..00000003}}.tar")
     assert [shard.num_sequences for shard in found.shards] == [4, 4, 4]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -19,7 +21,7 @@ ARGUMENTS = ["--model", "training/open_lm_configs/tiny.json", "--dataset-manifes
 
 
 @pytest.fixture
-def fake_open_lm(tmp_path, monkeypatch):
+def fake_open_lm(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """A function that puts a package `open_lm` on the path whose `main(args)` runs the given body."""
 
     def install(body: str) -> None:
@@ -35,12 +37,14 @@ def fake_open_lm(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_without_the_package_the_message_says_how_to_get_it():
+def test_without_the_package_the_message_says_how_to_get_it() -> None:
     with pytest.raises(InputError, match=r"can't be imported; it is on no index: install a checkout"):
         train_with_open_lm(ARGUMENTS)
 
 
-def test_the_package_gets_the_argument_list_with_the_true_path_of_the_model(fake_open_lm):
+def test_the_package_gets_the_argument_list_with_the_true_path_of_the_model(
+    fake_open_lm: Callable[[str], None],
+) -> None:
     fake_open_lm("pass")
     train_with_open_lm(ARGUMENTS)
     expected = ["--model", str(CONFIG_FOLDER / "tiny.json"), *ARGUMENTS[2:]]
@@ -54,23 +58,23 @@ def test_the_package_gets_the_argument_list_with_the_true_path_of_the_model(fake
         ("raise SystemExit(3)", "exit code 3"),
     ],
 )
-def test_what_it_raises_is_told_in_one_line(fake_open_lm, body, named):
+def test_what_it_raises_is_told_in_one_line(fake_open_lm: Callable[[str], None], body: str, named: str) -> None:
     fake_open_lm(body)
     with pytest.raises(RunFailed, match=named):
         train_with_open_lm(ARGUMENTS)
 
 
-def test_a_clean_exit_is_no_failure(fake_open_lm):
+def test_a_clean_exit_is_no_failure(fake_open_lm: Callable[[str], None]) -> None:
     fake_open_lm("raise SystemExit(0)")
     train_with_open_lm(ARGUMENTS)
 
 
-def test_other_shards_than_webdataset_are_refused():
+def test_other_shards_than_webdataset_are_refused() -> None:
     with pytest.raises(InputError, match=r"index\.json"):
         prepare_arguments(["--dataset-manifest", "d/index.json"])
 
 
-def test_arguments_of_ours_are_refused():
+def test_arguments_of_ours_are_refused() -> None:
     with pytest.raises(InputError, match="does not know --data-order, --save-every"):
         prepare_arguments([*ARGUMENTS, "--data-order", "openlm", "--save-every", "5"])
 
@@ -89,7 +93,7 @@ for number, final in ((2, False), (10, {final})):
 
 
 @pytest.fixture
-def command(tmp_path, write_tokens) -> list[str]:
+def command(tmp_path: pathlib.Path, write_tokens: Callable[..., str]) -> list[str]:
     manifest = write_tokens(tmp_path / "demo", 12, 8, 256, 300)
     reference = DatasetReference(
         name="demo", dataset_url=str(tmp_path / "demo"), manifest_url=manifest, tokenized=True, tokenizer="none",
@@ -103,7 +107,9 @@ def command(tmp_path, write_tokens) -> list[str]:
     ]  # fmt: skip
 
 
-def test_a_run_of_the_package_becomes_a_model_reference(fake_open_lm, command, tmp_path):
+def test_a_run_of_the_package_becomes_a_model_reference(
+    fake_open_lm: Callable[[str], None], command: list[str], tmp_path: pathlib.Path
+) -> None:
     fake_open_lm(TRAINS.format(final=True))
     assert main(command) == 0
     (path,) = (tmp_path / "exp_data" / "models").glob("*.json")
@@ -116,7 +122,9 @@ def test_a_run_of_the_package_becomes_a_model_reference(fake_open_lm, command, t
     assert given == [*row["open_lm_args"][:model], str(CONFIG_FOLDER / "tiny.json"), *row["open_lm_args"][model + 1 :]]
 
 
-def test_a_run_that_the_package_did_not_finish_is_a_failed_model(fake_open_lm, command, tmp_path, capsys):
+def test_a_run_that_the_package_did_not_finish_is_a_failed_model(
+    fake_open_lm: Callable[[str], None], command: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake_open_lm(TRAINS.format(final=False))
     assert main(command) == 2
     assert "epoch_10.pt is not the final checkpoint" in capsys.readouterr().err
@@ -124,7 +132,9 @@ def test_a_run_that_the_package_did_not_finish_is_a_failed_model(fake_open_lm, c
     assert json.loads(path.read_text())["failed"] is True
 
 
-def test_partial_references_are_refused(fake_open_lm, command, tmp_path, capsys):
+def test_partial_references_are_refused(
+    fake_open_lm: Callable[[str], None], command: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake_open_lm("pass")
     assert main([*command, "--partial-model-dir", str(tmp_path / "partial")]) == 2
     assert "--partial-model-dir" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """The flags of `training.train`.
 
-They follow DCLM. Loads no torch. Departs from DCLM in taking the data set's reference also as a bare positional, in
+Follows DCLM. Loads no torch. Departs from it in taking the data set's reference also as a bare positional, in
 `--val-data` beside fixed validation sets, in the default of `--precision`, which is fp32 where there is no CUDA device,
 and in the last group of flags, which are ours.
 """
@@ -45,9 +45,11 @@ def _add_data_flags(parser: argparse.ArgumentParser) -> None:
     add("--prefix-replacement", metavar="OLD=NEW", help="replace a leading OLD in the data set's URLs by NEW")
     add("--mirror", metavar="KEY", help="use the URLs that the reference has for this mirror")
     add(
-        "--data-tolerate-error-p", type=float, default=0.09,
+        "--data-tolerate-error-p",
+        type=float,
+        default=0.09,
         help="a checkpoint may miss this share of its steps (default 0.09)",
-    )  # fmt: skip
+    )
     add("--data-tolerate-num-ckpts", type=int, default=0, help="checkpoints that may miss more (default 0)")
 
 
@@ -81,13 +83,19 @@ def _add_validation_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("validation")
     add = group.add_argument
     add(
-        "--val-data", nargs="+", default=[], metavar="PATH",
+        "--val-data",
+        nargs="+",
+        default=[],
+        metavar="PATH",
         help="a tokenized data set's reference JSON, an index or a .tar; several may be given",
-    )  # fmt: skip
+    )
     add(
-        "--val-data-key", nargs="+", default=[], metavar="KEY",
+        "--val-data-key",
+        nargs="+",
+        default=[],
+        metavar="KEY",
         help="member extension of each --val-data: json.gz, json or txt (default: as its reference says, or json.gz)",
-    )  # fmt: skip
+    )
     add("--val-frequency", type=int, default=5, help="every so many checkpoints, and at the end (default 5)")
     add("--do-eval", action="store_true", help="validate on DCLM's open_lm_val and c4_val in --val-sets-dir")
     add("--downstream-eval", action="store_true", help="mask the prompts of --val-data, with bootstrap intervals")
@@ -113,9 +121,11 @@ def _add_own_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("beyond DCLM")
     add = group.add_argument
     add(
-        "--data-order", choices=ORDERS, default=ORDERS[0],
+        "--data-order",
+        choices=ORDERS,
+        default=ORDERS[0],
         help="global (default): the same order for any number of processes; openlm: OpenLM's dealing out of shards",
-    )  # fmt: skip
+    )
     add("--lr-scheduler", choices=SCHEDULERS[:3], default="cosine", help="cosine (default), const or wsd")
     add("--lr-decay", choices=("linear", "cosine", "1-sqrt"), default="linear", help="shape of the decay of wsd")
     add("--lr-decay-steps", type=int, help="steps of the decay of wsd (default a tenth)")

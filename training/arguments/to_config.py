@@ -14,29 +14,28 @@ from corpusmith.errors import InputError
 from corpusmith.io import storage
 from training.arguments.openlm import FSDP_FLAGS
 from training.data.masking import TargetMask
-from training.loop.checkpoint import TrainState
-from training.loop.ranks import Ranks, process_group, read_ranks
-from training.loop.sharding import AMP, PURE_BF16, Sharding
 from training.loop.train_loop import total_steps, train
-from training.loop.validator import evaluate_only, make_validation
+from training.loop.validator import evaluate_only, make_validator
 from training.models.config import ModelConfig, load_model_config, model_stem
-from training.observers.observer import OUT_LOG, Observer, OutLog, TrainLog
+from training.observers.observer import Observer, OutLog, TrainingBar, TrainLog
 from training.observers.remote_sync import remote_copy
 from training.observers.trackers import LossPlot, make_trackers, tracker_names
-from training.observers.training_bar import TrainingBar
 from training.optimization.averagers import parse_averagers
-from training.optimization.recipe import Recipe, tf32_matmul
+from training.optimization.recipe import Recipe, default_precision, tf32_matmul
 from training.optimization.schedule import Schedule, constant_schedule, cosine_schedule, wsd_schedule
 from training.optimization.step import StepConfig
 from training.plan.config import TrainConfig
-from training.plan.phase_plan import DataSource, Phase, PhasePlan
-from training.plan.phase_plan_yaml import load_phase_plan
+from training.plan.phase_plan import DataSource, Phase, PhasePlan, load_phase_plan
+from training.state.checkpoint import RunProgress
+from training.state.ranks import Ranks, process_group, read_ranks
+from training.state.run_folder import OUT_LOG
+from training.state.sharding import AMP, PURE_BF16, Sharding
 
 #: The part of the steps that `wsd` decays over by default.
 DECAY_SHARE = 10
 
 
-def run(values: Mapping[str, Any], observers: Sequence[Observer] = ()) -> TrainState:
+def run(values: Mapping[str, Any], observers: Sequence[Observer] = ()) -> RunProgress:
     """Train as the arguments say, or evaluate where they name validation data only; every rank calls it.
 
     `observers` look on beside those that the arguments ask for.
@@ -44,22 +43,23 @@ def run(values: Mapping[str, Any], observers: Sequence[Observer] = ()) -> TrainS
     ranks = read_ranks()
     with process_group(ranks), tf32_matmul():
         if not _training_sources(values) and values["phase_plan"] is None:
-            return evaluate_only(
-                make_model_config(values), values, ranks, precision_of(values, ranks), make_mask(values)
-            )
+            precision = values["precision"] or default_precision(ranks.device)
+            return evaluate_only(make_model_config(values), values, ranks, precision, make_mask(values))
         config = make_config(values, ranks)
-        validation = make_validation(values, config, ranks)
+        validator = make_validator(values, config, ranks)
         remote = values["remote_sync"] and storage.join(values["remote_sync"], config.name)
         with remote_copy(remote, config.folder, ranks, values["remote_sync_frequency"]) as syncs:
-            return train(config, ranks, validation, [*make_observers(values), *syncs, *observers])
+            return train(config, ranks, validator, [*make_observers(values), *syncs, *observers])
 
 
 def make_observers(values: Mapping[str, Any]) -> list[Observer]:
     """What looks on at a run that these arguments describe."""
     trackers = make_trackers(
-        values["report_to"], project=values["wandb_project_name"], notes=values["wandb_notes"],
+        values["report_to"],
+        project=values["wandb_project_name"],
+        notes=values["wandb_notes"],
         offline=values["wandb_offline"],
-    )  # fmt: skip
+    )
     return [TrainLog(), OutLog(), TrainingBar(), LossPlot(), *trackers]
 
 
@@ -76,7 +76,7 @@ def make_config(values: Mapping[str, Any], ranks: Ranks) -> TrainConfig:
     folder = storage.join(values["logs"], name)
     if values["resume"] is None and storage.exists(storage.join(folder, OUT_LOG)):
         raise InputError(f"{folder} holds a run; use --resume latest to go on with it, or another --name")
-    precision = precision_of(values, ranks)
+    precision = values["precision"] or default_precision(ranks.device)
     return TrainConfig(
         name=name,
         folder=folder,
@@ -112,14 +112,12 @@ def make_config(values: Mapping[str, Any], ranks: Ranks) -> TrainConfig:
 def make_model_config(values: Mapping[str, Any]) -> ModelConfig:
     """The model's config under the flags; what the file fixes wins."""
     return load_model_config(
-        values["model"], model_norm=values["model_norm"], qk_norm=values["qk_norm"],
-        positional_embedding_type=values["positional_embedding_type"], ffn_type=values["ffn_type"],
-    )  # fmt: skip
-
-
-def precision_of(values: Mapping[str, Any], ranks: Ranks) -> str:
-    """`--precision`; by default bf16 autocast on CUDA, fp32 elsewhere."""
-    return values["precision"] or ("amp_bfloat16" if ranks.device.type == "cuda" else "fp32")
+        values["model"],
+        model_norm=values["model_norm"],
+        qk_norm=values["qk_norm"],
+        positional_embedding_type=values["positional_embedding_type"],
+        ffn_type=values["ffn_type"],
+    )
 
 
 def make_mask(values: Mapping[str, Any]) -> TargetMask | None:
@@ -235,9 +233,13 @@ def _schedule(values: Mapping[str, Any], steps: int) -> Schedule:
         return cosine_schedule(peak=peak, final=values["lr_cooldown_end"], warmup=warmup, total=steps)
     decay_steps = values["lr_decay_steps"] if values["lr_decay_steps"] is not None else steps // DECAY_SHARE
     return wsd_schedule(
-        peak=peak, final=values["lr_cooldown_end"], warmup=warmup, decay_steps=decay_steps, total=steps,
+        peak=peak,
+        final=values["lr_cooldown_end"],
+        warmup=warmup,
+        decay_steps=decay_steps,
+        total=steps,
         decay=values["lr_decay"],
-    )  # fmt: skip
+    )
 
 
 def _domain_weights(entries: list[str]) -> dict[str, float]:

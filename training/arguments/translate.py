@@ -11,7 +11,6 @@ from corpusmith.io import storage
 from training.arguments.options import ExperimentOptions
 from training.hyperparameters import Hyperparameters
 
-LOG_EVERY = 20
 WANDB_PROJECT = "dcnlp"
 #: DCLM's validation sets: files below `--val-sets-dir`, and the data key of each.
 VALIDATION_SETS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -19,24 +18,50 @@ VALIDATION_SETS: dict[str, tuple[tuple[str, ...], str]] = {
     "c4_val": (tuple(f"shard-{number:07d}.tar" for number in range(11)), "txt"),
 }
 _DOWNSTREAM = (
-    "--squash-mask-left", "--target-mask-individual", "50400", "--target-mask-left", "50300", "--val-tok-ci",
-    "--val-seq-ci", "--val-max-pop-ci", "300000",
-)  # fmt: skip
+    *("--squash-mask-left", "--target-mask-individual", "50400", "--target-mask-left", "50300"),
+    *("--val-tok-ci", "--val-seq-ci", "--val-max-pop-ci", "300000"),
+)
 
 
 def trainer_arguments(
     options: ExperimentOptions, scale: Hyperparameters, dataset: DatasetReference | None, name: str, precision: str
 ) -> list[str]:
-    """The arguments, in DCLM's order, ours last; without a data set those of a re-evaluation."""
+    """The arguments, in DCLM's order, ours last.
+
+    Args:
+        options: what the user asked for.
+        scale: after all overrides.
+        dataset: to train on; without one the arguments are those of a re-evaluation.
+        name: of the run.
+        precision: as `--precision` names it.
+
+    Raises:
+        InputError: flags that exclude each other, or a validation set that is missing.
+    """
     arguments: list[Any] = [
-        "--workers", options.workers, "--precision", precision, "--global-batch-size", scale.global_bs,
-        "--log-every-n-steps", options.log_every, "--grad-clip-norm", 1, "--lr", scale.lr, "--warmup", scale.warmup,
-        "--model", scale.model, "--wd", scale.wd, "--beta2", 0.95, "--epochs", options.num_checkpoints,
-        "--resume", "latest", "--seed", scale.seed, "--accum-freq", scale.acc, "--model-norm", scale.norm,
-        "--delete-previous-checkpoint", "--lr-cooldown-end", scale.cd, "--logs", options.logs,
-        "--attn-name", options.attn_name, "--log-logit-mean", "--data-tolerate-error-p",
-        options.data_tolerate_error_p, "--data-tolerate-num-ckpts", options.data_tolerate_num_ckpts,
-    ]  # fmt: skip
+        *("--workers", options.workers),
+        *("--precision", precision),
+        *("--global-batch-size", scale.global_bs),
+        *("--log-every-n-steps", options.log_every),
+        *("--grad-clip-norm", 1),
+        *("--lr", scale.lr),
+        *("--warmup", scale.warmup),
+        *("--model", scale.model),
+        *("--wd", scale.wd),
+        *("--beta2", 0.95),
+        *("--epochs", options.num_checkpoints),
+        *("--resume", "latest"),
+        *("--seed", scale.seed),
+        *("--accum-freq", scale.acc),
+        *("--model-norm", scale.norm),
+        "--delete-previous-checkpoint",
+        *("--lr-cooldown-end", scale.cd),
+        *("--logs", options.logs),
+        *("--attn-name", options.attn_name),
+        "--log-logit-mean",
+        *("--data-tolerate-error-p", options.data_tolerate_error_p),
+        *("--data-tolerate-num-ckpts", options.data_tolerate_num_ckpts),
+    ]
     if options.pretrained:
         arguments += ["--pretrained", options.pretrained]
         arguments += ["--load-pretrained-state"] if options.load_pretrained_state else []

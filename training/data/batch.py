@@ -1,4 +1,4 @@
-"""Batches: sequences of token ids become inputs and targets, with the source, domain and place of each sequence.
+"""Batches: sequences of token ids become inputs and targets, with the origin of each sequence.
 
 Follows OpenLM's reading of token ids. Departs from it in that ids beyond the vocabulary are refused; and in sequences
 that are shorter than the model's: where they are not skipped, they are padded and the padding is no target.
@@ -25,7 +25,7 @@ NO_DOMAIN = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Origin:
+class SequenceOrigin:
     """Where a sequence comes from: shard (its URL), row within it, first token read, source (index) and domain."""
 
     shard: str
@@ -44,7 +44,7 @@ class Batch:
 
     x_BT: I64Array
     y_BT: I64Array
-    origins: tuple[Origin, ...] = ()
+    origins: tuple[SequenceOrigin, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,12 +69,15 @@ def make_batch(
     rows: Sequence[Ids],
     spec: BatchSpec,
     draws: random.Random | None = None,
-    origins: Sequence[Origin] = (),
+    origins: Sequence[SequenceOrigin] = (),
 ) -> Batch:
-    """Inputs and targets from sequences of equal length.
+    """Inputs and targets from sequences of equal length; negative ids become `id mod vocab_size`.
 
-    Negative ids become `id mod vocab_size`. Where the sequences are longer than `seq_len + 1`, one start is drawn for
-    the batch; without `draws` it is 0.
+    Args:
+        rows: token ids of each sequence, at least `seq_len + 1`.
+        spec: sizes, vocabulary and mask.
+        draws: where the sequences are longer, gives the one start for the batch; without it the start is 0.
+        origins: of the sequences.
 
     Raises:
         InputError: sequences of unequal length, or an id beyond the vocabulary.
@@ -88,10 +91,16 @@ def make_batch(
     return _masked(x_BT, y_BT, spec, origins)
 
 
-def pad_batch(chunk_BT: I64Array, lengths_B: I64Array, spec: BatchSpec, origins: Sequence[Origin]) -> Batch:
-    """Inputs and targets of sequences that stand in the first `lengths_B` columns of `chunk_BT` (B, seq_len + 1).
+def pad_batch(chunk_BT: I64Array, lengths_B: I64Array, spec: BatchSpec, origins: Sequence[SequenceOrigin]) -> Batch:
+    """Inputs and targets of padded sequences.
 
     What follows a sequence is no target; as an input it is id 0, which no earlier position sees.
+
+    Args:
+        chunk_BT: (B, seq_len + 1), each sequence in the first columns of its row.
+        lengths_B: tokens of each sequence.
+        spec: vocabulary and mask.
+        origins: of the sequences.
     """
     x_BT, y_BT = chunk_BT[:, :-1], chunk_BT[:, 1:]
     padding_BT = np.arange(1, chunk_BT.shape[1])[None] >= lengths_B[:, None]
@@ -100,7 +109,7 @@ def pad_batch(chunk_BT: I64Array, lengths_B: I64Array, spec: BatchSpec, origins:
     return _masked(x_BT, y_BT, spec, origins)
 
 
-def _masked(x_BT: I64Array, y_BT: I64Array, spec: BatchSpec, origins: Sequence[Origin]) -> Batch:
+def _masked(x_BT: I64Array, y_BT: I64Array, spec: BatchSpec, origins: Sequence[SequenceOrigin]) -> Batch:
     if spec.mask is not None:
         x_BT, y_BT = mask_targets(x_BT, y_BT, _mask_in_vocabulary(spec.mask, spec.vocab_size))
     return Batch(x_BT=x_BT, y_BT=y_BT, origins=tuple(origins))

@@ -5,7 +5,7 @@ permuted among themselves: reads stay sequential, memory is bounded by two windo
 blocks whose quotas follow the weights. Batch s of a phase is positions s B to (s + 1) B; rank r takes the r-th of
 `world_size` equal parts of it. Nothing but the position is needed to go on.
 
-A sequence longer than needed starts at a place drawn from its position; a shorter one is padded, the padding no target.
+A sequence longer than needed starts at a token drawn from its position; a shorter one is padded, the padding no target.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from corpusmith.errors import InputError
 from corpusmith.seeds import stable_hash
-from training.data.batch import Batch, BatchSpec, Origin, check_ids, fix_id, pad_batch
+from training.data.batch import Batch, BatchSpec, SequenceOrigin, check_ids, fix_id, pad_batch
 from training.data.masking import I64Array
-from training.data.token_shards import TokenRow, TokenShard, read_rows
+from training.data.token_shards import TokenSequence, TokenShard, read_rows
 
 MIX_BLOCK = 1024
 _U16_VOCABULARY = 1 << 16
@@ -80,7 +80,7 @@ class SourceOrder:
         return draws.permutation(window.last - window.first)
 
 
-class Mixture:
+class Interleaving:
     """Which source each position reads from, and the how-manieth sequence of it.
 
     In each block of `MIX_BLOCK` positions every source has the quota that keeps it closest to its share of all
@@ -97,10 +97,10 @@ class Mixture:
         """How many sequences each source has given before a position."""
         if len(self._shares) == 1:
             return np.array([position])
-        block, rest = divmod(position, MIX_BLOCK)
+        block, offset = divmod(position, MIX_BLOCK)
         counts = self._counts(block).copy()
-        if rest:
-            counts += np.bincount(self._labels(block)[:rest], minlength=len(self._shares))
+        if offset:
+            counts += np.bincount(self._labels(block)[:offset], minlength=len(self._shares))
         return counts
 
     def sources(self, first: int, last: int) -> I64Array:
@@ -122,21 +122,22 @@ class Mixture:
         count = self._counts(block)[source]
         skip = first - count
         while count < last:
-            places = np.flatnonzero(self._labels(block) == source) + block * MIX_BLOCK
-            found.append(places)
-            count += len(places)
+            in_block = np.flatnonzero(self._labels(block) == source) + block * MIX_BLOCK
+            found.append(in_block)
+            count += len(in_block)
             block += 1
         return np.concatenate(found)[skip : skip + last - first]
 
     def _counts(self, block: int) -> I64Array:
         """`before` at the start of a block."""
         while len(self._before) <= block:
-            done = self._before[-1]
-            lacking = np.maximum(self._shares * MIX_BLOCK * len(self._before) - done, 0.0)
-            quota = np.floor(lacking * (MIX_BLOCK / lacking.sum())).astype(np.int64)
-            most = np.argsort(quota - lacking, kind="stable")[: MIX_BLOCK - quota.sum()]
+            given = self._before[-1]
+            missing = np.maximum(self._shares * MIX_BLOCK * len(self._before) - given, 0.0)
+            quota = np.floor(missing * (MIX_BLOCK / missing.sum())).astype(np.int64)
+            # what rounding down left over goes to those that it took most from
+            most = np.argsort(quota - missing, kind="stable")[: MIX_BLOCK - quota.sum()]
             quota[most] += 1
-            self._before.append(done + quota)
+            self._before.append(given + quota)
         return self._before[block]
 
     def _labels_of_block(self, block: int) -> I64Array:
@@ -152,7 +153,7 @@ def _generator(*key: int | str) -> np.random.Generator:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Row:
+class _LoadedSequence:
     """A sequence in memory, ids within the vocabulary."""
 
     ids: npt.NDArray[np.unsignedinteger]
@@ -166,17 +167,21 @@ class GlobalReader:
 
     Args:
         orders: of each source.
-        mixture: of the sources.
+        interleaving: of the sources.
         domains: of the sequences of each source that name none themselves.
-        spec: sizes and this rank's place.
+        spec: sizes, and which part of a batch this rank has.
         last_position: where the phase ends; nothing beyond it is read.
     """
 
     def __init__(
-        self, orders: Sequence[SourceOrder], mixture: Mixture, domains: Sequence[str], spec: BatchSpec,
+        self,
+        orders: Sequence[SourceOrder],
+        interleaving: Interleaving,
+        domains: Sequence[str],
+        spec: BatchSpec,
         last_position: int,
-    ) -> None:  # fmt: skip
-        self._orders, self._mixture, self._domains = list(orders), mixture, list(domains)
+    ) -> None:
+        self._orders, self._interleaving, self._domains = list(orders), interleaving, list(domains)
         self._spec, self._last = spec, last_position
         self._dtype = np.uint16 if spec.vocab_size <= _U16_VOCABULARY else np.uint32
 
@@ -189,8 +194,8 @@ class GlobalReader:
             windows = [_WindowCache(self, index, readers) for index in range(len(self._orders))]
             for step in range(first_step, last_step):
                 begin = step * whole
-                sources = self._mixture.sources(begin, begin + whole)
-                counts = self._mixture.before(begin)
+                sources = self._interleaving.sources(begin, begin + whole)
+                counts = self._interleaving.before(begin)
                 yield self._batch(windows, sources, counts)
         finally:
             readers.shutdown(cancel_futures=True)
@@ -200,20 +205,20 @@ class GlobalReader:
         spec = self._spec
         chunk = np.zeros((spec.batch_size, spec.seq_len + 1), dtype=np.int64)
         lengths, origins = np.zeros(spec.batch_size, dtype=np.int64), []
-        own = range(spec.rank * spec.batch_size, (spec.rank + 1) * spec.batch_size)
+        of_rank = range(spec.rank * spec.batch_size, (spec.rank + 1) * spec.batch_size)
         ordinals = np.zeros(len(sources), dtype=np.int64)
         for source in range(len(windows)):
-            mine = sources == source
-            ordinals[mine] = counts[source] + np.arange(mine.sum())
-        for slot, place in enumerate(own):
-            source, ordinal = int(sources[place]), int(ordinals[place])
+            of_source = sources == source
+            ordinals[of_source] = counts[source] + np.arange(of_source.sum())
+        for slot, index in enumerate(of_rank):
+            source, ordinal = int(sources[index]), int(ordinals[index])
             row = windows[source].row(ordinal)
             start = self._start(source, ordinal, len(row.ids))
             kept = row.ids[start : start + spec.seq_len + 1]
             chunk[slot, : len(kept)] = kept
             lengths[slot] = len(kept)
             domain = row.domain or self._domains[source]
-            origins.append(Origin(shard=row.shard, row=row.row, start=start, source=source, domain=domain))
+            origins.append(SequenceOrigin(shard=row.shard, row=row.row, start=start, source=source, domain=domain))
         return pad_batch(chunk, lengths, spec, origins)
 
     def _start(self, source: int, ordinal: int, length: int) -> int:
@@ -224,15 +229,15 @@ class GlobalReader:
     def owned(self, source: int, window: Window) -> I64Array:
         """The offsets within a window of the sequences that this rank reads."""
         spec = self._spec
-        positions = self._mixture.positions(source, window.first, window.last)
-        part = positions % (spec.batch_size * spec.world_size) // spec.batch_size
-        return np.flatnonzero((part == spec.rank) & (positions < self._last))
+        positions = self._interleaving.positions(source, window.first, window.last)
+        ranks = positions % (spec.batch_size * spec.world_size) // spec.batch_size
+        return np.flatnonzero((ranks == spec.rank) & (positions < self._last))
 
     def order(self, source: int) -> SourceOrder:
         """The order of a source."""
         return self._orders[source]
 
-    def read(self, shard: TokenShard, rows: I64Array) -> list[_Row]:
+    def read(self, shard: TokenShard, rows: I64Array) -> list[_LoadedSequence]:
         """These rows (ascending) of a shard."""
         found = [self._in_memory(shard, row) for row in read_rows(shard, rows)]
         if len(found) != len(rows):
@@ -242,7 +247,7 @@ class GlobalReader:
             )
         return found
 
-    def _in_memory(self, shard: TokenShard, row: TokenRow) -> _Row:
+    def _in_memory(self, shard: TokenShard, row: TokenSequence) -> _LoadedSequence:
         vocabulary = self._spec.vocab_size
         ids = np.asarray(row.ids)
         if ids.dtype.kind not in "iu":
@@ -251,7 +256,7 @@ class GlobalReader:
             checked = check_ids(ids.astype(np.int64, copy=False), vocabulary)
         except InputError as error:
             raise InputError(f"{shard.url}: sequence {row.row}: {error}") from error
-        return _Row(ids=checked.astype(self._dtype), shard=shard.url, row=row.row, domain=row.domain)
+        return _LoadedSequence(ids=checked.astype(self._dtype), shard=shard.url, row=row.row, domain=row.domain)
 
 
 class _WindowCache:
@@ -260,10 +265,10 @@ class _WindowCache:
     def __init__(self, reader: GlobalReader, source: int, readers: ThreadPoolExecutor) -> None:
         self._reader, self._source, self._readers = reader, source, readers
         self._window: Window | None = None
-        self._rows: dict[int, _Row] = {}
-        self._coming: tuple[Window, list[tuple[I64Array, Future[list[_Row]]]]] | None = None
+        self._rows: dict[int, _LoadedSequence] = {}
+        self._loading: tuple[Window, list[tuple[I64Array, Future[list[_LoadedSequence]]]]] | None = None
 
-    def row(self, position: int) -> _Row:
+    def row(self, position: int) -> _LoadedSequence:
         """The sequence at a position of the source."""
         if self._window is None or not self._window.first <= position < self._window.last:
             self._enter(self._reader.order(self._source).window(position))
@@ -272,22 +277,24 @@ class _WindowCache:
 
     def _enter(self, window: Window) -> None:
         """Make a window the current one, and begin to load the one after it."""
-        coming = self._coming[1] if self._coming and self._coming[0] == window else self._load(window)
+        loading = self._loading[1] if self._loading and self._loading[0] == window else self._load(window)
         self._rows = {
-            int(offset): row for offsets, future in coming for offset, row in zip(offsets, future.result(), strict=True)
+            int(offset): row
+            for offsets, future in loading
+            for offset, row in zip(offsets, future.result(), strict=True)
         }
         self._window = window
-        following = self._reader.order(self._source).window(window.last)
-        self._coming = (following, self._load(following))
+        next_window = self._reader.order(self._source).window(window.last)
+        self._loading = (next_window, self._load(next_window))
 
-    def _load(self, window: Window) -> list[tuple[I64Array, Future[list[_Row]]]]:
+    def _load(self, window: Window) -> list[tuple[I64Array, Future[list[_LoadedSequence]]]]:
         """For each shard: the offsets within the window of the rows that are read, in the order of the rows."""
         rows = self._reader.order(self._source).rows(window)
         offsets = self._reader.owned(self._source, window)
         wanted = rows[offsets]
         ordered = np.argsort(wanted)
         offsets, wanted = offsets[ordered], wanted[ordered]
-        found: list[tuple[I64Array, Future[list[_Row]]]] = []
+        found: list[tuple[I64Array, Future[list[_LoadedSequence]]]] = []
         first = 0
         for shard in window.shards:
             here = slice(*np.searchsorted(wanted, (first, first + shard.num_sequences)))

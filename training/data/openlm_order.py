@@ -20,7 +20,7 @@ from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
 from corpusmith.seeds import stable_hash
-from training.data.batch import Batch, BatchSpec, Ids, Origin, make_batch
+from training.data.batch import Batch, BatchSpec, Ids, SequenceOrigin, make_batch
 from training.data.token_shards import TokenShard, read_rows
 
 PASS_ATTEMPTS = 3
@@ -69,7 +69,7 @@ def select_shards(
         workers: loader workers of each rank (0 counts as 1).
         seed: shuffles the shards; pass p over the data uses `seed + p`. None keeps the order of the manifest.
         weights: share of each source; equal by default.
-        multiple_passes: start another pass where one runs out, leaving the rest of the old one unread.
+        multiple_passes: start another pass where one runs out, leaving the remainder of the old one unread.
 
     Raises:
         DataExhausted: a source runs out.
@@ -180,9 +180,9 @@ def _rank_batches(selection: ShardSelection, spec: BatchSpec, rank: int) -> int:
     workers = max(1, spec.workers)
     for entries, count in zip(selection.entries, selection.num_sequences, strict=True):
         limit = batches_per_worker(count, spec)
-        own = entries[rank :: spec.world_size]
+        of_rank = entries[rank :: spec.world_size]
         for worker in range(workers):
-            sequences = sum(entry.num_sequences for entry in own[worker::workers])
+            sequences = sum(entry.num_sequences for entry in of_rank[worker::workers])
             total += min(limit, sequences // spec.batch_size)
     return total
 
@@ -205,7 +205,7 @@ def epoch_batches(
     draws = random.Random(stable_hash("training batches", seed, epoch, spec.rank))
     names = list(domains or [""] * len(selection.entries))
     sources = [
-        _source_batches(_Source(index, domain), shards, batches_per_worker(count, spec), spec, draws)
+        _source_batches(_SourceLabel(index, domain), shards, batches_per_worker(count, spec), spec, draws)
         for index, (domain, shards, count) in enumerate(
             zip(names, selection.entries, selection.num_sequences, strict=True)
         )
@@ -214,7 +214,7 @@ def epoch_batches(
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _SourceLabel:
     """Index of a source, and the domain of its sequences that name none."""
 
     index: int
@@ -233,12 +233,12 @@ def _mixed(sources: list[Iterator[Batch]], weights: list[float], draws: random.R
 
 
 def _source_batches(
-    source: _Source, shards: Sequence[TokenShard], limit: int, spec: BatchSpec, draws: random.Random
+    source: _SourceLabel, shards: Sequence[TokenShard], limit: int, spec: BatchSpec, draws: random.Random
 ) -> Iterator[Batch]:
     """The batches of one source: one from each worker in turn, until all workers are done."""
-    own = list(shards)[spec.rank :: spec.world_size]
+    of_rank = list(shards)[spec.rank :: spec.world_size]
     workers = max(1, spec.workers)
-    streams = [_worker_batches(source, own[worker::workers], limit, spec, draws) for worker in range(workers)]
+    streams = [_worker_batches(source, of_rank[worker::workers], limit, spec, draws) for worker in range(workers)]
     while streams:
         alive = []
         for stream in streams:
@@ -250,11 +250,11 @@ def _source_batches(
 
 
 def _worker_batches(
-    source: _Source, shards: Sequence[TokenShard], limit: int, spec: BatchSpec, draws: random.Random
+    source: _SourceLabel, shards: Sequence[TokenShard], limit: int, spec: BatchSpec, draws: random.Random
 ) -> Iterator[Batch]:
     """At most `limit` full batches from these shards in order."""
     rows: list[Ids] = []
-    origins: list[Origin] = []
+    origins: list[SequenceOrigin] = []
     made = 0
     for origin, ids in read_sequences(shards, spec, source.index, source.domain):
         rows.append(ids)
@@ -268,13 +268,20 @@ def _worker_batches(
 
 def read_sequences(
     shards: Sequence[TokenShard], spec: BatchSpec, source: int = 0, domain: str = ""
-) -> Iterator[tuple[Origin, Ids]]:
-    """The sequences of these shards in order; those that are too short are skipped, and their number is said."""
+) -> Iterator[tuple[SequenceOrigin, Ids]]:
+    """The sequences of these shards in order; those that are too short are skipped, and their number is reported.
+
+    Args:
+        shards: to read from.
+        spec: sequences have more than its `seq_len` tokens.
+        source: index of the source, for the origins.
+        domain: of sequences that name none themselves.
+    """
     for shard in shards:
         skipped = 0
         for row in read_rows(shard):
             if len(row.ids) > spec.seq_len:
-                yield Origin(shard=shard.url, row=row.row, source=source, domain=row.domain or domain), row.ids
+                yield SequenceOrigin(shard=shard.url, row=row.row, source=source, domain=row.domain or domain), row.ids
             else:
                 skipped += 1
         if skipped:

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import corpusmith.io.tokens.rows as token_rows
 from corpusmith.errors import InputError
 from corpusmith.expdb import references as expdb
 from corpusmith.io import storage
 from corpusmith.io.tokens import wds
+from corpusmith.io.tokens.rows import TokenShards
 from training.data.batch import NO_DOMAIN, Ids
 from training.data.masking import I64Array
 
@@ -42,7 +42,7 @@ class TokenShard:
     data_key: str = DEFAULT_KEY
     first_row: int = 0
     entry: str = ""
-    data: token_rows.TokenShards | None = field(default=None, compare=False, repr=False)
+    data: TokenShards | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -51,8 +51,8 @@ class TokenShard:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TokenRow:
-    """A sequence of a shard: its place, its token ids as they stand, and its domain where it names one."""
+class TokenSequence:
+    """A sequence of a shard: its row, its token ids as they stand, and its domain where it names one."""
 
     row: int
     ids: Ids
@@ -60,7 +60,7 @@ class TokenRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TokenShards:
+class TokenDataset:
     """A data set: the path that was given, and its shards in the order of its index."""
 
     path: str
@@ -72,16 +72,16 @@ class TokenShards:
         return sum(shard.num_sequences for shard in self.shards)
 
 
-def find_token_shards(
+def find_token_dataset(
     path: str, data_key: str | None = None, *, seq_len: int | None = None, vocab_size: int = _UINT16_VOCABULARY
-) -> TokenShards:
-    """Resolve a data set's reference (`.json`), an index, a folder, a single `.bin`, or one or more `.tar`.
+) -> TokenDataset:
+    """Find the shards of a data set's reference (`.json`), an index, a folder, a single `.bin`, or one or more `.tar`.
 
     Several tars are an expression as `expand_shards` reads it.
 
     Args:
         data_key: by default what the reference says, else `json.gz`.
-        seq_len, vocab_size: of the model; a `.bin` without an index is cut into rows of `seq_len + 1` ids, of 16 bits
+        seq_len, vocab_size: of the model; a `.bin` without an index is read as rows of `seq_len + 1` ids, of 16 bits
             where the vocabulary fits into them, else of 32.
 
     Raises:
@@ -100,7 +100,7 @@ def find_token_shards(
         shards = _list(index, key, seq_len, vocab_size)
     if not shards:
         raise InputError(f"{index}: the index names no shard")
-    return TokenShards(path=path, shards=shards)
+    return TokenDataset(path=path, shards=shards)
 
 
 def expand_shards(expression: str) -> list[str]:
@@ -157,7 +157,7 @@ def _folder(url: str) -> str:
     return storage.parent(url) if named_by_file else url.rstrip("/")
 
 
-def read_rows(shard: TokenShard, rows: I64Array | None = None) -> Iterator[TokenRow]:
+def read_rows(shard: TokenShard, rows: I64Array | None = None) -> Iterator[TokenSequence]:
     """The sequences of a shard at these rows (ascending, counted from `first_row`), or all.
 
     Raises:
@@ -170,14 +170,14 @@ def read_rows(shard: TokenShard, rows: I64Array | None = None) -> Iterator[Token
     wanted = None if rows is None else frozenset(rows.tolist())
     if shard.data is None:
         for row, ids, meta in wds.read_wds_rows(shard.url, shard.data_key, wanted):
-            yield TokenRow(row=row, ids=ids, domain=_domain(meta))
+            yield TokenSequence(row=row, ids=ids, domain=_domain(meta))
         return
     first = 0 if rows is None else int(rows[0])
     for row, found in enumerate(shard.data.read(shard.entry, shard.first_row + first), start=first):
         if row > last:
             return
         if wanted is None or row in wanted:
-            yield TokenRow(row=shard.first_row + row, ids=found.tokens, domain=_domain(found.meta))
+            yield TokenSequence(row=shard.first_row + row, ids=found.tokens, domain=_domain(found.meta))
 
 
 def _domain(meta: dict[str, Any]) -> str:

@@ -90,7 +90,13 @@ def openlm_obstacles(config: ModelConfig) -> list[str]:
 
 
 def choose_format(form: str, config: ModelConfig, weights: dict[str, Tensor], where: str) -> str:
-    """`llama` or `openlm`.
+    """Choose between `llama` and `openlm`.
+
+    Args:
+        form: what was asked for, one of FORMATS.
+        config: of the model.
+        weights: of the model.
+        where: names the model in errors.
 
     Raises:
         InputError: the model fits neither, or not the one asked for; the message names what does not fit.
@@ -118,7 +124,7 @@ def _write_folder(options: ExportOptions, folder: Path) -> str:
         import transformers
     except ImportError as error:
         raise missing_package("transformers", "train") from error
-    from training.loop.checkpoint import load_model
+    from training.state.checkpoint import load_model
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     model = load_model(options.checkpoint, options.params, options.model)

@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError, missing_package
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from training.loop.params_txt import params_text
 from training.models.config import ModelConfig, model_config_from
+from training.state.params_txt import params_text
+from training.state.run_folder import CHECKPOINTS, PARAMS_NAME
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,10 +28,8 @@ if TYPE_CHECKING:
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
 _RENAMED = {"dim": "hidden_dim", "norm_type": "model_norm", "apply_qk_norm": "qk_norm"}
-_TAKEN = (
-    "hidden_dim", "n_layers", "n_heads", "seq_len", "vocab_size", "post_embed_norm", "weight_tying", "model_norm",
-    "qk_norm", "positional_embedding_type", "ffn_type",
-)  # fmt: skip
+#: Keys that OpenLM's arguments share with our config; the others are ours alone.
+_SHARED = {entry.name for entry in fields(ModelConfig)} - {"rotary_table", "architecture"}
 
 
 def import_model(folder: str, output: str) -> str:
@@ -77,7 +77,7 @@ def config_from_openlm(arguments: Mapping[str, Any], where: str) -> ModelConfig:
         raise InputError(f"{where}: mixtures of experts (moe_freq {arguments['moe_freq']}) can't be imported")
     present = {key: value for key, value in arguments.items() if value is not None}
     known = {_RENAMED[key]: value for key, value in present.items() if key in _RENAMED}
-    known |= {key: value for key, value in present.items() if key in _TAKEN}
+    known |= {key: value for key, value in present.items() if key in _SHARED}
     defaults = {"post_embed_norm": False, "weight_tying": False}
     return model_config_from(defaults | known, where=f"{where}: params_args_dict")
 
@@ -117,8 +117,8 @@ def _write_experiment(output: str, name: str, config: ModelConfig, weights: dict
     """`params.txt`, `model_config.json` and the checkpoint, which is checked against the config first."""
     import torch
 
-    from training.loop.checkpoint import CHECKPOINTS, PARAMS_NAME, load_into, write_model_config
     from training.models.openlm import Transformer
+    from training.state.checkpoint import load_into, save_file, write_model_config
 
     with torch.device("meta"):
         model = Transformer(config)
@@ -138,8 +138,7 @@ def _write_experiment(output: str, name: str, config: ModelConfig, weights: dict
     write_model_config(output, config)
     url = storage.join(output, CHECKPOINTS, "epoch_0.pt")
     content = {"epoch": 0, "name": name, "evaluation_metrics": [], "state_dict": model.state_dict()}
-    with storage.atomic_write(url) as file:
-        torch.save(content, file)
+    save_file(url, content)
     return url
 
 

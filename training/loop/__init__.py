@@ -1,3 +1,1 @@
-"""Many steps: the loop, checkpoints, resuming, validation, ranks."""
-
-VERSION = 1
+"""Many steps: the loop over a run's data, how it begins and resumes, its metrics and its validation."""

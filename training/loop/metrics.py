@@ -10,20 +10,24 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 
 from training.data.batch import Batch
-from training.loop.ranks import Ranks, gather_json, sum_over_ranks
 from training.optimization.step import StepLoss
+from training.state.ranks import Ranks, gather_json, sum_over_ranks
+
+#: By domain: the sum of the losses of its targets, and their number.
+DomainTotals = dict[str, tuple[float, int]]
 
 GUARD_WINDOW = 64
 GUARD_LEAST = 16
 
 
-class Meter:
-    """Collects steps, the first one `step`, until a metrics line is asked for; all ranks use it alike."""
+class StepMetrics:
+    """Collects steps, the first one `step`, until a line of metrics is taken; all ranks use it alike."""
 
     def __init__(self, ranks: Ranks, step: int) -> None:
         self._ranks = ranks
@@ -33,7 +37,7 @@ class Meter:
         self._first, self._time = step, time.perf_counter()
         self._losses: list[float] = []
         self._seconds: dict[str, float] = {}
-        self._by_domain: dict[str, tuple[float, int]] = {}
+        self._by_domain: DomainTotals = {}
 
     def add_seconds(self, name: str, seconds: float) -> None:
         """Time spent on something."""
@@ -48,13 +52,17 @@ class Meter:
         if any(named):
             rows = zip(named, loss.row_losses_B.tolist(), loss.row_tokens_B.tolist(), strict=True)
             for domain, total, tokens in rows:
-                before = self._by_domain.get(domain, (0.0, 0))
-                self._by_domain[domain] = (before[0] + total, before[1] + tokens)
+                add_domain_loss(self._by_domain, domain, total, tokens)
 
-    def metrics(self, step: int, tokens: int, tokens_before: int, loss: StepLoss, rate: float) -> dict[str, Any]:
-        """The line of step `step`, after which collecting begins anew; all ranks call it.
+    def take_line(self, step: int, tokens: int, tokens_before: int, loss: StepLoss, rate: float) -> dict[str, Any]:
+        """The metrics of the steps collected, after which collecting begins anew; all ranks call it.
 
-        `tokens` and `tokens_before` count those of all steps to here, and to the first step collected.
+        Args:
+            step: the last step collected.
+            tokens: of all steps up to here.
+            tokens_before: of all steps before the first one collected.
+            loss: of the last step.
+            rate: its learning rate.
         """
         count = len(self._losses)
         seconds = max(time.perf_counter() - self._time, 1e-9)
@@ -77,11 +85,7 @@ class Meter:
 
     def _domain_means(self) -> dict[str, Any]:
         """Loss and number of targets by domain, over all ranks; nothing where no sequence names one."""
-        totals: dict[str, tuple[float, int]] = {}
-        for part in gather_json(self._by_domain, self._ranks):
-            for domain, (loss, tokens) in part.items():
-                before = totals.get(domain, (0.0, 0))
-                totals[domain] = (before[0] + loss, before[1] + tokens)
+        totals = sum_domains(gather_json(self._by_domain, self._ranks))
         known = {name: values for name, values in sorted(totals.items()) if name and values[1]}
         if not known:
             return {}
@@ -94,6 +98,21 @@ class Meter:
     def first_step(self) -> int:
         """The first step that was not yet logged."""
         return self._first
+
+
+def add_domain_loss(totals: DomainTotals, domain: str, loss: float, tokens: int) -> None:
+    """Add a loss summed over so many targets to the totals of a domain."""
+    losses_before, tokens_before = totals.get(domain, (0.0, 0))
+    totals[domain] = (losses_before + loss, tokens_before + tokens)
+
+
+def sum_domains(by_rank: Iterable[DomainTotals]) -> DomainTotals:
+    """The totals of all ranks together."""
+    totals: DomainTotals = {}
+    for of_rank in by_rank:
+        for domain, (loss, tokens) in of_rank.items():
+            add_domain_loss(totals, domain, loss, tokens)
+    return totals
 
 
 class LossGuard:

@@ -8,45 +8,45 @@ their order changed, naming what.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from corpusmith.errors import ChangedError, InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
 from corpusmith.seeds import stable_hash
-from training.data.loader import Loader
-from training.loop.checkpoint import (
-    CHECKPOINTS,
-    PARAMS_NAME,
-    ROLLING_CHECKPOINTS,
-    TrainState,
+from training.loop.loader import Loader
+from training.optimization.averagers import Averager, make_averagers
+from training.optimization.step import TrainingState, make_training_state
+from training.plan.config import TrainConfig
+from training.state.checkpoint import (
+    RunProgress,
     latest_checkpoint,
     load_average,
     load_file,
     load_optimizer_state,
-    load_state,
+    load_progress,
     load_weights,
     sibling,
     write_model_config,
 )
-from training.loop.params_txt import params_text
-from training.loop.ranks import Ranks, check_equal, wait_for_all
-from training.loop.sharding import load_whole_optimizer_state
-from training.optimization.averagers import Averager, make_averagers
-from training.optimization.step import Trainer, make_trainer
-from training.plan.config import TrainConfig
+from training.state.params_txt import params_text
+from training.state.ranks import Ranks, check_equal, wait_for_all
+from training.state.run_folder import CHECKPOINTS, DATA_ORDER_NAME, PARAMS_NAME, ROLLING_CHECKPOINTS
+from training.state.sharding import load_whole_optimizer_state
 
-DATA_ORDER_NAME = "data_order.json"
 LATEST = "latest"
 
 
-def begin(config: TrainConfig, ranks: Ranks, loader: Loader) -> tuple[Trainer, list[Averager], TrainState]:
-    """Build the trainer and put it where the run starts; rank 0 writes `params.txt` before any weights are loaded.
+def begin(config: TrainConfig, ranks: Ranks, loader: Loader) -> tuple[TrainingState, list[Averager], RunProgress]:
+    """Build what a step changes and put it where the run starts.
+
+    Rank 0 writes `params.txt` before any weights are loaded.
+
+    Returns:
+        Model and optimizer, the averages of the weights, and how far the run has come.
 
     Raises:
         InputError: weights that are missing or don't fit.
@@ -65,8 +65,8 @@ def begin(config: TrainConfig, ranks: Ranks, loader: Loader) -> tuple[Trainer, l
     weights = None if source is None else load_weights(source)
     if weights is None and config.average:
         source, weights = config.average[0][0], load_average(config.average)
-    trainer = _make_trainer(config, ranks, weights, source or "")
-    return trainer, make_averagers(config.averagers, trainer.model), TrainState()
+    state = make_training_state(config.model, config.step, ranks, weights, source or "")
+    return state, make_averagers(config.averagers, state.model), RunProgress()
 
 
 def _checkpoint_to_resume(config: TrainConfig) -> str | None:
@@ -85,34 +85,24 @@ def _checkpoint_to_resume(config: TrainConfig) -> str | None:
     return max(found, key=lambda url: int(load_file(sibling(url, "stats"))["step"]))
 
 
-def _continue(config: TrainConfig, ranks: Ranks, url: str) -> tuple[Trainer, list[Averager], TrainState]:
-    """Weights, optimizer, averagers and position of a checkpoint."""
-    state, weights = load_state(url, config.seed)
+def _continue(config: TrainConfig, ranks: Ranks, url: str) -> tuple[TrainingState, list[Averager], RunProgress]:
+    """Weights, optimizer, averagers and progress of a checkpoint."""
+    progress, weights = load_progress(url, config.seed)
     seed_all(config.seed)
-    trainer = _make_trainer(config, ranks, weights, url)
+    state = make_training_state(config.model, config.step, ranks, weights, url)
     stored = load_optimizer_state(url)
     try:
-        load_whole_optimizer_state(trainer.model, trainer.optimizer, stored["optimizer"])
+        load_whole_optimizer_state(state.model, state.optimizer, stored["optimizer"])
     except (ValueError, KeyError) as error:
         raise InputError(f"{sibling(url, 'optimizer')} does not fit the model: {error}") from error
     if "scaler" in stored:
-        trainer.scaler.load_state_dict(stored["scaler"])
-    averagers = make_averagers(config.averagers, trainer.model)
+        state.scaler.load_state_dict(stored["scaler"])
+    averagers = make_averagers(config.averagers, state.model)
     for averager in averagers:
         averager.load(load_file(sibling(url, averager.name)))
     if ranks.leads:
-        say(f"continuing {config.name} at step {state.step} from {url}")
-    return trainer, averagers, state
-
-
-def _make_trainer(config: TrainConfig, ranks: Ranks, weights: Mapping[str, Tensor] | None, url: str) -> Trainer:
-    try:
-        return make_trainer(config.model, config.step, ranks, weights)
-    except RuntimeError as error:
-        if weights is None or "state_dict" not in str(error):
-            raise
-        detail = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise InputError(f"{url} does not fit the model config: {detail}") from error
+        say(f"continuing {config.name} at step {progress.step} from {url}")
+    return state, averagers, progress
 
 
 def _check_data_order(config: TrainConfig, ranks: Ranks, loader: Loader, resumed: str | None) -> None:

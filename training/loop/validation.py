@@ -25,15 +25,19 @@ from corpusmith.errors import InputError
 from training.data.batch import Batch, BatchSpec, Ids, make_batch
 from training.data.masking import IGNORED
 from training.data.openlm_order import read_sequences
-from training.data.token_shards import TokenShards
-from training.loop.ranks import Ranks, gather_json, sum_over_ranks
+from training.data.token_shards import TokenDataset
+from training.loop.metrics import DomainTotals, add_domain_loss, sum_domains
 from training.optimization.losses import token_losses
 from training.optimization.recipe import autocast
+from training.state.ranks import Ranks, gather_json, sum_over_ranks
 
 #: Training tokens that the unigram distribution is counted on, at most.
 UNIGRAM_TOKENS = 1 << 24
 NOT_ASKED = -1.0
 _RESAMPLES_AT_ONCE = 1 << 22
+#: Columns of the sums: loss times sequences, sequences, batches, seconds of reading.
+_LOSS, _SEQUENCES, _BATCHES, _READING = range(4)
+_NUM_COLUMNS = 4
 
 F64Array = npt.NDArray[np.float64]
 
@@ -68,14 +72,14 @@ class ValidationLoss:
         return int(self.target_counts.sum())
 
 
-class _Totals:
+class _ValidationSums:
     """Sums over the batches of one rank."""
 
     def __init__(self, vocab_size: int, intervals: Intervals) -> None:
         self._intervals = intervals
-        self.sums = np.zeros(4)  # loss times sequences, sequences, batches, seconds spent reading
+        self.columns = np.zeros(_NUM_COLUMNS)
         self.counts = np.zeros(vocab_size)
-        self.domains: dict[str, tuple[float, int]] = {}
+        self.domains: DomainTotals = {}
         self.sequence_losses: list[float] = []
         self.token_losses: list[float] = []
 
@@ -84,12 +88,13 @@ class _Totals:
         kept_BT = batch.y_BT != IGNORED
         kept = int(kept_BT.sum())
         self.counts += np.bincount(batch.y_BT[kept_BT], minlength=len(self.counts))
-        self.sums[:3] += losses_BT.sum() / max(1, kept) * len(losses_BT), len(losses_BT), 1
+        self.columns[_LOSS] += losses_BT.sum() / max(1, kept) * len(losses_BT)
+        self.columns[_SEQUENCES] += len(losses_BT)
+        self.columns[_BATCHES] += 1
         sums_B, tokens_B = losses_BT.sum(axis=1), kept_BT.sum(axis=1)
         for origin, total, tokens in zip(batch.origins, sums_B.tolist(), tokens_B.tolist(), strict=True):
             if origin.domain:
-                before = self.domains.get(origin.domain, (0.0, 0))
-                self.domains[origin.domain] = (before[0] + total, before[1] + tokens)
+                add_domain_loss(self.domains, origin.domain, total, tokens)
         if self._intervals.sequences:
             self.sequence_losses += (sums_B / np.maximum(tokens_B, 1)).tolist()
         if self._intervals.tokens:
@@ -97,14 +102,25 @@ class _Totals:
 
 
 def validation_loss(
-    model: nn.Module, shards: TokenShards, spec: BatchSpec, *, precision: str, ranks: Ranks,
-    num_sequences: int | None = None, intervals: Intervals | None = None,
-) -> ValidationLoss:  # fmt: skip
+    model: nn.Module,
+    dataset: TokenDataset,
+    spec: BatchSpec,
+    *,
+    precision: str,
+    ranks: Ranks,
+    num_sequences: int | None = None,
+    intervals: Intervals | None = None,
+) -> ValidationLoss:
     """The model's loss on all full-length sequences, in nats per token; the model is left in eval mode.
 
     Batch i is done by rank i modulo the number of ranks.
 
     Args:
+        model: called with ids (B, T); the first thing it gives are logits (B, T, V).
+        dataset: the validation set.
+        spec: sizes of batches.
+        precision: name of `--precision`.
+        ranks: this process among its peers; all call it.
         num_sequences: stop after so many, rounded up to whole batches.
         intervals: keep the single losses that these need.
 
@@ -113,11 +129,11 @@ def validation_loss(
     """
     model.eval()
     started = time.perf_counter()
-    totals = _Totals(spec.vocab_size, intervals or Intervals())
+    sums = _ValidationSums(spec.vocab_size, intervals or Intervals())
     limit = None if num_sequences is None else -(-num_sequences // spec.batch_size)
-    batches = itertools.islice(_batches(shards, spec), limit)
+    batches = itertools.islice(_batches(dataset, spec), limit)
     # sharded models gather their weights together, so every rank takes every turn, with or without a batch of its own
-    for turn in _turns(batches, ranks, totals):
+    for turn in _turns(batches, ranks, sums):
         batch = turn[min(ranks.rank, len(turn) - 1)]
         x_BT, y_BT = (
             torch.from_numpy(np.ascontiguousarray(part)).to(ranks.device) for part in (batch.x_BT, batch.y_BT)
@@ -125,55 +141,59 @@ def validation_loss(
         with torch.no_grad(), autocast(precision, ranks.device):
             losses_BT = token_losses(model(x_BT)[0], y_BT).double().cpu().numpy()
         if ranks.rank < len(turn):
-            totals.add(batch, losses_BT)
-    return _summary(totals, shards, spec, ranks, started)
+            sums.add(batch, losses_BT)
+    return _summary(sums, dataset, spec, ranks, started)
 
 
-def _turns(batches: Iterator[Batch], ranks: Ranks, totals: _Totals) -> Iterator[tuple[Batch, ...]]:
-    """Batches in groups of one per rank, the last group smaller; `totals` gets the time of reading."""
+def _turns(batches: Iterator[Batch], ranks: Ranks, sums: _ValidationSums) -> Iterator[tuple[Batch, ...]]:
+    """Batches in groups of one per rank, the last group smaller; `sums` gets the time of reading."""
     while True:
         asked = time.perf_counter()
         turn = tuple(itertools.islice(batches, ranks.world_size))
-        totals.sums[3] += time.perf_counter() - asked
+        sums.columns[_READING] += time.perf_counter() - asked
         if not turn:
             return
         yield turn
 
 
-def _summary(totals: _Totals, shards: TokenShards, spec: BatchSpec, ranks: Ranks, started: float) -> ValidationLoss:
-    """The totals of all ranks together."""
-    both = sum_over_ranks(torch.from_numpy(np.concatenate([totals.sums, totals.counts])), ranks).cpu().numpy()
-    sums, counts = both[:4], both[4:]
-    if not sums[1]:
-        raise InputError(f"{shards.path}: no sequence of more than {spec.seq_len} tokens to validate on")
-    domains: dict[str, tuple[float, int]] = {}
-    parts = gather_json([totals.domains, totals.sequence_losses, totals.token_losses], ranks)
-    for part, _, _ in parts:
-        for domain, (loss, tokens) in part.items():
-            before = domains.get(domain, (0.0, 0))
-            domains[domain] = (before[0] + loss, before[1] + tokens)
+def _summary(
+    sums: _ValidationSums, dataset: TokenDataset, spec: BatchSpec, ranks: Ranks, started: float
+) -> ValidationLoss:
+    """The sums of all ranks together."""
+    both = sum_over_ranks(torch.from_numpy(np.concatenate([sums.columns, sums.counts])), ranks).cpu().numpy()
+    columns, counts = both[:_NUM_COLUMNS], both[_NUM_COLUMNS:]
+    if not columns[_SEQUENCES]:
+        raise InputError(f"{dataset.path}: no sequence of more than {spec.seq_len} tokens to validate on")
+    gathered = gather_json([sums.domains, sums.sequence_losses, sums.token_losses], ranks)
+    domains = sum_domains(of_rank for of_rank, _, _ in gathered)
     return ValidationLoss(
-        loss=float(sums[0] / sums[1]),
-        sequences=int(sums[1]),
+        loss=float(columns[_LOSS] / columns[_SEQUENCES]),
+        sequences=int(columns[_SEQUENCES]),
         target_counts=counts,
-        batches=int(sums[2]),
-        data_seconds=float(sums[3]) / ranks.world_size,
+        batches=int(columns[_BATCHES]),
+        data_seconds=float(columns[_READING]) / ranks.world_size,
         total_seconds=time.perf_counter() - started,
         by_domain={name: loss / tokens for name, (loss, tokens) in sorted(domains.items()) if tokens},
-        sequence_losses=np.array([loss for _, losses, _ in parts for loss in losses]),
-        token_losses=np.array([loss for _, _, losses in parts for loss in losses]),
+        sequence_losses=np.array([loss for _, losses, _ in gathered for loss in losses]),
+        token_losses=np.array([loss for _, _, losses in gathered for loss in losses]),
     )
 
 
-def _batches(shards: TokenShards, spec: BatchSpec) -> Iterator[Batch]:
+def _batches(dataset: TokenDataset, spec: BatchSpec) -> Iterator[Batch]:
     """Batches in order, the last one smaller."""
-    sequences = read_sequences(shards.shards, spec)
+    sequences = read_sequences(dataset.shards, spec)
     while pairs := list(itertools.islice(sequences, spec.batch_size)):
         yield make_batch([ids for _, ids in pairs], spec, origins=[origin for origin, _ in pairs])
 
 
 def bootstrap_interval(values: F64Array, intervals: Intervals, seed: int = 0) -> tuple[float, float]:
-    """The 2.5th and 97.5th percentile of the means of resamples of the values."""
+    """The 2.5th and 97.5th percentile of the means of resamples.
+
+    Args:
+        values: losses to draw from, with replacement.
+        intervals: number and largest size of the resamples.
+        seed: of the draws.
+    """
     draws = np.random.default_rng(seed)
     size = len(values) if intervals.max_population is None else min(len(values), intervals.max_population)
     means: list[F64Array] = []
@@ -186,10 +206,26 @@ def bootstrap_interval(values: F64Array, intervals: Intervals, seed: int = 0) ->
 
 
 def result_object(
-    found: ValidationLoss, shards: TokenShards, *, model: str, ranks: Ranks, train_tokens: int | None,
-    checkpoint: str | None = None, intervals: Intervals | None = None,
-) -> dict[str, Any]:  # fmt: skip
-    """The object of `results.jsonl`; `samples_per_second` are tokens per second, as OpenLM has it."""
+    found: ValidationLoss,
+    dataset: TokenDataset,
+    *,
+    model: str,
+    ranks: Ranks,
+    train_tokens: int | None,
+    checkpoint: str | None = None,
+    intervals: Intervals | None = None,
+) -> dict[str, Any]:
+    """The object of `results.jsonl`; `samples_per_second` are tokens per second, as OpenLM has it.
+
+    Args:
+        found: of `dataset`.
+        dataset: the validation set.
+        model: the name of its config.
+        ranks: that validated together.
+        train_tokens: what the model was trained on; None leaves the key out.
+        checkpoint: URL of the model's weights, where they were not just trained.
+        intervals: which to compute; -1 stands where one was not asked for.
+    """
     batches = max(1, found.batches)
     rate = found.tokens / max(found.total_seconds, 1e-9)
     asked = intervals or Intervals()
@@ -211,7 +247,7 @@ def result_object(
     }
     if train_tokens is not None:
         result["train_tokens"] = train_tokens
-    result |= {"checkpoint_path": checkpoint, "val_data": [shards.path], "model": model}
+    result |= {"checkpoint_path": checkpoint, "val_data": [dataset.path], "model": model}
     if found.by_domain:
         result["loss_by_domain"] = found.by_domain
     return result

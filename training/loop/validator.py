@@ -14,12 +14,10 @@ from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
 from training.data.batch import BatchSpec
-from training.data.loader import find_sources
 from training.data.masking import TargetMask
 from training.data.openlm_order import read_sequences
-from training.data.token_shards import TokenShards, find_token_shards
-from training.loop.checkpoint import CHECKPOINTS, TrainState, load_average, load_into, load_weights
-from training.loop.ranks import Ranks
+from training.data.token_shards import TokenDataset, find_token_dataset
+from training.loop.loader import find_sources
 from training.loop.validation import (
     F64Array,
     Intervals,
@@ -31,19 +29,20 @@ from training.loop.validation import (
 from training.models.config import ModelConfig, model_stem
 from training.models.registry import build_model
 from training.plan.config import TrainConfig
-
-RESULTS_NAME = "results.jsonl"
+from training.state.checkpoint import RunProgress, load_average, load_into, load_weights
+from training.state.ranks import Ranks
+from training.state.run_folder import CHECKPOINTS, RESULTS_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validation:
+class Validator:
     """What the loop calls after each epoch: validates every `frequency` epochs and at the end.
 
     `training` are the shards whose unigram distribution the loss is compared with; `train_tokens_per_epoch` is what
     OpenLM reports as trained on.
     """
 
-    sets: Sequence[TokenShards]
+    sets: Sequence[TokenDataset]
     spec: BatchSpec
     ranks: Ranks
     folder: str
@@ -52,38 +51,55 @@ class Validation:
     frequency: int = 1
     num_sequences: int | None = None
     intervals: Intervals = field(default_factory=Intervals)
-    training: Sequence[TokenShards] = ()
+    training: Sequence[TokenDataset] = ()
     train_tokens_per_epoch: int | None = None
 
-    def __call__(self, model: nn.Module, state: TrainState) -> list[dict[str, Any]]:
+    def __call__(self, model: nn.Module, progress: RunProgress) -> list[dict[str, Any]]:
         """The objects of `results.jsonl` where validation is due, else none."""
-        if not self.sets or not (state.is_final or state.epoch % self.frequency == 0):
+        if not self.sets or not (progress.is_final or progress.epoch % self.frequency == 0):
             return []
         per_epoch = self.train_tokens_per_epoch
-        train_tokens = None if per_epoch is None else state.epoch * per_epoch
-        results = [self.evaluate(model, shards, train_tokens) for shards in self.sets]
+        train_tokens = None if per_epoch is None else progress.epoch * per_epoch
+        results = [self.evaluate(model, dataset, train_tokens) for dataset in self.sets]
         if self.ranks.leads:
             _append_results(storage.join(self.folder, CHECKPOINTS, RESULTS_NAME), results)
         return results
 
     def evaluate(
-        self, model: nn.Module, shards: TokenShards, train_tokens: int | None, checkpoint: str | None = None
+        self, model: nn.Module, dataset: TokenDataset, train_tokens: int | None, checkpoint: str | None = None
     ) -> dict[str, Any]:
-        """The result of one set; rank 0 adds the unigram loss and says both."""
+        """The object of `results.jsonl` for one set; rank 0 adds the unigram loss and reports both.
+
+        Args:
+            model: left in eval mode.
+            dataset: the validation set.
+            train_tokens: what the model was trained on, as OpenLM reports it.
+            checkpoint: URL of the model's weights, where they were not just trained.
+        """
         found = validation_loss(
-            model, shards, self.spec, precision=self.precision, ranks=self.ranks, num_sequences=self.num_sequences,
+            model,
+            dataset,
+            self.spec,
+            precision=self.precision,
+            ranks=self.ranks,
+            num_sequences=self.num_sequences,
             intervals=self.intervals,
-        )  # fmt: skip
+        )
         result = result_object(
-            found, shards, model=self.model_name, ranks=self.ranks, train_tokens=train_tokens, checkpoint=checkpoint,
+            found,
+            dataset,
+            model=self.model_name,
+            ranks=self.ranks,
+            train_tokens=train_tokens,
+            checkpoint=checkpoint,
             intervals=self.intervals,
-        )  # fmt: skip
+        )
         if self.ranks.leads:
             beside = ""
             if self.training:
                 result["unigram_loss"] = unigram_loss(found.target_counts, self._training_counts)
                 beside = f" (unigram {result['unigram_loss']:.4f})"
-            say(f"validation loss {found.loss:.4f}{beside} on {shards.path}")
+            say(f"validation loss {found.loss:.4f}{beside} on {dataset.path}")
         return result
 
     @cached_property
@@ -94,15 +110,15 @@ class Validation:
         return count_training_tokens(sequences, self.spec.vocab_size)
 
 
-def make_validation(values: Mapping[str, Any], config: TrainConfig, ranks: Ranks) -> Validation:
-    """The validation that OpenLM's arguments ask for.
+def make_validator(values: Mapping[str, Any], config: TrainConfig, ranks: Ranks) -> Validator:
+    """What validates as OpenLM's arguments ask.
 
     Raises:
         InputError: data that is missing, or arguments that don't fit.
     """
     phase = config.plan.phases[-1]
     sets = validation_sets(values, config.model)
-    return Validation(
+    return Validator(
         sets=sets,
         spec=_spec(values, config.batch_spec(ranks), ranks),
         ranks=ranks,
@@ -119,8 +135,18 @@ def make_validation(values: Mapping[str, Any], config: TrainConfig, ranks: Ranks
 
 def evaluate_only(
     config: ModelConfig, values: Mapping[str, Any], ranks: Ranks, precision: str, mask: TargetMask | None
-) -> TrainState:
+) -> RunProgress:
     """Validate the weights that `--average`, `--resume` or `--pretrained` name, without training.
+
+    Args:
+        config: of the model.
+        values: OpenLM's arguments.
+        ranks: this process among its peers; all call it.
+        precision: as `--precision` names it.
+        mask: which targets are ignored.
+
+    Returns:
+        A progress that holds nothing but the evaluation.
 
     Raises:
         InputError: no weights, or no data, are named.
@@ -140,21 +166,29 @@ def evaluate_only(
         load_into(model, load_weights(url), url)
     folder = storage.join(values["logs"], values["name"] or model_stem(values["model"]))
     spec = BatchSpec(
-        seq_len=config.seq_len, vocab_size=config.vocab_size,
-        batch_size=max(1, values["global_batch_size"] // ranks.world_size), mask=mask,
-    )  # fmt: skip
-    validation = Validation(
-        sets=sets, spec=_spec(values, spec, ranks), ranks=ranks, folder=folder, model_name=model_stem(values["model"]),
-        precision=precision, num_sequences=values["val_num_samples"], intervals=_intervals(values),
-    )  # fmt: skip
+        seq_len=config.seq_len,
+        vocab_size=config.vocab_size,
+        batch_size=max(1, values["global_batch_size"] // ranks.world_size),
+        mask=mask,
+    )
+    validator = Validator(
+        sets=sets,
+        spec=_spec(values, spec, ranks),
+        ranks=ranks,
+        folder=folder,
+        model_name=model_stem(values["model"]),
+        precision=precision,
+        num_sequences=values["val_num_samples"],
+        intervals=_intervals(values),
+    )
     model.to(ranks.device)
-    results = [validation.evaluate(model, shards, None, url) for shards in sets]
+    results = [validator.evaluate(model, dataset, None, url) for dataset in sets]
     if ranks.leads:
         _append_results(storage.join(folder, CHECKPOINTS, RESULTS_NAME), results)
-    return TrainState(evaluation=results)
+    return RunProgress(evaluation=results)
 
 
-def validation_sets(values: Mapping[str, Any], model: ModelConfig) -> list[TokenShards]:
+def validation_sets(values: Mapping[str, Any], model: ModelConfig) -> list[TokenDataset]:
     """The validation sets that OpenLM's arguments name, each with its own data key where keys are given.
 
     Raises:
@@ -169,7 +203,7 @@ def validation_sets(values: Mapping[str, Any], model: ModelConfig) -> list[Token
     if values["val_frequency"] < 1:
         raise InputError(f"--val-frequency must be at least 1, got {values['val_frequency']}")
     return [
-        find_token_shards(path, key, seq_len=model.seq_len, vocab_size=model.vocab_size)
+        find_token_dataset(path, key, seq_len=model.seq_len, vocab_size=model.vocab_size)
         for path, key in zip(paths, keys, strict=True)
     ]
 

@@ -39,9 +39,16 @@ def _fused_flex() -> Callable[..., Any]:
 
 
 def causal_mask(tokens: int, past: int, attention_mask: Tensor | None, device: torch.device) -> Tensor | None:
-    """Boolean (1 or B, 1, T, K) over `past` cached and `tokens` new keys; None where plain causal says it all.
+    """Which query sees which key; None where plain causal attention needs no mask.
 
-    `attention_mask` (B, K) is 1 or True where a key may be seen.
+    Args:
+        tokens: number of new tokens, T.
+        past: number of cached keys; K is both together.
+        attention_mask: (B, K), 1 or True where a key may be seen.
+        device: of the mask.
+
+    Returns:
+        Boolean, (1 or B, 1, T, K).
     """
     if attention_mask is None and past == 0:
         return None

@@ -226,14 +226,14 @@ class GemmaGeglu(nn.Module):
 
 
 def make_linear(width_in: int, width_out: int, std: float) -> nn.Linear:
-    """A linear layer without bias, its weight drawn from a normal cut at three standard deviations."""
+    """A linear layer without bias, its weight drawn from a normal truncated at three standard deviations."""
     linear = nn.Linear(width_in, width_out, bias=False)
     init_truncated(linear.weight, std)
     return linear
 
 
 def init_truncated(weight: Tensor, std: float) -> None:
-    """Fill with a normal of mean 0 and this standard deviation, cut at three of them."""
+    """Fill with a normal of mean 0 and this standard deviation, truncated at three of them."""
     nn.init.trunc_normal_(weight, std=std, a=-3 * std, b=3 * std)
 
 

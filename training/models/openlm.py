@@ -191,14 +191,6 @@ class Transformer(nn.Module):
                 rotary.prepare(positions)
 
 
-def count_parameters(config: ModelConfig) -> int:
-    """Trainable numbers as OpenLM's scales count them: without the gains and biases of the q and k norms."""
-    with torch.device("meta"):
-        model = Transformer(config)
-    named = model.named_parameters()
-    return sum(weight.numel() for name, weight in named if ".q_norm." not in name and ".k_norm." not in name)
-
-
 def strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state dict without the leading `module.` of DDP and the `_orig_mod.` of torch.compile."""
     return {key.removeprefix("module.").replace("_orig_mod.", ""): value for key, value in state.items()}

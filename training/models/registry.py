@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from torch import nn
 
@@ -19,7 +19,7 @@ from training.models.config import ModelConfig
 ARCHITECTURES: dict[str, str] = {"transformer": "training.models.openlm:Transformer"}
 
 
-class LanguageModel(Protocol):
+class TrainableModel(Protocol):
     """What the loop asks of a model beside being an `nn.Module`.
 
     `forward` takes ids (B, T), `documents` and `head` as `training.models.openlm.Transformer.forward` does.
@@ -52,4 +52,4 @@ def build_model(config: ModelConfig, grad_checkpointing: bool = False) -> nn.Mod
 
 def blocks_of(model: nn.Module) -> Sequence[nn.Module]:
     """The model's blocks."""
-    return cast(Any, model).blocks()  # type: ignore[no-any-return]
+    return cast(TrainableModel, model).blocks()

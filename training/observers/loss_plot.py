@@ -20,12 +20,12 @@ from corpusmith.command import make_parser, run_command
 from corpusmith.errors import InputError
 from corpusmith.io import storage
 from corpusmith.run.progress import say
+from training.state.run_folder import CHECKPOINTS, RESULTS_NAME, TRAIN_LOG
 
-TRAIN_LOG = "train_log.jsonl"
-RESULTS = ("checkpoints", "results.jsonl")
 PLOT_NAME = "loss.png"
 SMOOTHING_POINTS = 40
 _DOTS_PER_INCH = 120
+_MARKERS = "osd^v*"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +49,7 @@ def read_curve(folder: str) -> Curve:
     if not rows:
         raise InputError(f"{url}: no logged step to draw")
     validation: dict[str, list[tuple[float, float]]] = {}
-    results = storage.join(folder, *RESULTS)
+    results = storage.join(folder, CHECKPOINTS, RESULTS_NAME)
     for line in _read_rows(results) if storage.exists(results) else []:
         for result in line if isinstance(line, list) else []:
             if result.get("train_tokens") is not None and result.get("val_data"):
@@ -103,8 +103,8 @@ def draw_curves(curves: Sequence[Curve], title: str = "") -> bytes:
         colour = f"C{index}"
         axes.plot(curve.tokens, curve.losses, color=colour, alpha=0.25, linewidth=0.8)
         axes.plot(curve.tokens, smoothed(curve.losses), color=colour, label=f"{curve.name} (training)", linewidth=1.5)
-        for place, (name, points) in enumerate(sorted(curve.validation.items())):
-            marker = "osd^v*"[place % 6]
+        for index_of_set, (name, points) in enumerate(sorted(curve.validation.items())):
+            marker = _MARKERS[index_of_set % len(_MARKERS)]
             label = f"{curve.name} ({name})"
             axes.plot(*zip(*points, strict=True), color=colour, marker=marker, linestyle=":", label=label)
     axes.set_xlabel("tokens")

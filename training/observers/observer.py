@@ -8,6 +8,7 @@ An observer changes nothing about a run. The loop calls its methods on rank 0 on
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -17,20 +18,21 @@ import orjson
 from corpusmith.io import storage
 from corpusmith.redact import redact
 from corpusmith.run.progress import Tracker, track
-from training.loop.checkpoint import TrainState
-from training.loop.ranks import Ranks
-from training.observers.log_file import LogFile
+from training.observers.throughput import RunThroughput
 from training.plan.config import TrainConfig
+from training.state.checkpoint import RunProgress
+from training.state.ranks import Ranks
+from training.state.run_folder import OUT_LOG, TRAIN_LOG
 
-TRAIN_LOG = "train_log.jsonl"
-OUT_LOG = "out.log"
+#: How long lines for an object store are held.
+REMOTE_SECONDS = 20.0
 
 
 class Observer:
     """Does nothing; an observer overrides what it cares for."""
 
-    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
-        """The run begins, or goes on, at `state`."""
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
+        """The run begins, or goes on, where `progress` says."""
 
     def on_step(self, step: int) -> None:
         """Optimizer step `step` (from 0) was done."""
@@ -41,22 +43,48 @@ class Observer:
     def on_epoch(self, metrics: Mapping[str, Any]) -> None:
         """Metrics of the data between two checkpoints."""
 
-    def on_evaluation(self, state: TrainState, results: Sequence[Mapping[str, Any]]) -> None:
+    def on_evaluation(self, progress: RunProgress, results: Sequence[Mapping[str, Any]]) -> None:
         """What the on-checkpoint callable gave; `results` is what `results.jsonl` gets."""
 
-    def on_checkpoint(self, url: str, state: TrainState) -> None:
+    def on_checkpoint(self, url: str, progress: RunProgress) -> None:
         """A checkpoint was written; `url` is that of its weights."""
 
-    def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
-        """The run is over: complete at `state`, or failed with `error`."""
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
+        """The run is over: complete, as `progress` says, or failed with `error`."""
+
+
+class LogFile:
+    """A log that grows line by line, on disk or on an object store; what was not flushed is lost with the process.
+
+    A local file grows in place. An object can only be written anew as a whole, so its lines are held and written
+    together every `remote_seconds`, and whenever `flush` is called.
+    """
+
+    def __init__(self, url: str, remote_seconds: float = REMOTE_SECONDS) -> None:
+        self._url = url
+        self._seconds = remote_seconds if "://" in url else 0.0
+        self._held: list[bytes] = []
+        self._written = time.monotonic()
+
+    def append(self, line: bytes) -> None:
+        """Add a line, which ends in a line end."""
+        self._held.append(line)
+        if time.monotonic() - self._written >= self._seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if self._held:
+            storage.append_bytes(self._url, b"".join(self._held))
+        self._held, self._written = [], time.monotonic()
 
 
 class TrainLog(Observer):
     """`train_log.jsonl`: a line per logged step. A run that goes on drops the lines of steps that it does again."""
 
-    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
         url = storage.join(config.folder, TRAIN_LOG)
-        cut_log(url, state.step)
+        truncate_log(url, progress.step)
         self._file = LogFile(url)
 
     def on_log(self, metrics: Mapping[str, Any]) -> None:
@@ -65,17 +93,17 @@ class TrainLog(Observer):
     def on_epoch(self, metrics: Mapping[str, Any]) -> None:
         self._file.flush()  # before the checkpoint, from which a run would go on behind these lines
 
-    def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
         self._file.flush()
 
 
 class OutLog(Observer):
     """`out.log`: the run's story in lines for people, each with the time in UTC; one that goes on adds to it."""
 
-    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
         self._file = LogFile(storage.join(config.folder, OUT_LOG))
         self._write(
-            f"start at step {state.step} of {config.plan.total_steps}: {config.name}, {ranks.world_size} processes "
+            f"start at step {progress.step} of {config.plan.total_steps}: {config.name}, {ranks.world_size} processes "
             f"on {ranks.device.type}, precision {config.step.precision}, order {config.order}, seed {config.seed}"
         )
 
@@ -85,14 +113,14 @@ class OutLog(Observer):
             f"{metrics['tokens_per_second']:.0f} tokens/s, gradient norm {metrics['gradient_norm']:.3f}"
         )
 
-    def on_evaluation(self, state: TrainState, results: Sequence[Mapping[str, Any]]) -> None:
+    def on_evaluation(self, progress: RunProgress, results: Sequence[Mapping[str, Any]]) -> None:
         for result in results:
-            self._write(f"epoch {state.epoch}: validation loss {result.get('loss')} on {result.get('val_data')}")
+            self._write(f"epoch {progress.epoch}: validation loss {result.get('loss')} on {result.get('val_data')}")
 
-    def on_checkpoint(self, url: str, state: TrainState) -> None:
-        self._write(f"epoch {state.epoch}: wrote {url}")
+    def on_checkpoint(self, url: str, progress: RunProgress) -> None:
+        self._write(f"epoch {progress.epoch}: wrote {url}")
 
-    def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
         self._write("complete" if error is None else f"stopped: {type(error).__name__}: {error}")
         self._file.flush()
 
@@ -108,19 +136,37 @@ class ProgressBar(Observer):
         self._stack = contextlib.ExitStack()
         self._tracker: Tracker | None = None
 
-    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
-        left = config.plan.total_steps - state.step
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
+        left = config.plan.total_steps - progress.step
         self._tracker = self._stack.enter_context(track(left, "training", "steps"))
 
     def on_step(self, step: int) -> None:
         if self._tracker is not None:
             self._tracker.advance(1)
 
-    def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
         self._stack.close()
 
 
-def cut_log(url: str, step: int) -> None:
+class TrainingBar(ProgressBar):
+    """`ProgressBar` with `loss 3.21, 41.2k tokens/s, MFU 38.0 %` beside it.
+
+    MFU is the share of the devices' peak that goes into the model's own FLOPs (`training.observers.throughput`).
+    """
+
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
+        super().on_start(config, ranks, progress)
+        self._utilisation = RunThroughput(config, ranks)
+
+    def on_log(self, metrics: Mapping[str, Any]) -> None:
+        if self._tracker is not None:
+            share = self._utilisation(metrics["tokens_per_second"])
+            self._tracker.note(
+                f"loss {metrics['loss']:.3f}, {short_number(metrics['tokens_per_second'])} tokens/s, MFU {share:.1%}"
+            )
+
+
+def truncate_log(url: str, step: int) -> None:
     """Keep the lines of a log of JSON objects whose `step` is below `step`; a line that a kill cut short goes too."""
     kept = []
     for line in storage.read_bytes(url).splitlines() if storage.exists(url) else []:
@@ -130,3 +176,12 @@ def cut_log(url: str, step: int) -> None:
         except (orjson.JSONDecodeError, KeyError, TypeError):
             continue
     storage.write_bytes(url, b"".join(kept))
+
+
+def short_number(value: float) -> str:
+    """`1234` as `1.23k`; three digits and k, M or G."""
+    for suffix in ("", "k", "M"):
+        if abs(value) < 999.5:
+            return f"{value:.3g}{suffix}"
+        value /= 1000
+    return f"{value:.3g}G"

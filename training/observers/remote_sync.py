@@ -3,7 +3,7 @@
 Follows OpenLM's remote sync: the same tree under `<remote>/<name>/`, what is deleted here stays there, one last pass at
 the end. Departs from it in four ways: a thread of the leading process does it, through the storage seam, so that any
 URL will do; there is no pause before training; a file is copied whole under its name or not at all, weights after the
-files that belong to them; and a failed pass is told and made good by the next one.
+files that belong to them; and a failed pass is reported and made good by the next one.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from corpusmith.errors import CorpusmithError, InputError, RunFailed
 from corpusmith.io import storage
 from corpusmith.run.progress import say
-from training.loop.checkpoint import CHECKPOINTS, ROLLING_CHECKPOINTS, TrainState, latest_checkpoint
-from training.loop.ranks import Ranks, wait_for_all
 from training.observers.observer import Observer
+from training.state.checkpoint import RunProgress, checkpoint_number, latest_checkpoint
+from training.state.ranks import Ranks, wait_for_all
+from training.state.run_folder import CHECKPOINTS, ROLLING_CHECKPOINTS
 
 DEFAULT_SECONDS = 300.0
 _COPY_BYTES = 8 << 20
@@ -31,10 +32,17 @@ def copy_file(source: str, target: str) -> None:
 
 
 def sync_tree(folder: str, remote: str, copied: dict[str, tuple[int, str]]) -> int:
-    """Copy what is new or changed below `folder` to `remote`; returns the number of files copied.
+    """Copy what is new or changed below a folder.
 
-    `copied` remembers size and etag of what was copied, by relative name; it is brought up to date. A file that
-    vanishes while it is being looked at is left to the next pass.
+    A file that vanishes while it is being looked at is left to the next pass.
+
+    Args:
+        folder: to copy from.
+        remote: to copy to.
+        copied: size and etag of what was copied before, by relative name; it is brought up to date.
+
+    Returns:
+        The number of files copied.
     """
     changed = {
         storage.relative(info.url, folder): (info.size, info.etag)
@@ -68,25 +76,23 @@ def fetch_latest(remote: str, folder: str) -> str | None:
     """
     there, here = (latest_checkpoint(storage.join(place, CHECKPOINTS)) for place in (remote, folder))
     rolling = latest_checkpoint(storage.join(remote, ROLLING_CHECKPOINTS))
-    if (there is None and rolling is None) or (here is not None and there is not None and _n(here) >= _n(there)):
+    if there is None and rolling is None:
+        return here
+    if here is not None and there is not None and checkpoint_number(here) >= checkpoint_number(there):
         return here
     newest = {CHECKPOINTS: there, ROLLING_CHECKPOINTS: rolling}
-    endings = {name: f"_{_n(url)}.pt" for name, url in newest.items() if url is not None}
+    endings = {name: f"_{checkpoint_number(url)}.pt" for name, url in newest.items() if url is not None}
     for name in sorted((storage.relative(info.url, remote) for info in storage.list_files(remote)), key=_weights_last):
         if not name.endswith(".pt") or name.endswith(endings.get(name.split("/")[0], "/")):
             copy_file(storage.join(remote, name), storage.join(folder, name))
     return latest_checkpoint(storage.join(folder, CHECKPOINTS))
 
 
-def _n(url: str) -> int:
-    return int(storage.basename(url).removeprefix("epoch_").removesuffix(".pt"))
-
-
 class RemoteSync:
     """Brings `<remote>` up to date with `<folder>` every so many seconds, in a thread; use as a context manager.
 
-    A pass that fails is told once and repeated at the next turn; the last pass, at the end of the block, must succeed
-    unless the block itself failed.
+    A pass that fails is reported once and repeated at the next turn; the last pass, at the end of the block, must
+    succeed unless the block itself failed.
 
     Raises:
         RunFailed: the last pass failed.
@@ -115,16 +121,16 @@ class RemoteSync:
         self._wake.set()
 
     def _work(self) -> None:
-        told = False
+        reported = False
         while not self._stop.is_set():
             self._wake.wait(self._seconds)
             self._wake.clear()
             if self._stop.is_set():
                 return
             problem = self._try()
-            if problem is not None and not told:
+            if problem is not None and not reported:
                 say(f"warning: sync to {self._remote} failed ({problem}); trying again later")
-            told = problem is not None
+            reported = problem is not None
 
     def _try(self) -> str | None:
         """One pass; what went wrong, or None."""
@@ -141,7 +147,7 @@ class _SyncAtCheckpoints(Observer):
     def __init__(self, sync: RemoteSync) -> None:
         self._sync = sync
 
-    def on_checkpoint(self, url: str, state: TrainState) -> None:
+    def on_checkpoint(self, url: str, progress: RunProgress) -> None:
         self._sync.soon()
 
 
@@ -151,8 +157,16 @@ def remote_copy(
 ) -> Iterator[list[Observer]]:
     """Keep `remote` a copy of the experiment's folder inside the block; before it, fetch what the run goes on from.
 
-    Every rank enters; one process per machine copies. Gives the observers that the loop must have; None for `remote`
-    does nothing.
+    Every rank enters; one process per machine copies.
+
+    Args:
+        remote: where the copy goes; None does nothing.
+        folder: the experiment's.
+        ranks: this process among its peers.
+        seconds: from one pass to the next.
+
+    Yields:
+        The observers that the loop must have.
 
     Raises:
         RunFailed: the last pass failed.

@@ -13,7 +13,7 @@ import re
 
 from corpusmith.io import storage
 from training.data.batch import Batch
-from training.loop.ranks import Ranks, wait_for_all
+from training.state.ranks import Ranks, wait_for_all
 
 FOLDER = "sequences"
 MAX_ROWS = 1 << 18

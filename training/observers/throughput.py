@@ -13,10 +13,10 @@ import time
 
 import torch
 
-from training.loop.ranks import Ranks
 from training.models.config import ModelConfig
 from training.optimization.recipe import PRECISIONS
 from training.plan.config import TrainConfig
+from training.state.ranks import Ranks
 
 #: Dense bf16 FLOPs per second by a part of the device's name, from the makers' data sheets; the first match counts.
 BF16_PEAKS = (
@@ -88,5 +88,12 @@ class RunThroughput:
 
 
 def utilisation(tokens_per_second: float, per_token: int, peak: float, devices: int) -> float:
-    """Model FLOPs utilisation, from 0 to 1: the share of the devices' peak that goes into the model's own FLOPs."""
+    """Model FLOPs utilisation, from 0 to 1: the share of the devices' peak that goes into the model's own FLOPs.
+
+    Args:
+        tokens_per_second: of all devices together.
+        per_token: FLOPs of the model for a token.
+        peak: FLOPs per second that one device could do.
+        devices: how many there are.
+    """
     return tokens_per_second * per_token / (peak * devices)

@@ -19,13 +19,13 @@ from typing import Any
 from corpusmith.errors import InputError, did_you_mean, missing_package
 from corpusmith.io import storage
 from corpusmith.seeds import stable_hash
-from training.loop.checkpoint import TrainState
-from training.loop.ranks import Ranks
 from training.observers.loss_plot import plot_run, short_name
 from training.observers.observer import Observer
 from training.observers.remote_sync import sync_tree
 from training.observers.throughput import RunThroughput
 from training.plan.config import TrainConfig
+from training.state.checkpoint import RunProgress
+from training.state.ranks import Ranks
 
 TENSORBOARD, WANDB, ALL = "tensorboard", "wandb", "all"
 TENSORBOARD_FOLDER = "tensorboard"
@@ -35,7 +35,15 @@ _NOT_SCALARS = ("step", "epoch")
 def make_trackers(
     report_to: str, *, project: str = "open-lm", notes: str = "", offline: bool = False
 ) -> list[Observer]:
-    """The trackers that `--report-to` names; raises what `tracker_names` does."""
+    """The trackers that `--report-to` names.
+
+    Args:
+        report_to: names in a row with commas, or `all`.
+        project, notes, offline: as `WandbTracker` takes them.
+
+    Raises:
+        UserError: as `tracker_names` does.
+    """
     names = tracker_names(report_to)
     made: list[Observer] = []
     if TENSORBOARD in names:
@@ -98,7 +106,7 @@ def evaluation_scalars(results: Sequence[Mapping[str, Any]]) -> dict[str, float]
 class TensorBoardTracker(Observer):
     """Event files in the experiment's `tensorboard/`."""
 
-    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._utilisation = RunThroughput(config, ranks)
@@ -107,7 +115,7 @@ class TensorBoardTracker(Observer):
         self._folder = target if self._scratch is None else self._scratch.name
         self._target, self._copied = target, dict[str, tuple[int, str]]()
         make: Any = SummaryWriter
-        self._writer = make(self._folder, purge_step=state.step or None)
+        self._writer = make(self._folder, purge_step=progress.step or None)
 
     def _write(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
@@ -119,14 +127,14 @@ class TensorBoardTracker(Observer):
     def on_epoch(self, metrics: Mapping[str, Any]) -> None:
         self._write(scalars(metrics, "epoch"), metrics["step"])
 
-    def on_evaluation(self, state: TrainState, results: Sequence[Mapping[str, Any]]) -> None:
-        self._write(evaluation_scalars(results), state.step)
+    def on_evaluation(self, progress: RunProgress, results: Sequence[Mapping[str, Any]]) -> None:
+        self._write(evaluation_scalars(results), progress.step)
 
-    def on_checkpoint(self, url: str, state: TrainState) -> None:
+    def on_checkpoint(self, url: str, progress: RunProgress) -> None:
         self._writer.flush()
         self._copy()
 
-    def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
         self._writer.close()
         self._copy()
         if self._scratch is not None:
@@ -148,7 +156,7 @@ class WandbTracker(Observer):
     def __init__(self, *, project: str, notes: str = "", offline: bool = False) -> None:
         self._project, self._notes, self._offline = project, notes, offline
 
-    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
         self._utilisation = RunThroughput(config, ranks)
         wandb: Any = importlib.import_module(WANDB)
         local = "://" not in config.folder
@@ -171,20 +179,20 @@ class WandbTracker(Observer):
     def on_epoch(self, metrics: Mapping[str, Any]) -> None:
         self._run.log(scalars(metrics, "epoch"), step=metrics["step"])
 
-    def on_evaluation(self, state: TrainState, results: Sequence[Mapping[str, Any]]) -> None:
-        self._run.log(evaluation_scalars(results), step=state.step)
+    def on_evaluation(self, progress: RunProgress, results: Sequence[Mapping[str, Any]]) -> None:
+        self._run.log(evaluation_scalars(results), step=progress.step)
 
-    def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
         self._run.finish(exit_code=1 if error is not None else 0)
 
 
 class LossPlot(Observer):
     """`loss.png` in the experiment's folder, drawn at the end, of a failed run too."""
 
-    def on_start(self, config: TrainConfig, ranks: Ranks, state: TrainState) -> None:
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
         self._folder = config.folder
 
-    def on_end(self, state: TrainState | None, error: BaseException | None) -> None:
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
         try:
             plot_run(self._folder)
         except InputError:  # stopped before its first logged step: there is nothing to draw

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from corpusmith.errors import InputError
-from training.loop.ranks import Ranks
-from training.loop.sharding import like, whole
+from training.state.ranks import Ranks
+from training.state.sharding import like, whole
 
 METHODS = ("poly", "ema")
 DEFAULTS = {"poly": 0.0, "ema": 0.99}
@@ -36,12 +36,12 @@ def parse_averagers(text: str | None) -> tuple[str, ...]:
 
 def _parse(name: str) -> tuple[str, float, int]:
     """Method, parameter and frequency of a name; what is left out has OpenLM's default."""
-    method, *rest = name.split("_")
+    method, *numbers = name.split("_")
     try:
-        if method not in METHODS or len(rest) > 2:
+        if method not in METHODS or len(numbers) > 2:
             raise ValueError
-        parameter = float(rest[0]) if rest else DEFAULTS[method]
-        frequency = int(rest[1]) if len(rest) > 1 else 1
+        parameter = float(numbers[0]) if numbers else DEFAULTS[method]
+        frequency = int(numbers[1]) if len(numbers) > 1 else 1
         if frequency < 1 or parameter < 0:
             raise ValueError
     except ValueError:
@@ -103,13 +103,13 @@ class Averager:
 
     @contextlib.contextmanager
     def in_place_of(self, model: nn.Module) -> Iterator[None]:
-        """The model has the averaged weights inside the block, to the bit its own again after it."""
-        own = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        """The model has the averaged weights inside the block, and its own again to the bit after it."""
+        before = {key: value.detach().clone() for key, value in model.state_dict().items()}
         _copy(self.average, model)
         try:
             yield
         finally:
-            _copy(own, model)
+            _copy(before, model)
 
 
 @torch.no_grad()

@@ -48,9 +48,14 @@ class NextTokenHead:
     """
 
     def __init__(
-        self, targets_BT: Tensor, z_loss: float = 0.0, weights_B: Tensor | None = None, *, compiled: bool = False,
+        self,
+        targets_BT: Tensor,
+        z_loss: float = 0.0,
+        weights_B: Tensor | None = None,
+        *,
+        compiled: bool = False,
         measure_logits: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.targets_BT, self.z_loss, self.weights_B = targets_BT, z_loss, weights_B
         self.compiled, self.measure_logits = compiled, measure_logits
 
@@ -74,11 +79,18 @@ def next_token_loss(
     *,
     compiled: bool = False,
 ) -> LossTerms:
-    """Loss terms of hidden states and the output layer's weight; arguments as in `NextTokenHead`."""
+    """Loss terms of hidden states.
+
+    Args:
+        hidden_BTD: what the model computes, after its last norm.
+        weight_VD: of the output layer.
+        targets_BT, z_loss, weights_B, compiled: as in `NextTokenHead`.
+    """
     targets_N = targets_BT.flatten()
-    weights_BT = torch.ones_like(targets_BT, dtype=torch.float32) if weights_B is None else (
-        weights_B.float()[:, None].expand(targets_BT.shape)
-    )  # fmt: skip
+    if weights_B is None:
+        weights_BT = torch.ones_like(targets_BT, dtype=torch.float32)
+    else:
+        weights_BT = weights_B.float()[:, None].expand(targets_BT.shape)
     loss, entropies_N = _ChunkedLoss.apply(  # type: ignore[no-untyped-call]
         hidden_BTD.flatten(0, 1), weight_VD, targets_N, weights_BT.flatten(), z_loss, compiled
     )
@@ -92,9 +104,14 @@ class _ChunkedLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, weights_N: Tensor, z_loss: float,
+        ctx: Any,
+        hidden_ND: Tensor,
+        weight_VD: Tensor,
+        targets_N: Tensor,
+        weights_N: Tensor,
+        z_loss: float,
         compiled: bool,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor]:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
         terms = _chunk_terms(compiled)
@@ -185,8 +202,8 @@ def _chunk_terms(compiled: bool) -> Callable[..., tuple[Tensor, Tensor, Tensor]]
     if not compiled:
         return _terms_in_place
 
-    def narrow(logits_NV: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        entropies_N, squares, gradient_NV = _terms(logits_NV, *rest)
+    def narrow(logits_NV: Tensor, *targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        entropies_N, squares, gradient_NV = _terms(logits_NV, *targets)
         return entropies_N, squares, gradient_NV.to(logits_NV.dtype)
 
     return torch.compile(narrow, dynamic=False)

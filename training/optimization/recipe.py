@@ -66,6 +66,11 @@ def clip_gradients(parameters: Iterable[Tensor], norm: float | None) -> Tensor:
     return found.full_tensor() if isinstance(found, DTensor) else found
 
 
+def default_precision(device: torch.device) -> str:
+    """The precision of a run that names none: bf16 autocast on CUDA, fp32 elsewhere."""
+    return "amp_bfloat16" if device.type == "cuda" else "fp32"
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """The context in which the forward pass runs.
 

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 
 from corpusmith.errors import InputError, did_you_mean
 
+#: The first step already has a share of the rate, and the last step all of it.
+WARMUP = "warmup"
 #: Segment kind to the share of the way from the first to the last rate, at progress 0 to 1.
 _SHAPES: dict[str, Callable[[float], float]] = {
+    WARMUP: lambda progress: progress,
     "constant": lambda progress: 0.0,
     "linear": lambda progress: progress,
     "cosine": lambda progress: 0.5 * (1 - math.cos(math.pi * progress)),
     "1-sqrt": math.sqrt,
 }
-#: The first step already has a share of the rate, and the last step all of it.
-WARMUP = "warmup"
-KINDS = (WARMUP, *_SHAPES)
+KINDS = tuple(_SHAPES)
 DECAYS = ("linear", "cosine", "1-sqrt")
 
 
@@ -45,10 +46,10 @@ class Segment:
             raise InputError(f"a learning-rate segment has steps and rates of at least 0, got {self}")
 
     def rate(self, step: int) -> float:
-        """The rate of step `step`, counted from the segment's start."""
-        warms = self.kind == WARMUP
-        share = (step + 1) / self.steps if warms else _SHAPES[self.kind](step / max(1, self.steps))
-        return self.first + share * (self.last - self.first)
+        """The rate of step `step`, counted from the segment's start; beyond its end what it ends with."""
+        steps_done = step + 1 if self.kind == WARMUP else step
+        progress = steps_done / self.steps if steps_done < self.steps else 1.0
+        return self.first + _SHAPES[self.kind](progress) * (self.last - self.first)
 
 
 Schedule = tuple[Segment, ...]
@@ -61,16 +62,18 @@ def rate_at(schedule: Sequence[Segment], step: int) -> float:
             return segment.rate(step)
         step -= segment.steps
     last = schedule[-1]
-    return last.rate(last.steps) if last.kind != WARMUP else last.last
-
-
-def schedule_steps(schedule: Sequence[Segment]) -> int:
-    """Steps of all segments."""
-    return sum(segment.steps for segment in schedule)
+    return last.rate(last.steps)
 
 
 def cosine_schedule(*, peak: float, final: float, warmup: int, total: int) -> Schedule:
-    """OpenLM's: linear warm-up, then half a cosine that would reach `final` at step `total`."""
+    """OpenLM's: linear warm-up, then half a cosine that would reach `final` at step `total`.
+
+    Args:
+        peak: highest rate.
+        final: last rate.
+        warmup: steps of the warm-up.
+        total: steps of both together.
+    """
     return (_warmup(peak, warmup), Segment(kind="cosine", steps=max(0, total - warmup), first=peak, last=final))
 
 
@@ -82,7 +85,15 @@ def constant_schedule(*, peak: float, warmup: int, total: int) -> Schedule:
 def wsd_schedule(
     *, peak: float, final: float, warmup: int, decay_steps: int, total: int, decay: str = "linear"
 ) -> Schedule:
-    """Warm-up, stable, decay: the last `decay_steps` fall to `final` in the shape `decay` (of `DECAYS`).
+    """Warm-up, stable, decay: the last steps fall from the peak to the final rate.
+
+    Args:
+        peak: highest rate.
+        final: last rate.
+        warmup: steps of the warm-up.
+        decay_steps: steps of the decay.
+        total: steps of all three together.
+        decay: shape of the decay, one of `DECAYS`.
 
     Raises:
         InputError: warm-up and decay don't fit into `total`, or an unknown shape.

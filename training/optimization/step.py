@@ -1,7 +1,8 @@
 """One optimizer step: gradients of a batch over its micro-batches, clipping, the update.
 
 Follows OpenLM: each micro-batch's loss counts by its share of the sequences, gradients are averaged over ranks in the
-last micro-batch only. What a step needs and nothing else is here, so that a benchmark runs the very step of training.
+last micro-batch only. A step is `compute_gradients`, then `apply_gradients`: whoever calls them may look at the loss in
+between. What a step needs and nothing else is here, so that a benchmark runs the very step of training.
 
 Shape suffixes: B sequences of this rank, T tokens.
 """
@@ -17,13 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from training.data.batch import Batch
-from training.loop.ranks import Ranks
-from training.loop.sharding import Sharding, gradient_sync, spread_model
 from training.models.attention import document_numbers
 from training.models.config import ModelConfig
 from training.models.registry import blocks_of, build_model
 from training.optimization.losses import LossTerms, NextTokenHead
 from training.optimization.recipe import Recipe, autocast, clip_gradients, make_optimizer, set_learning_rate
+from training.state.checkpoint import load_into
+from training.state.ranks import Ranks
+from training.state.sharding import Sharding, gradient_sync, spread_model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +46,7 @@ class StepConfig:
 
 
 @dataclass(kw_only=True)
-class Trainer:
+class TrainingState:
     """What a step changes, and what it runs on; `network` is what to call in place of `model` on several ranks."""
 
     config: StepConfig
@@ -72,24 +74,35 @@ class StepLoss:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def make_trainer(
-    model_config: ModelConfig, config: StepConfig, ranks: Ranks, weights: Mapping[str, Tensor] | None = None
-) -> Trainer:
-    """Build model, optimizer and scaler; torch's generator draws the initial weights, unless `weights` are given.
+def make_training_state(
+    model_config: ModelConfig,
+    config: StepConfig,
+    ranks: Ranks,
+    weights: Mapping[str, Tensor] | None = None,
+    weights_url: str = "",
+) -> TrainingState:
+    """Build model, optimizer and scaler.
+
+    Args:
+        model_config: architecture and sizes.
+        config: of the step.
+        ranks: this process among its peers; the model goes to its device.
+        weights: to start from; by default torch's generator draws them.
+        weights_url: names their origin in the error.
 
     Raises:
-        RuntimeError: the weights do not fit the model.
+        InputError: the weights do not fit the model.
     """
     model = build_model(model_config, config.grad_checkpointing)
     if weights is not None:
-        model.load_state_dict(weights)
+        load_into(model, weights, weights_url)
     model.to(ranks.device).train()
     blocks = blocks_of(model)
     if config.compile:
         for block in blocks:
             block.compile()
     network = spread_model(model, list(blocks), ranks, config.sharding)
-    return Trainer(
+    return TrainingState(
         config=config,
         ranks=ranks,
         model=model,
@@ -99,40 +112,39 @@ def make_trainer(
     )
 
 
-def train_step(
-    trainer: Trainer, batch: Batch, rate: float, domain_weights: Mapping[str, float] | None = None
-) -> StepLoss:
-    """One optimizer step on this rank's batch with this learning rate."""
-    loss = compute_gradients(trainer, batch, domain_weights)
-    apply_gradients(trainer, rate)
-    return loss
-
-
 def compute_gradients(
-    trainer: Trainer, batch: Batch, domain_weights: Mapping[str, float] | None = None, *, measure_logits: bool = False
+    state: TrainingState,
+    batch: Batch,
+    domain_weights: Mapping[str, float] | None = None,
+    *,
+    measure_logits: bool = False,
 ) -> StepLoss:
     """Forward and backward of all micro-batches, then clipping; the weights stay as they are.
 
-    `domain_weights` are factors of the loss of each sequence by its domain, 1 where it names none.
+    Args:
+        state: gets the gradients.
+        batch: of this rank.
+        domain_weights: factors of the loss of each sequence by its domain, 1 where it names none.
+        measure_logits: find the mean of the logits too.
     """
-    config = trainer.config
-    trainer.optimizer.zero_grad(set_to_none=True)
-    x_BT, y_BT, weights_B = _on_device(trainer, batch, domain_weights)
+    config = state.config
+    state.optimizer.zero_grad(set_to_none=True)
+    x_BT, y_BT, weights_B = _on_device(state, batch, domain_weights)
     micro = len(x_BT) // config.accumulation
     parts: list[LossTerms] = []
     forward = 0.0
     started = time.perf_counter()
     for start in range(0, len(x_BT), micro):
         rows = slice(start, start + micro)
-        with gradient_sync(trainer.network, last=start + micro == len(x_BT)):
+        with gradient_sync(state.network, last=start + micro == len(x_BT)):
             asked = time.perf_counter()
             weights = None if weights_B is None else weights_B[rows]
-            terms = forward_loss(trainer, x_BT[rows], y_BT[rows], weights, measure_logits=measure_logits)
+            terms = forward_loss(state, x_BT[rows], y_BT[rows], weights, measure_logits=measure_logits)
             forward += time.perf_counter() - asked
-            trainer.scaler.scale(terms.loss * (micro / len(x_BT))).backward()  # type: ignore[no-untyped-call]
+            state.scaler.scale(terms.loss * (micro / len(x_BT))).backward()  # type: ignore[no-untyped-call]
         parts.append(terms._replace(loss=terms.loss.detach()))
-    trainer.scaler.unscale_(trainer.optimizer)
-    norm = clip_gradients(trainer.model.parameters(), config.recipe.clip_norm)
+    state.scaler.unscale_(state.optimizer)
+    norm = clip_gradients(state.model.parameters(), config.recipe.clip_norm)
     means = torch.stack([part.row_losses_B.sum() / part.row_tokens_B.sum().clamp(min=1) for part in parts])
     return StepLoss(
         entropy=means.mean(),
@@ -144,43 +156,43 @@ def compute_gradients(
     )
 
 
-def apply_gradients(trainer: Trainer, rate: float) -> None:
+def apply_gradients(state: TrainingState, rate: float) -> None:
     """Update the weights with the gradients that stand."""
-    set_learning_rate(trainer.optimizer, rate)
-    trainer.scaler.step(trainer.optimizer)
-    trainer.scaler.update()
+    set_learning_rate(state.optimizer, rate)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
 
 
 def forward_loss(
-    trainer: Trainer, x_BT: Tensor, y_BT: Tensor, weights_B: Tensor | None = None, *, measure_logits: bool = False
+    state: TrainingState, x_BT: Tensor, y_BT: Tensor, weights_B: Tensor | None = None, *, measure_logits: bool = False
 ) -> LossTerms:
-    """Loss terms of a (micro-)batch on the device."""
-    config = trainer.config
+    """Loss terms of a (micro-)batch that lies on the device; `weights_B` are factors of each sequence's loss."""
+    config = state.config
     separator = config.document_separator
     documents = None if separator is None else document_numbers(x_BT, separator)
     head = NextTokenHead(y_BT, config.recipe.z_loss, weights_B, compiled=config.compile, measure_logits=measure_logits)
-    with autocast(config.precision, trainer.ranks.device):
-        terms: LossTerms = trainer.network(x_BT, documents=documents, head=head)
+    with autocast(config.precision, state.ranks.device):
+        terms: LossTerms = state.network(x_BT, documents=documents, head=head)
     return terms
 
 
 @torch.no_grad()
-def evaluate_loss(trainer: Trainer, batch: Batch) -> Tensor:
+def evaluate_loss(state: TrainingState, batch: Batch) -> Tensor:
     """Mean cross entropy of this rank's batch over its micro-batches, without a step."""
-    x_BT, y_BT, _ = _on_device(trainer, batch, None)
-    micro = len(x_BT) // trainer.config.accumulation
+    x_BT, y_BT, _ = _on_device(state, batch, None)
+    micro = len(x_BT) // state.config.accumulation
     losses = []
     for start in range(0, len(x_BT), micro):
-        terms = forward_loss(trainer, x_BT[start : start + micro], y_BT[start : start + micro])
+        terms = forward_loss(state, x_BT[start : start + micro], y_BT[start : start + micro])
         losses.append(terms.row_losses_B.sum() / terms.row_tokens_B.sum().clamp(min=1))
     return torch.stack(losses).mean()
 
 
 def _on_device(
-    trainer: Trainer, batch: Batch, domain_weights: Mapping[str, float] | None
+    state: TrainingState, batch: Batch, domain_weights: Mapping[str, float] | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Inputs, targets and weights as tensors of the device."""
-    device = trainer.ranks.device
+    device = state.ranks.device
     x_BT, y_BT = (torch.from_numpy(np.ascontiguousarray(part)) for part in (batch.x_BT, batch.y_BT))
     weights_B = None
     if domain_weights:

@@ -8,11 +8,11 @@ from typing import Any
 from corpusmith.errors import InputError
 from training.data.batch import BatchSpec
 from training.data.masking import TargetMask
-from training.loop.ranks import Ranks
 from training.models.config import ModelConfig
 from training.optimization.step import StepConfig
 from training.plan.choices import GLOBAL_ORDER, OPENLM_ORDER, ORDERS
 from training.plan.phase_plan import Phase, PhasePlan
+from training.state.ranks import Ranks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,9 +9,10 @@ from typing import Any
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import forwards_keywords
+from baselines.core.mapper_table import mappers_of
 from baselines.mappers.core_utils import count_words, split_paragraphs
 
-__all__ = ["line_counter", "line_counter_enricher", "word_counter_enricher"]
+__all__ = mappers_of(__name__)
 
 
 def line_counter(text: str, paragraph_end: str = "\n", remove_empty: bool = True) -> int:

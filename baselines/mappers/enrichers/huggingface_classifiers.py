@@ -15,9 +15,6 @@ from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function, runs_on_actors
 from corpusmith.errors import UserError, missing_package
 
-__all__ = ["classify_huggingface_enricher"]
-
-
 Device = Literal["auto", "cpu", "cuda"]
 # beyond this the sum's order, which batches and devices decide, shows
 DECIMALS = 4

@@ -18,6 +18,7 @@ from typing import Any
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
+from baselines.core.mapper_table import mappers_of
 from baselines.mappers.core_utils import SentenceModel, split_sentences
 from baselines.mappers.enrichers.enrichers import require_free
 from baselines.mappers.enrichers.fasttext_models import (
@@ -32,15 +33,14 @@ from baselines.mappers.enrichers.fasttext_models import (
 from corpusmith.errors import InputError, missing_package
 
 __all__ = [
+    *mappers_of(__name__),
     "FASTTEXT",
     "FASTTEXT_MODEL_FILENAME",
     "LANGDETECT",
     "MODEL_DIRECTORY",
     "MODEL_SUBDIRECTORY",
     "PROJECT_ROOT",
-    "detect_lang_paragraph_enricher",
     "detect_lang_paragraph_helper",
-    "detect_lang_whole_page_enricher",
     "detect_lang_whole_page_fasttext",
     "detect_lang_whole_page_langdetect",
     "detect_langdetect",

@@ -11,15 +11,16 @@ from typing import Any
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
+from baselines.core.mapper_table import mappers_of
 from baselines.mappers.enrichers.enrichers import require_free
 from baselines.mappers.enrichers.fasttext_models import PROJECT_ROOT, find_model, load_model, model_directory, top_label
 
 __all__ = [
+    *mappers_of(__name__),
     "MODEL_SUBDIRECTORY",
     "PROJECT_ROOT",
     "RPJ_MODEL_FILENAME",
     "classify_fasttext_hq_prob",
-    "classify_fasttext_hq_prob_enricher",
     "load_fasttext_model",
 ]
 

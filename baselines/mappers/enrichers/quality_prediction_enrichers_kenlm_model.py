@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function
+from baselines.core.mapper_table import mappers_of
 from baselines.mappers.enrichers.enrichers import require_free
 from baselines.mappers.enrichers.fasttext_models import find_model, local_copy, model_directory
 from baselines.mappers.enrichers.quality_prediction_enrichers_calc_fasttext import MODEL_SUBDIRECTORY
@@ -22,7 +23,7 @@ from corpusmith.errors import InputError, missing_package
 from corpusmith.io import storage
 from corpusmith.text.normalize import DIGIT_RE, NON_PRINTING_CHARS_RE, UNICODE_PUNCT, UNICODE_PUNCT_RE
 
-__all__ = ["MODEL_SUBDIRECTORY", "KenlmModel", "SentencePiece", "ken_lm_perplexity_enricher"]
+__all__ = [*mappers_of(__name__), "MODEL_SUBDIRECTORY", "KenlmModel", "SentencePiece"]
 
 
 MAP_PUNCTUATION = 1

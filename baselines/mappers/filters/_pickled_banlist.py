@@ -14,8 +14,6 @@ from typing import Any
 from corpusmith.errors import InputError
 from corpusmith.io import storage
 
-__all__ = ["load_pickled_pattern"]
-
 
 def _compile(pattern: object, flags: object = 0) -> re.Pattern[str]:
     """Stand in for `re._compile`, for strings only."""

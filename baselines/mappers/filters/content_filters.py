@@ -15,30 +15,18 @@ from typing import Any, Literal
 
 from baselines.core.constants import CONTENT, Page
 from baselines.core.factory_utils import factory_function, forwards_keywords, read_only, text_filter
+from baselines.core.mapper_table import door
 from baselines.mappers.core_utils import SentenceModel, count_words, split_paragraphs, split_sentences
-from baselines.mappers.filters.repetition_filters import massive_web_repetition_filters, repetition_filter
 from baselines.mappers.kernels.literals import LiteralFinder, is_literal
 from corpusmith.io import storage
 from corpusmith.text.segmentation.view import MAX_COUNT, TextView, view
 from corpusmith.text.tokenizers.load import load_tokenizer
 
-__all__ = [
-    "alphabetic_characters_to_tokens_filter",
-    "alphabetic_word_ratio_filter",
-    "alphanumeric_char_ratio_filter",
-    "bullet_count_filter",
-    "ellipsis_count_filter",
-    "github_extension_filter",
-    "line_length_filter",
-    "massive_web_repetition_filters",
-    "page_length_filter",
-    "repetition_filter",
-    "stop_word_filter",
-    "substring_filter",
-    "symbol_ratio_filter",
-    "word_length_filter",
-    "word_removal_ratio_filter",
-]
+__all__, __getattr__, __dir__ = door(
+    __name__,
+    "baselines.mappers.filters.content_filters",
+    "baselines.mappers.filters.repetition_filters",
+)
 
 
 DEFAULT_TOKENIZER = "EleutherAI/pythia-6.9b-deduped"

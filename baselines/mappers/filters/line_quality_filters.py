@@ -15,9 +15,6 @@ from baselines.core.factory_utils import text_filter
 from corpusmith.text.segmentation.character_table import CODE_POINTS, parse_ranges
 from corpusmith.text.segmentation.view import TextView
 
-__all__ = ["fineweb_quality_filter"]
-
-
 # Unicode 16.0, property Sentence_Terminal and the full stops (Sentence_Break STerm and ATerm)
 SENTENCE_TERMINAL_RANGES = (
     "21 2E 3F 589 61D-61F 6D4 700-702 7F9 837 839 83D-83E 964-965 104A-104B 1362 1367-1368 166E 1735-1736 "

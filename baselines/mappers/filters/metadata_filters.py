@@ -14,11 +14,12 @@ from urllib.parse import urlparse
 
 from baselines.core.constants import URL, Page
 from baselines.core.factory_utils import draws_random, factory_function, read_only
+from baselines.core.mapper_table import mappers_of
 from baselines.mappers.filters._pickled_banlist import load_pickled_pattern
 from baselines.mappers.filters.content_filters import read_banlist
 from baselines.mappers.kernels.literals import LiteralFinder
 
-__all__ = ["language_filter", "quality_filter", "random_sampling_filter", "url_substring_filter"]
+__all__ = mappers_of(__name__)
 
 
 # scheme, and a host of printable ASCII without brackets, which is nothing that `urlparse` would change or refuse

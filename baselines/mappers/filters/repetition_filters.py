@@ -11,9 +11,6 @@ from typing import Any, Literal
 from baselines.core.factory_utils import text_filter
 from corpusmith.text.segmentation.view import TextView, view
 
-__all__ = ["massive_web_repetition_filters", "repetition_filter"]
-
-
 MOST_COMMON_LENGTHS = range(2, 5)
 ALL_LENGTHS = range(5, 11)
 

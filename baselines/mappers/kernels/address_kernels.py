@@ -1,4 +1,4 @@
-"""The kernels of `_addresses`: where the web addresses and the IPv4 addresses of a text begin and end.
+"""The kernels of `addresses`: where the web addresses and the IPv4 addresses of a text begin and end.
 
 Texts are code points (U32); what is to be deleted comes back as starts and ends (I32, 2 rows), in order and apart. Each
 full stop is looked at once, so the time grows with the length of the text alone.
@@ -13,7 +13,6 @@ import numpy as np
 
 from corpusmith.text.kernels import (
     I32_IN,
-    I64_IN,
     U8_IN,
     U16_IN,
     U32_IN,
@@ -29,7 +28,7 @@ from corpusmith.text.segmentation.character_table import ALNUM, SPACE
 MAX_HOST = 256
 MAX_SPACES = 10
 MAX_NUMBER = 3
-STRIDE = 16
+BLOCK = 16
 FULL_STOP, COLON, SLASH, UNDERSCORE, ZERO, TWO, NINE = (ord(character) for character in ".:/_029")
 HOST, TAIL, OTHER = 1, 2, 4
 HOST_CHARACTERS = string.ascii_letters + string.digits + "-@:%._+~#="
@@ -56,17 +55,33 @@ def is_of(points: U32Array, classes: U8Array, i: int, bit: int) -> bool:
 
 
 @helper_kernel
-def next_stop(points: U32Array, i: int) -> int:
-    """Return where the next full stop from `i` on stands; the length of the text if there is none."""
+def full_stops(points: U32Array) -> I32Array:
+    """Return where the full stops of a text are (I32)."""
     length = points.shape[0]
-    while i + STRIDE <= length:
-        found = False
-        for k in range(STRIDE):
-            found |= points[i + k] == FULL_STOP
-        if found:
-            break
-        i += STRIDE
-    while i < length and points[i] != FULL_STOP:
+    stops = np.empty(length, dtype=np.int32)
+    count = 0
+    i = 0
+    while i < length:
+        if i + BLOCK <= length:
+            # most blocks have none: a constant number of comparisons without a branch is one instruction
+            found = False
+            for k in range(BLOCK):
+                found |= points[i + k] == FULL_STOP
+            if not found:
+                i += BLOCK
+                continue
+        for k in range(i, min(i + BLOCK, length)):
+            if points[k] == FULL_STOP:
+                stops[count] = k
+                count += 1
+        i += BLOCK
+    return stops[:count]
+
+
+@helper_kernel
+def tail_end(points: U32Array, classes: U8Array, i: int) -> int:
+    """Return where the characters end, from `i` on, that may follow a domain or a number."""
+    while i < points.shape[0] and is_of(points, classes, i, TAIL):
         i += 1
     return i
 
@@ -215,7 +230,7 @@ def domain_end(
     return known
 
 
-@kernel(U32_IN, U16_IN, U8_IN, U32_IN, I32_IN, I32_IN, U32_IN, I32_IN, U32_IN, I32_IN, I64_IN.dtype)
+@kernel(U32_IN, U16_IN, U8_IN, U32_IN, I32_IN, I32_IN, U32_IN, I32_IN, U32_IN, I32_IN)
 def web_addresses(
     points: U32Array,
     table: U16Array,
@@ -227,22 +242,20 @@ def web_addresses(
     other_bounds: I32Array,
     schemes: U32Array,
     scheme_bounds: I32Array,
-    most: int,
 ) -> I32Array:
-    """Return the matches of pattern U in a text; `most` bounds how many there can be.
+    """Return the matches of pattern U in a text.
 
     `names`, `bounds`, `slots`: the domains of word characters alone (see `name_slots`); `others`: the rest, the longest
     first.
     """
     length = points.shape[0]
-    spans = np.empty((2, most), dtype=np.int32)
+    stops = full_stops(points)
+    spans = np.empty((2, stops.shape[0]), dtype=np.int32)
     count = 0
     position = 0
-    dot = -1
-    while True:
-        dot = next_stop(points, max(dot + 1, position))
-        if dot == length:
-            return spans[:, :count].copy()
+    for dot in stops:
+        if dot < position:
+            continue
         end = domain_end(points, table, classes, dot, names, bounds, slots, others, other_bounds)
         if end < 0:
             continue
@@ -263,12 +276,10 @@ def web_addresses(
                 if later_end >= 0:
                     end = later_end
                     break
-        while end < length and is_of(points, classes, end, TAIL):
-            end += 1
         spans[0, count] = extend_left(points, table, host, position, schemes, scheme_bounds, False)
-        spans[1, count] = end
+        position = spans[1, count] = tail_end(points, classes, end)
         count += 1
-        position = end
+    return spans[:, :count].copy()
 
 
 @helper_kernel
@@ -295,20 +306,19 @@ def number_start(points: U32Array, table: U16Array, dot: int, position: int) -> 
     return -1 if is_word(points, table, start - 1) else start
 
 
-@kernel(U32_IN, U16_IN, U8_IN, U32_IN, I32_IN, I64_IN.dtype)
+@kernel(U32_IN, U16_IN, U8_IN, U32_IN, I32_IN)
 def ipv4_addresses(
-    points: U32Array, table: U16Array, classes: U8Array, schemes: U32Array, scheme_bounds: I32Array, most: int
+    points: U32Array, table: U16Array, classes: U8Array, schemes: U32Array, scheme_bounds: I32Array
 ) -> I32Array:
-    """Return the matches of pattern V in a text; `most` bounds how many there can be."""
+    """Return the matches of pattern V in a text."""
     length = points.shape[0]
-    spans = np.empty((2, most), dtype=np.int32)
+    stops = full_stops(points)
+    spans = np.empty((2, stops.shape[0]), dtype=np.int32)
     count = 0
     position = 0
-    dot = -1
-    while True:
-        dot = next_stop(points, max(dot + 1, position))
-        if dot == length:
-            return spans[:, :count].copy()
+    for dot in stops:
+        if dot < position:
+            continue
         second = number_end(points, dot + 1)
         if second < 0 or second >= length or points[second] != FULL_STOP:
             continue
@@ -318,10 +328,7 @@ def ipv4_addresses(
         start = number_start(points, table, dot, position)
         if start < 0:
             continue
-        end = third + 1
-        while end < length and is_of(points, classes, end, TAIL):
-            end += 1
         spans[0, count] = extend_left(points, table, start, position, schemes, scheme_bounds, True)
-        spans[1, count] = end
+        position = spans[1, count] = tail_end(points, classes, third + 1)
         count += 1
-        position = end
+    return spans[:, :count].copy()

@@ -27,11 +27,7 @@ from corpusmith.text.segmentation.view import view
 if TYPE_CHECKING:
     from corpusmith.text.kernels import I32Array, U8Array, U32Array
 
-__all__ = ["IPV4_EXPRESSION", "WebAddresses", "remove_ipv4_addresses", "web_address_expression"]
 
-
-# Characters of the shortest address, `a.b`.
-MIN_ADDRESS = 3
 SCHEMES = ("http://", "https://", "ftp://")
 
 _TAIL = r"[-a-zA-Z0-9()@:%_\+.~#?&//=]*"
@@ -67,32 +63,20 @@ class WebAddresses:
     def remove(self, text: str) -> str:
         """Return `re.sub(U, "", text)`."""
         find = _kernels().web_addresses
-        return _without(
-            text,
-            find(
-                view(text).points,
-                character_table(),
-                self._classes,
-                *self._tables,
-                *_schemes(),
-                len(text) // MIN_ADDRESS + 1,
-            ),
-        )
+        return _without(text, find(view(text).points, character_table(), self._classes, *self._tables, *_schemes()))
 
 
 def remove_ipv4_addresses(text: str) -> str:
     """Return `re.sub(V, "", text)`."""
     find = _kernels().ipv4_addresses
-    return _without(
-        text, find(view(text).points, character_table(), _classes(), *_schemes(), len(text) // MIN_ADDRESS + 1)
-    )
+    return _without(text, find(view(text).points, character_table(), _classes(), *_schemes()))
 
 
 @cache
 def _kernels() -> ModuleType:
-    from baselines.mappers.kernels import address_kernels as _address_kernels
+    from baselines.mappers.kernels import address_kernels
 
-    return _address_kernels
+    return address_kernels
 
 
 @cache
@@ -124,25 +108,25 @@ def _without(text: str, spans: I32Array) -> str:
     return "".join((*kept, text[position:]))
 
 
-class _Node(dict[str, "_Node"]):
+class _Trie(dict[str, "_Trie"]):
     """What may follow, by character; the empty string marks the end of a word."""
 
 
 def _trie_expression(words: Iterable[str]) -> str:
     """Return a regular expression that matches where one of the words begins, whichever it is."""
-    tree = _Node()
+    tree = _Trie()
     for word in sorted(words):
         node = tree
         for character in word:
             if "" in node:
                 break  # a shorter word matches already
-            node = node.setdefault(character, _Node())
+            node = node.setdefault(character, _Trie())
         else:
-            node[""] = _Node()
+            node[""] = _Trie()
     return _expression_of(tree)
 
 
-def _expression_of(node: _Node) -> str:
+def _expression_of(node: _Trie) -> str:
     if "" in node:
         return ""
     branches = [re.escape(character) + _expression_of(child) for character, child in node.items()]

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from corpusmith.text.segmentation.view import LineTable
 
-__all__ = ["join_kept", "keep_lines", "replace_text"]
-
 
 def replace_text(page: Page, text: str) -> list[Page]:
     """Set the page's text; remove the page, its text untouched, where nothing is left."""

@@ -11,9 +11,6 @@ from collections.abc import Iterable, Iterator
 
 from corpusmith.text.segmentation.view import view
 
-__all__ = ["LiteralFinder", "Possible", "is_literal"]
-
-
 MIN_AUTOMATON_ITEMS = 17
 METACHARACTERS = frozenset(".^$*+?{}[]\\|()")
 QUANTIFIERS = frozenset("*+?{")

@@ -79,25 +79,18 @@ class FsspecBackend:
         file: BinaryIO = files.open(path, "rb")
         return file
 
-    def read_range(self, url: str, start: int, length: int) -> bytes:
-        with self.open_read(url) as file:
-            file.seek(start)
-            return file.read(length)
-
     @contextlib.contextmanager
     def create(self, url: str) -> Iterator[BinaryIO]:
         files, path = self._at(url)
         folder, _, name = path.rpartition("/")
         temporary = f"{folder}/{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{name}"[: len(folder) + 200]
         files.makedirs(folder, exist_ok=True)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(_remove_quietly, files, temporary)
             with files.open(temporary, "wb") as file:
                 yield file
             files.mv(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                files.rm_file(temporary)
-            raise
+            undo.pop_all()
 
     def create_new(self, url: str, data: bytes) -> bool:
         raise InputError(f"{redact_place(url)}: a file cannot be created only where none is on {self._scheme}://")
@@ -116,3 +109,9 @@ class FsspecBackend:
         for path in files.find(base):
             if path.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
                 files.rm_file(path)
+
+
+def _remove_quietly(files: Any, path: str) -> None:
+    """Remove a file of which nobody should know; what stays is a leftover."""
+    with contextlib.suppress(OSError):
+        files.rm_file(path)

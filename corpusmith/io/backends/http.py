@@ -139,11 +139,6 @@ class HttpBackend:
         reply.body.close()
         return buffered(RangedFile(url, reply.size, functools.partial(_fetch, url, reply.version)))
 
-    def read_range(self, url: str, start: int, length: int) -> bytes:
-        with self.open_read(url) as file:
-            file.seek(start)
-            return file.read(length)
-
     def create(self, url: str) -> contextlib.AbstractContextManager[BinaryIO]:
         _only_for_reading(url)
 

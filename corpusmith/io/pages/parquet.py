@@ -33,7 +33,7 @@ _DAMAGE: tuple[Any, ...] = (pa.ArrowException, OSError, ValueError, EOFError, Ov
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """A row as JSON with its number in the file; either `page` or `error` is set, a lost part has empty `raw`."""
 
     number: int
@@ -61,8 +61,8 @@ class _Bounded:
         """The file is closed by those who opened it."""
 
 
-def read_rows(file: BinaryIO, head: bytes) -> Iterator[Row]:
-    """All rows of a seekable file that starts with `head`; whatever is lost is a Row with an error.
+def read_rows(file: BinaryIO, head: bytes) -> Iterator[TableRow]:
+    """All rows of a seekable file that starts with `head`; whatever is lost is a TableRow with an error.
 
     Memory holds one batch of rows and a buffer per column (Arrow: one of the file's batches), not the file.
     """
@@ -75,7 +75,7 @@ def read_rows(file: BinaryIO, head: bytes) -> Iterator[Row]:
     elif head.startswith(ARROW_STREAM_MAGIC):
         yield from _batches_rows(_stream(source))
     else:
-        yield Row(0, b"", None, "neither a Parquet nor an Arrow file")
+        yield TableRow(0, b"", None, "neither a Parquet nor an Arrow file")
 
 
 def _reason(error: BaseException) -> str:
@@ -85,16 +85,16 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def _parquet_rows(file: pa.NativeFile) -> Iterator[Row]:
+def _parquet_rows(file: pa.NativeFile) -> Iterator[TableRow]:
     try:
         table = pq.ParquetFile(file, page_checksum_verification=True, buffer_size=BUFFER_BYTES, pre_buffer=False)
         sizes = [table.metadata.row_group(group).num_rows for group in range(table.metadata.num_row_groups)]
         columns = len(table.schema_arrow)
     except _DAMAGE as error:
-        yield Row(0, b"", None, f"damaged Parquet file: {_reason(error)}")
+        yield TableRow(0, b"", None, f"damaged Parquet file: {_reason(error)}")
         return
     if not columns and sum(sizes):
-        yield Row(0, b"", None, f"Parquet file of {sum(sizes)} rows without a column")
+        yield TableRow(0, b"", None, f"Parquet file of {sum(sizes)} rows without a column")
         return
     first = 0
     for group, rows in enumerate(sizes):
@@ -105,7 +105,7 @@ def _parquet_rows(file: pa.NativeFile) -> Iterator[Row]:
                 number += batch.num_rows
         except _DAMAGE as error:
             lost = f"rows {number} to {first + rows - 1}"
-            yield Row(number, b"", None, f"damaged Parquet row group {group}, {lost} are lost: {_reason(error)}")
+            yield TableRow(number, b"", None, f"damaged Parquet row group {group}, {lost} are lost: {_reason(error)}")
         first += rows
 
 
@@ -132,7 +132,7 @@ def _stream(file: pa.NativeFile) -> Iterator[pa.RecordBatch | str]:
             yield batch
 
 
-def _arrow_file_rows(file: pa.NativeFile) -> Iterator[Row]:
+def _arrow_file_rows(file: pa.NativeFile) -> Iterator[TableRow]:
     try:
         table = pa.ipc.open_file(file)
     except _DAMAGE as error:
@@ -143,7 +143,7 @@ def _arrow_file_rows(file: pa.NativeFile) -> Iterator[Row]:
         for row in _batches_rows(found for found in _stream(file) if not isinstance(found, str)):
             number = row.number + 1
             yield row
-        yield Row(number, b"", None, reason)
+        yield TableRow(number, b"", None, reason)
         return
 
     def batches() -> Iterator[pa.RecordBatch | str]:
@@ -156,12 +156,12 @@ def _arrow_file_rows(file: pa.NativeFile) -> Iterator[Row]:
     yield from _batches_rows(batches())
 
 
-def _batches_rows(batches: Iterable[pa.RecordBatch | str]) -> Iterator[Row]:
+def _batches_rows(batches: Iterable[pa.RecordBatch | str]) -> Iterator[TableRow]:
     """The rows of Arrow batches, each checked first: nothing in an Arrow file vouches for its offsets."""
     number = 0
     for batch in batches:
         if isinstance(batch, str):
-            yield Row(number, b"", None, batch)
+            yield TableRow(number, b"", None, batch)
             continue
         done = 0
         try:
@@ -171,7 +171,7 @@ def _batches_rows(batches: Iterable[pa.RecordBatch | str]) -> Iterator[Row]:
                 done = start + ROWS_AT_ONCE
         except _DAMAGE as error:
             lost = f"rows {number + done} to {number + batch.num_rows - 1}"
-            yield Row(number + done, b"", None, f"damaged Arrow batch, {lost} are lost: {_reason(error)}")
+            yield TableRow(number + done, b"", None, f"damaged Arrow batch, {lost} are lost: {_reason(error)}")
         number += batch.num_rows
 
 
@@ -228,7 +228,7 @@ def _all_json(kind: pa.DataType) -> bool:
     return any(test(kind) for test in plain)
 
 
-def _rows(batch: pa.RecordBatch, number: int) -> Iterator[Row]:
+def _rows(batch: pa.RecordBatch, number: int) -> Iterator[TableRow]:
     cast = _cast(batch)
     try:
         pages = cast.to_pylist(maps_as_pydicts="lossy")
@@ -243,14 +243,14 @@ def _rows(batch: pa.RecordBatch, number: int) -> Iterator[Row]:
         yield _row(number + offset, page, wrong)
 
 
-def _row(number: int, page: dict[str, Any], wrong: list[str]) -> Row:
+def _row(number: int, page: dict[str, Any], wrong: list[str]) -> TableRow:
     if wrong:
         raw = json.dumps(page, ensure_ascii=False, default=repr).encode("utf-8", "surrogateescape")
-        return Row(number, raw, None, f"column {wrong[0]} holds bytes that are not UTF-8")
+        return TableRow(number, raw, None, f"column {wrong[0]} holds bytes that are not UTF-8")
     try:
-        return Row(number, orjson.dumps(page), page, None)
+        return TableRow(number, orjson.dumps(page), page, None)
     except TypeError as error:
-        return Row(number, json.dumps(page, default=repr).encode(), None, f"a value that JSON lacks: {error}")
+        return TableRow(number, json.dumps(page, default=repr).encode(), None, f"a value that JSON lacks: {error}")
 
 
 def _jsonable(value: Any, name: str, wrong: list[str]) -> Any:
@@ -275,7 +275,9 @@ def without_derived(files: list[FileInfo]) -> list[FileInfo]:
     """The files without the Arrow files that are no part of a Hugging Face data set.
 
     Where `state.json` stands beside them it names the data files; elsewhere files called `cache-*` are left out.
-    Raises InputError for a data set saved with an index mapping, whose rows do not stand in the files as they count.
+
+    Raises:
+        InputError: a data set saved with an index mapping, whose rows do not stand in the files as they count.
     """
     named: dict[str, set[str] | None] = {}
     for folder in {storage.parent(info.url) for info in files if info.url.endswith(".arrow")}:

@@ -25,7 +25,7 @@ from backports import zstd
 from corpusmith.errors import InputError, ShardError
 from corpusmith.io import storage
 from corpusmith.io.compression import Content, Damage
-from corpusmith.io.position import noted
+from corpusmith.io.position import reporting
 
 Page = dict[str, Any]
 
@@ -88,7 +88,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-class _Lines:
+class _LineCutter:
     """Cut pieces into lines of at most MAX_LINE_BYTES; a longer one keeps its head only."""
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ class _LineReader:
     """Makes records of the lines of a shard; counts and offsets go on over what is lost."""
 
     def __init__(self) -> None:
-        self.lines = _Lines()
+        self.lines = _LineCutter()
         self._index = self._offset = self._page_end = 0
 
     @property
@@ -210,13 +210,15 @@ def _read_lines(content: Content) -> Iterator[Record]:
     yield from filter(None, (lost, rest))
 
 
-@noted
+@reporting
 def read_records(url: str) -> Iterator[Record]:
     """All records of a shard in order, good and bad; blank lines are none.
 
-    Raises InputError where there is no such file. A part of it that cannot be read is one Record with an error: the
-    rest of a file, what lies before the next compressed frame that decodes, or the rest of a Parquet row group.
-    Offsets count what was decoded.
+    A part of it that cannot be read is one Record with an error: the rest of a file, what lies before the next
+    compressed frame that decodes, or the rest of a Parquet row group. Offsets count what was decoded.
+
+    Raises:
+        InputError: there is no such file.
     """
     with Content(lambda: storage.open_read(url)) as content:
         if _is_table(content.head, url):
@@ -250,7 +252,12 @@ def _read_table(url: str, head: bytes) -> Iterator[Record]:
 
 
 def read_shard(url: str) -> Iterator[Page]:
-    """The pages of a shard; raises ShardError at the first record that is none."""
+    """The pages of a shard.
+
+    Raises:
+        InputError: there is no such file.
+        ShardError: at the first record that is no page.
+    """
     for record in read_records(url):
         if record.page is None:
             raise ShardError(url, record.offset, record.error or "unreadable")
@@ -260,7 +267,8 @@ def read_shard(url: str) -> Iterator[Page]:
 def dump_page(page: Page) -> bytes:
     """A page as one line of JSON without its line end; `json` writes what orjson refuses (lone surrogates, big ints).
 
-    Raises TypeError for what JSON cannot hold.
+    Raises:
+        TypeError: the page holds what JSON cannot.
     """
     try:
         return orjson.dumps(page, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -272,7 +280,7 @@ class _Sink(Protocol):
     def write(self, data: bytes) -> Any: ...
 
 
-class _Hashed:
+class _HashingWriter:
     """A file that counts and hashes what goes into it."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -333,7 +341,7 @@ class ShardWriter:
 
 
 @contextlib.contextmanager
-def _compressor(file: _Hashed, name: str) -> Iterator[_Sink]:
+def _compressor(file: _HashingWriter, name: str) -> Iterator[_Sink]:
     if name.endswith((".zst", ".zstd")):
         with zstd.ZstdFile(cast(BinaryIO, file), "wb", level=ZSTD_LEVEL) as sink:
             yield sink
@@ -346,7 +354,7 @@ def _compressor(file: _Hashed, name: str) -> Iterator[_Sink]:
 
 
 @contextlib.contextmanager
-def _line_writer(file: _Hashed, url: str) -> Iterator[ShardWriter]:
+def _line_writer(file: _HashingWriter, url: str) -> Iterator[ShardWriter]:
     with _compressor(file, url) as sink:
         writer = ShardWriter(sink)
         yield writer
@@ -366,7 +374,7 @@ class _TableShardWriter(ShardWriter):
 
 
 @contextlib.contextmanager
-def _table_writer(file: _Hashed, url: str) -> Iterator[ShardWriter]:
+def _table_writer(file: _HashingWriter, url: str) -> Iterator[ShardWriter]:
     from corpusmith.io.pages.parquet_writer import TableSchema, write_table
 
     schema = TableSchema()
@@ -387,7 +395,7 @@ def open_shard_writer(url: str) -> Iterator[ShardWriter]:
     Parquet and Arrow files are written when the block ends; until then their pages wait in a temporary file.
     """
     with storage.atomic_write(url) as file:
-        hashed = _Hashed(file)
+        hashed = _HashingWriter(file)
         with (_table_writer if url.endswith(TABLE_SUFFIXES) else _line_writer)(hashed, url) as writer:
             yield writer
         writer.bytes, writer.checksum = hashed.bytes, hashed.checksum
@@ -409,10 +417,13 @@ def shard_stem(name: str) -> str:
 
 
 def list_shards(root: str) -> list[ShardRef]:
-    """All page shards below a folder, sorted by name; InputError where there is no folder or no shard.
+    """All page shards below a folder, sorted by name.
 
     Paths that hold `/stats/` or `global_stats.jsonl` are bookkeeping of DCLM's layout and no shards; neither are
     Arrow files that a saved Hugging Face data set does not name.
+
+    Raises:
+        InputError: there is no such folder, or no shard in it.
     """
     if not storage.is_dir(root):
         raise InputError(f"{root}: no such folder; give the folder that holds the page shards")

@@ -42,9 +42,15 @@ _HEAD = struct.Struct("<QBQQ")
 
 
 def write_bin_shard(stem: str, rows: TokenRows, dtype: np.dtype[Any]) -> list[WrittenFile]:
-    """Write `stem.bin` and `stem.idx`, each atomically, the index last; `dtype` is uint16 or uint32.
+    """Write `stem.bin` and `stem.idx`, each atomically, the index last.
 
-    Ids of 32 bits are marked as Megatron's int32, as which it reads them. Raises InputError for ids that do not fit.
+    Args:
+        stem: URL of the files without their suffixes.
+        rows: what to write.
+        dtype: uint16 or uint32; ids of 32 bits are marked as Megatron's int32, as which it reads them.
+
+    Raises:
+        InputError: ids that do not fit.
     """
     code = 8 if dtype.itemsize == 2 else 4
     if code == 4 and rows.tokens_N.size and int(rows.tokens_N.max()) >= 1 << 31:
@@ -65,7 +71,12 @@ class BinIndex:
     """The index of one `.bin`: dtype, and length and byte offset of each row."""
 
     def __init__(self, url: str) -> None:
-        """Raises ShardError where the file is no such index, InputError where it is missing."""
+        """Read and check an index.
+
+        Raises:
+            ShardError: the file is no such index.
+            InputError: it is missing.
+        """
         data = storage.map_bytes(url)
         head = len(MAGIC) + _HEAD.size
         if len(data) < head or bytes(data[: len(MAGIC)]) != MAGIC:
@@ -88,8 +99,16 @@ class BinTokens:
     format = "bin"
 
     def __init__(self, url: str, sequence_length: int | None = None, dtype: str = "uint16") -> None:
-        """`sequence_length` and `dtype` are for a `.bin` without index: row i is ids i * L to (i + 1) * L, and a last
-        row that is not full is left out. Raises InputError where there is no `.bin`, or the length is needed.
+        """Open a folder of `.bin` files, or one such file.
+
+        Args:
+            url: the folder or file.
+            sequence_length: for a `.bin` without index: row i is ids i * L to (i + 1) * L, and a last row that is not
+                full is left out.
+            dtype: the integers of one without index.
+
+        Raises:
+            InputError: there is no `.bin`, or the length is needed.
         """
         self.folder = storage.parent(url) if url.endswith(SUFFIX) else url
         infos = [storage.stat(url)] if url.endswith(SUFFIX) else storage.list_files(url, (SUFFIX,))

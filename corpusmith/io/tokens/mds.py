@@ -15,6 +15,7 @@ import bz2
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from backports import zstd
 
 from corpusmith.errors import InputError, ShardError
 from corpusmith.io import storage
-from corpusmith.io.tokens.mds_values import Codec, codec_of
+from corpusmith.io.tokens.mds_values import ValueCodec, codec_of
 from corpusmith.io.tokens.rows import WrittenFile, write_pieces
 
 INDEX_NAME = "index.json"
@@ -108,10 +109,8 @@ def _decompress(url: str, data: bytes, compression: str, size: int) -> bytes:
         elif name == "bz2":
             raw = bz2.BZ2Decompressor().decompress(data, size + 1)
         else:
-            import zlib
-
             raw = zlib.decompressobj(wbits=31).decompress(data, size + 1)
-    except Exception as error:  # each library has its own
+    except (zstd.ZstdError, zlib.error, OSError, EOFError, ValueError) as error:
         raise ShardError(url, 0, f"cannot be decompressed as {name}: {error}") from error
     if len(raw) != size:
         raise ShardError(url, 0, f"decompresses to another size than the index's {size} bytes")
@@ -130,12 +129,16 @@ class SampleEncoder:
     """Turns samples of one layout into their bytes."""
 
     def __init__(self, columns: Mapping[str, str]) -> None:
-        self._codecs: list[tuple[str, Codec]] = [
+        self._codecs: list[tuple[str, ValueCodec]] = [
             (name, codec_of(columns[name], f"column {name!r}")) for name in sorted(columns)
         ]
 
     def encode(self, sample: Mapping[str, Any]) -> bytes:
-        """Lengths of the variable columns, then all columns. Raises InputError for a missing or unfit value."""
+        """Lengths of the variable columns, then all columns.
+
+        Raises:
+            InputError: a value is missing or does not fit its column.
+        """
         sizes, parts = [], []
         for name, codec in self._codecs:
             if name not in sample:
@@ -230,7 +233,11 @@ class MdsShard:
 
 
 def read_index(folder: str) -> list[MdsShard]:
-    """The shards of a dataset in the order of its index. Raises InputError for an index that is none."""
+    """The shards of a dataset in the order of its index.
+
+    Raises:
+        InputError: there is no index, or it is none.
+    """
     url = storage.join(folder, INDEX_NAME)
     document = storage.read_json(url)
     if not isinstance(document, dict) or not isinstance(document.get("shards"), list):
@@ -267,7 +274,12 @@ class MdsReader:
     """The samples of one shard, at random; a local raw shard is mapped, not read."""
 
     def __init__(self, shard: MdsShard) -> None:
-        """Raises ShardError where the shard is not what the index says, InputError where its file is missing."""
+        """Open and check a shard.
+
+        Raises:
+            ShardError: the shard is not what the index says.
+            InputError: its file is missing.
+        """
         self.shard = shard
         self._data = _raw_image(shard)
         self._codecs = [(name, codec_of(shard.columns[name], f"column {name!r}")) for name in sorted(shard.columns)]
@@ -331,7 +343,9 @@ def _raw_image(shard: MdsShard) -> memoryview:
 def verify(folder: str) -> int:
     """Read every sample of a dataset and check what hashes the index holds; returns the number of samples.
 
-    Raises ShardError for the first shard that does not hold, InputError for one that is missing.
+    Raises:
+        ShardError: the first shard that does not hold.
+        InputError: a shard is missing.
     """
     count = 0
     for shard in read_index(folder):

@@ -20,9 +20,18 @@ from corpusmith.errors import InputError
 
 #: name -> code of the dtype byte in an array without a fixed dtype
 _DTYPE_CODES = {
-    "uint8": 8, "int8": 9, "uint16": 16, "int16": 17, "float16": 18, "uint32": 32, "int32": 33, "float32": 34,
-    "uint64": 64, "int64": 65, "float64": 66,
-}  # fmt: skip
+    "uint8": 8,
+    "int8": 9,
+    "uint16": 16,
+    "int16": 17,
+    "float16": 18,
+    "uint32": 32,
+    "int32": 33,
+    "float32": 34,
+    "uint64": 64,
+    "int64": 65,
+    "float64": 66,
+}
 _DTYPE_NAMES = {code: name for name, code in _DTYPE_CODES.items()}
 _SHAPE_DTYPES = [np.dtype(name) for name in ("<u1", "<u2", "<u4", "<u8")]
 _MAX_AXES = 63
@@ -31,7 +40,7 @@ Bytes = bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
-class Codec:
+class ValueCodec:
     """An encoding: its size in bytes (None where it varies), value to bytes and back.
 
     `encode` raises InputError for a value that the encoding does not take, `decode` ValueError for bytes that are none.
@@ -43,7 +52,7 @@ class Codec:
 
 
 @functools.cache
-def codec_of(encoding: str, where: str) -> Codec:
+def codec_of(encoding: str, where: str) -> ValueCodec:
     """The codec of an encoding's name; `where` begins the error for one that is unknown or refused."""
     if encoding in _PLAIN:
         return _PLAIN[encoding]
@@ -62,14 +71,14 @@ def _want(kind: type | tuple[type, ...], name: str, value: Any) -> Any:
     return value
 
 
-def _scalar(dtype: np.dtype[Any], name: str) -> Codec:
+def _scalar(dtype: np.dtype[Any], name: str) -> ValueCodec:
     def encode(value: Any) -> bytes:
         return np.asarray(_want((int, float, np.integer, np.floating), name, value)).astype(dtype).tobytes()
 
     def decode(data: Bytes) -> Any:
         return np.frombuffer(data, dtype=dtype)[0]
 
-    return Codec(dtype.itemsize, encode, decode)
+    return ValueCodec(dtype.itemsize, encode, decode)
 
 
 def _text(data: Bytes) -> str:
@@ -92,27 +101,29 @@ def _encode_str(value: Any) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-_PLAIN: dict[str, Codec] = {
-    "str": Codec(None, _encode_str, _text),
-    "bytes": Codec(None, lambda value: bytes(_want(bytes, "bytes", value)), bytes),
-    "int": Codec(
+_PLAIN: dict[str, ValueCodec] = {
+    "str": ValueCodec(None, _encode_str, _text),
+    "bytes": ValueCodec(None, lambda value: bytes(_want(bytes, "bytes", value)), bytes),
+    "int": ValueCodec(
         8,
         lambda value: int(_want(int, "int", value)).to_bytes(8, "little", signed=True),
         lambda data: int.from_bytes(data, "little", signed=True),
     ),
-    "str_int": Codec(None, lambda value: str(_want(int, "str_int", value)).encode(), lambda data: int(_text(data))),
-    "str_float": Codec(
+    "str_int": ValueCodec(
+        None, lambda value: str(_want(int, "str_int", value)).encode(), lambda data: int(_text(data))
+    ),
+    "str_float": ValueCodec(
         None, lambda value: str(_want(float, "str_float", value)).encode(), lambda data: float(_text(data))
     ),
-    "str_decimal": Codec(None, lambda value: str(_want(Decimal, "str_decimal", value)).encode(), _decimal),
-    "json": Codec(None, _encode_json, lambda data: json.loads(bytes(data))),
+    "str_decimal": ValueCodec(None, lambda value: str(_want(Decimal, "str_decimal", value)).encode(), _decimal),
+    "json": ValueCodec(None, _encode_json, lambda data: json.loads(bytes(data))),
 }
 
 
 # --- arrays ------------------------------------------------------------------------------------------------------
 
 
-def _array(encoding: str, parts: list[str], where: str) -> Codec:
+def _array(encoding: str, parts: list[str], where: str) -> ValueCodec:
     """`ndarray`, `ndarray:DTYPE` or `ndarray:DTYPE:d0,d1,…`."""
     if parts and parts[0] not in _DTYPE_CODES:
         raise InputError(f"{where}: the MDS encoding {encoding!r} has an unknown dtype {parts[0]!r}")
@@ -133,7 +144,7 @@ def _array(encoding: str, parts: list[str], where: str) -> Codec:
     def decode(data: Bytes) -> npt.NDArray[Any]:
         return _decode_array(data, dtype, shape)
 
-    return Codec(size, encode, decode)
+    return ValueCodec(size, encode, decode)
 
 
 def _check_array(

@@ -44,9 +44,13 @@ def write_parquet_shard(url: str, rows: TokenRows) -> WrittenFile:
     table = pa.table(columns)
     sink = pa.BufferOutputStream()
     pq.write_table(
-        table, sink, compression="zstd", compression_level=_ZSTD_LEVEL, row_group_size=_ROWS_OF_GROUP,
+        table,
+        sink,
+        compression="zstd",
+        compression_level=_ZSTD_LEVEL,
+        row_group_size=_ROWS_OF_GROUP,
         write_statistics=False,
-    )  # fmt: skip
+    )
     data = sink.getvalue()
     with storage.atomic_write(url) as file:
         file.write(memoryview(data))
@@ -59,7 +63,12 @@ class ParquetTokens:
     format = "parquet"
 
     def __init__(self, folder: str) -> None:
-        """Reads the footer of each file. Raises InputError where there is none, or one without token ids."""
+        """Read the footer of each file below a folder.
+
+        Raises:
+            InputError: there is no file, or one without token ids.
+            ShardError: a file is damaged.
+        """
         self.folder = folder
         self.entries: list[ShardEntry] = []
         for info in storage.list_files(folder, (SUFFIX,)):

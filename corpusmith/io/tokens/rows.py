@@ -61,7 +61,9 @@ class TokenShards(Protocol):
     def read(self, shard: str, start: int = 0) -> Iterator[TokenRow]:
         """The rows of a shard in order, from row `start` on.
 
-        Raises InputError for a shard that does not exist, ShardError for a damaged one.
+        Raises:
+            InputError: there is no such shard.
+            ShardError: it is damaged.
         """
 
 
@@ -128,7 +130,8 @@ def write_pieces(url: str, pieces: Iterable[bytes | memoryview]) -> WrittenFile:
 def storage_dtype(dtype: str, num_ids: int) -> np.dtype[Any]:
     """The integers that ids below `num_ids` are stored as; `auto` takes 16 bits where they suffice.
 
-    Raises InputError for another dtype, or where the ids don't fit.
+    Raises:
+        InputError: another dtype than those of `DTYPES`, or the ids don't fit.
     """
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}; it must be one of {', '.join(DTYPES)}")

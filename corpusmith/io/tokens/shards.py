@@ -1,4 +1,4 @@
-"""One door to tokenized data sets of all four formats: open a folder, see its shards, read their rows.
+"""One way to tokenized data sets of all four formats: open a folder, see its shards, read their rows.
 
 | format | shards | index of the folder | row |
 |---|---|---|---|
@@ -43,7 +43,11 @@ class MdsTokens:
     format = "mds"
 
     def __init__(self, folder: str) -> None:
-        """Raises InputError where there is no index, or a shard has no array of integers under `input_ids`."""
+        """Read the index of a folder.
+
+        Raises:
+            InputError: there is no index, or a shard has no array of integers under `input_ids`.
+        """
         self.folder = folder
         self._shards = mds.read_index(folder)
         self.entries = [ShardEntry(shard=shard.name, num_sequences=shard.samples) for shard in self._shards]

@@ -41,9 +41,9 @@ _META_SUFFIX = ".meta.json"
 _DEFLATE_LEVEL = 1
 _MOST_ROWS = 1 << 62
 _BLOCK = 512
-_WITHOUT_CONTENT = (
-    tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE
-)  # fmt: skip
+_LINKS = (tarfile.LNKTYPE, tarfile.SYMTYPE)
+_DEVICES = (tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
+_WITHOUT_CONTENT = (*_LINKS, *_DEVICES, tarfile.DIRTYPE)
 _TAR_RECORD = 20 * _BLOCK
 _WRITE_BYTES = 1 << 20
 # magic, deflate, no flags, no time, no extra flags, unknown system: the same bytes on every machine
@@ -104,19 +104,26 @@ def _gzip(data: bytes) -> bytes:
 
 def _tar_header(name: str, size: int) -> bytes:
     """A ustar header of a plain file: mode 0644, owner 0, time 0."""
+    mode, owner, time, device = b"0000644\0", b"0000000\0", b"00000000000\0", b"0000000\0"
     head = struct.pack(
         "100s8s8s8s12s12s8s1s100s6s2s32s32s8s8s167x",
-        name.encode("ascii"), b"0000644\0", b"0000000\0", b"0000000\0", b"%011o\0" % size, b"00000000000\0",
-        b" " * 8, b"0", b"", b"ustar\0", b"00", b"", b"", b"0000000\0", b"0000000\0",
-    )  # fmt: skip
+        *(name.encode("ascii"), mode, owner, owner, b"%011o\0" % size, time),
+        *(b" " * 8, b"0", b"", b"ustar\0", b"00", b"", b"", device, device),
+    )
     return head[:148] + b"%06o\0 " % sum(head) + head[156:]
 
 
 def read_wds_shard(url: str, data_key: str = "json.gz") -> Iterator[list[int]]:
-    """The sequences of a tar in order, read as a stream; members of other kinds than `data_key` are passed over.
+    """The sequences of a tar in order, read as a stream; ids are given as they stand.
 
-    `data_key` is `json.gz` or `json` (a JSON list) or `txt` (a Python list literal). Ids are given as they stand.
-    Raises InputError for another data key or a missing file, ShardError where the tar or a member is damaged.
+    Args:
+        url: the tar.
+        data_key: which members hold sequences, others are passed over: `json.gz` or `json` (a JSON list), or `txt` (a
+            Python list literal).
+
+    Raises:
+        InputError: another data key, or a missing file.
+        ShardError: the tar or a member is damaged.
     """
     return (sequence for _, sequence, _ in read_wds_rows(url, data_key))
 
@@ -126,7 +133,14 @@ def read_wds_rows(
 ) -> Iterator[tuple[int, list[int], dict[str, Any]]]:
     """The number of each row of a tar, its sequence as it stands, and its meta (empty where none follows it).
 
-    Only the numbers in `rows` are decoded and given (None: all). Raises as `read_wds_shard` does.
+    Args:
+        url: the tar.
+        data_key: as for `read_wds_shard`.
+        rows: the numbers of the rows to decode and give; None: all.
+
+    Raises:
+        InputError: another data key, or a missing file.
+        ShardError: the tar or a member is damaged.
     """
     if data_key not in DATA_KEYS:
         raise InputError(f"unknown data key {data_key!r}; it must be one of {', '.join(DATA_KEYS)}")
@@ -245,7 +259,8 @@ def write_manifest(url: str, entries: Iterable[ManifestEntry]) -> None:
 def read_manifest(url: str) -> list[ManifestEntry]:
     """The entries of a manifest; `num_chunks` is read as `num_sequences`, a missing final line end is fine.
 
-    Raises InputError with the line where a line is not an entry, or the file is missing.
+    Raises:
+        InputError: the file is missing, or a line of it (which is named) is no entry.
     """
     entries = []
     for number, line in enumerate(storage.read_bytes(url).splitlines(), start=1):
@@ -271,7 +286,9 @@ def count_tokens(manifest_url: str, sequence_length: int) -> int:
 def make_manifest(data_dir: str, manifest_name: str = MANIFEST_NAME) -> list[ManifestEntry]:
     """Count the sequences of every `*.tar` directly in a folder and write the manifest there.
 
-    Raises InputError where the folder holds no tar, ShardError for a damaged one.
+    Raises:
+        InputError: the folder holds no tar.
+        ShardError: a tar is damaged.
     """
     found = [info.url for info in storage.list_files(data_dir, (".tar",))]
     urls = [url for url in found if "/" not in storage.relative(url, data_dir)]
@@ -290,7 +307,11 @@ class WdsTokens:
     format = "wds"
 
     def __init__(self, folder: str, data_key: str = "json.gz") -> None:
-        """Raises InputError where there is no manifest (`corpusmith` writes one; `tools/make_wds_manifest.py` too)."""
+        """Read the manifest of a folder.
+
+        Raises:
+            InputError: there is none (`corpusmith` writes one; `tools/make_wds_manifest.py` too).
+        """
         self.folder = folder
         self.data_key = data_key
         self.entries = read_manifest(storage.join(folder, MANIFEST_NAME))

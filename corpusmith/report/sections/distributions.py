@@ -14,11 +14,10 @@ from corpusmith.report.html import (
     folded,
     join,
     legend,
-    number,
     page_text,
-    share,
     table,
 )
+from corpusmith.units import number, share
 
 VALUES_SHOWN = 20
 

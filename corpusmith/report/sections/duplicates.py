@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from corpusmith.report.duplicate_facts import DuplicateFacts, Member
+from corpusmith.report.duplicate_facts import DuplicateFacts, GroupMember
 from corpusmith.report.facts import RunFacts
-from corpusmith.report.html import (
-    Child,
-    Html,
-    Series,
-    bar,
-    column_chart,
-    columns,
-    el,
-    folded,
-    join,
-    number,
-    page_text,
-    share,
-    table,
-)
+from corpusmith.report.html import Child, Html, Series, bar, column_chart, columns, el, folded, join, page_text, table
+from corpusmith.units import number, share
 
 DOMAINS_SHOWN = 20
 SIMILARITY = (
@@ -129,7 +116,7 @@ def _repeated(found: DuplicateFacts) -> Html | None:
     )
 
 
-def _member(member: Member, what: str) -> Html:
+def _member(member: GroupMember, what: str) -> Html:
     return el(
         "article",
         el(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from corpusmith.report.facts import RunFacts, StageFacts, StepFacts
-from corpusmith.report.html import UNKNOWN, Html, bar, columns, duration, el, join, number, rate, share, table
+from corpusmith.report.html import Html, bar, columns, el, join, table
+from corpusmith.units import UNKNOWN, duration, number, rate, share
 
 
 def profile_section(run: RunFacts) -> Html | None:

@@ -6,27 +6,23 @@ from typing import Any
 
 from corpusmith.io import storage
 from corpusmith.report.html import (
-    UNKNOWN,
     Child,
     Html,
     Level,
     bar,
-    byte_size,
     columns,
-    decimal,
     el,
     facts,
     folded,
     join,
     legend,
     line_chart,
-    number,
     page_text,
-    short_number,
     table,
 )
 from corpusmith.report.lineage import DatasetFacts, Lineage, Link, ModelFacts, TokenizedFacts, TrainingLog
 from corpusmith.report.values import as_dict, as_int, as_number, as_rows
+from corpusmith.units import UNKNOWN, byte_size, decimal, number, short_number
 
 AGGREGATES = {
     "Core_v2": "CORE (v2)",

@@ -4,8 +4,8 @@ A batch whose worker died is taken apart: each of its tasks is tried alone, so t
 alone is tried again, watched, until its worker died `max_retries + 1` times; lost nodes are counted apart, because
 they are rarely a task's fault. After a death for memory it asks for twice the CPUs, so that fewer share the memory.
 
-A record at which a watched worker ran out of its time or crashed, or died twice without a word, is poison: the next
-try avoids it (its reader sets it aside), and such a death is none of those that are counted.
+A record at which a watched worker ran out of its time or crashed, or died twice without a word, is quarantined: the
+next try avoids it (its reader sets it aside), and such a death is none of those that are counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Literal
 from corpusmith.run.ray.worker import Note
 
 NODE_LOSSES = 10
-MAX_POISON = 100
+MAX_QUARANTINED = 100
 BATCH_BYTES = 1 << 20
 BATCH_TASKS = 64
 BATCHES_PER_CPU = 8
@@ -33,22 +33,19 @@ def cause_of(failure: Exception) -> Cause:
 
     if isinstance(failure, exceptions.OutOfMemoryError):
         return "memory"
-    if isinstance(failure, exceptions.WorkerCrashedError):
+    if isinstance(failure, exceptions.WorkerCrashedError | exceptions.RayActorError):
         return "worker"
-    if isinstance(failure, exceptions.RayActorError):
-        # the death of an actor tells its reason in words only
-        return "memory" if "memory" in str(failure).lower() else "worker"
     if isinstance(failure, exceptions.NodeDiedError | exceptions.LocalRayletDiedError | exceptions.ObjectLostError):
         return "node"
     return "other"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Poison:
-    """A record that ended its worker, and how: shard and index."""
+class QuarantinedRecord:
+    """A record that ended its worker, and how: its shard, and its index there."""
 
     url: str
-    record: int
+    index: int
     reason: str
 
 
@@ -58,7 +55,8 @@ class Attempt:
 
     `deaths`: how often their worker died while only they ran; `losses`: how often their node was lost;
     `out_of_memory`: how many of the deaths were for memory; `watch`: name of the note that the worker leaves;
-    `suspect`: shard and index of the record at which it died last, without a word; `poisoned`: records found poison.
+    `suspect`: shard and index of the record at which it died last, without a word; `quarantined`: how many records
+    were found to be the cause of a death.
     """
 
     indices: tuple[int, ...]
@@ -67,22 +65,22 @@ class Attempt:
     out_of_memory: int = 0
     watch: str | None = None
     suspect: tuple[str, int] | None = None
-    poisoned: int = 0
+    quarantined: int = 0
 
     @property
     def tries(self) -> int:
         """How often the task alone was begun, this time included."""
-        return self.deaths + self.losses + self.poisoned + 1
+        return self.deaths + self.losses + self.quarantined + 1
 
     def cpus(self, wanted: int, most: int) -> int:
         """CPUs to ask Ray for: `wanted`, doubled after each death for memory up to those of the largest node."""
         return max(wanted, min(wanted << self.out_of_memory, most))
 
-    def poison(self, cause: Cause, note: Note | None) -> Poison | None:
+    def guilty_record(self, cause: Cause, note: Note | None) -> QuarantinedRecord | None:
         """The record that the note convicts, if it does."""
         if note is None or note.url is None or note.record is None or cause not in ("worker", "memory"):
             return None
-        if self.poisoned >= MAX_POISON:
+        if self.quarantined >= MAX_QUARANTINED:
             return None
         if note.is_late:
             reason = "it took more time than a record may"
@@ -92,20 +90,24 @@ class Attempt:
             reason = "its worker died at it twice (killed, or out of memory)"
         else:
             return None
-        return Poison(url=note.url, record=note.record, reason=reason)
+        return QuarantinedRecord(url=note.url, index=note.record, reason=reason)
 
-    def following(
-        self, cause: Cause, max_retries: int, note: Note | None = None, poison: Poison | None = None
+    def retries(
+        self, cause: Cause, max_retries: int, note: Note | None = None, guilty: QuarantinedRecord | None = None
     ) -> list[Attempt]:
         """What to try after Ray could not finish this one; nothing where that is enough or would not help.
 
-        `poison`: the record that the next try will avoid.
+        Args:
+            cause: why Ray could not finish it.
+            max_retries: after how many deaths of its worker a task is given up.
+            note: what the dead worker left.
+            guilty: the record that the next try will avoid.
         """
         if len(self.indices) > 1:
             return [Attempt(indices=(index,), watch=uuid.uuid4().hex) for index in self.indices]
         lost = cause == "node"
-        if poison is not None:
-            return [replace(self, watch=uuid.uuid4().hex, suspect=None, poisoned=self.poisoned + 1)]
+        if guilty is not None:
+            return [replace(self, watch=uuid.uuid4().hex, suspect=None, quarantined=self.quarantined + 1)]
         if cause == "other" or (self.losses >= NODE_LOSSES if lost else self.deaths >= max_retries):
             return []
         suspect = None
@@ -122,21 +124,21 @@ class Attempt:
             )
         ]
 
-    def explain(self, cause: Cause, says: str, note: Note | None) -> str:
-        """One line about why the task is given up; `says` is Ray's message."""
+    def explain(self, cause: Cause, message: str, note: Note | None) -> str:
+        """One line about why the task is given up; `message` is Ray's."""
         if cause == "other":
-            return f"Ray: {says.splitlines()[-1]}"
+            return f"Ray: {message.splitlines()[-1]}"
         if cause == "node":
             return f"its node was lost {self.losses + 1} times"
         reason = "out of memory" if cause == "memory" else "killed, out of memory, or a crash in native code"
         if note is not None and note.stack:
             reason = _crash(note.stack)
         at = f"; at last it was at record {note.record} of {note.url}" if note is not None and note.url else ""
-        return f"its worker died {self.deaths + self.poisoned + 1} times ({reason}){at}"
+        return f"its worker died {self.deaths + self.quarantined + 1} times ({reason}){at}"
 
-    def death(self, says: str, note: Note | None) -> dict[str, Any]:
+    def death(self, message: str, note: Note | None) -> dict[str, Any]:
         """What is known about the end of a task that is given up, as JSON."""
-        known: dict[str, Any] = {"exit": says}
+        known: dict[str, Any] = {"exit": message}
         if note is not None:
             known |= {"shard": note.url, "record": note.record, "stack": note.stack}
         return known

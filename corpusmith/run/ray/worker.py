@@ -15,7 +15,6 @@ import contextlib
 import errno
 import faulthandler
 import functools
-import importlib
 import mmap
 import os
 import pathlib
@@ -29,13 +28,14 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from corpusmith.errors import CorpusmithError, StorageError
+from corpusmith.imports import resolve
 from corpusmith.io import position
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 NOTE_BYTES = 4096
-NO_RECORD = -1
+BEFORE_THE_FIRST_RECORD = -1
 STACK_BYTES = 8192
 TRANSIENT_PAUSES_SECONDS = (0.5, 2.0, 8.0)
 TRANSIENT_ERRNOS = frozenset(
@@ -65,8 +65,7 @@ class Note:
 
 @functools.cache
 def _set_up(function: str) -> None:
-    module, _, name = function.partition(":")
-    getattr(importlib.import_module(module), name)()
+    resolve(function)()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +132,7 @@ def watched(name: str, record_seconds: float | None = None, avoid: position.Avoi
     of CPU, which ends the process; the note goes when the block ends alive."""
     path = _note_path(name)
     with open(path, "w+b") as file:
-        file.write(_HEAD.pack(NO_RECORD, 0).ljust(NOTE_BYTES, b"\0"))
+        file.write(_HEAD.pack(BEFORE_THE_FIRST_RECORD, 0).ljust(NOTE_BYTES, b"\0"))
         file.flush()
         with mmap.mmap(file.fileno(), NOTE_BYTES) as note:
             noted_url = ""
@@ -141,8 +140,8 @@ def watched(name: str, record_seconds: float | None = None, avoid: position.Avoi
             def listener(url: str, index: int) -> None:
                 nonlocal noted_url
                 if record_seconds is not None:
-                    signal.setitimer(signal.ITIMER_PROF, 0 if index == position.REST else record_seconds)
-                if index == position.REST:
+                    signal.setitimer(signal.ITIMER_PROF, 0 if index == position.NO_RECORD else record_seconds)
+                if index == position.NO_RECORD:
                     return
                 if url != noted_url:
                     noted_url = url
@@ -183,6 +182,6 @@ def take_note(name: str) -> Note | None:
     index, length = _HEAD.unpack_from(content)
     url = content[_HEAD.size : _HEAD.size + length].decode(errors="replace")
     stack = content[NOTE_BYTES : NOTE_BYTES + STACK_BYTES].decode(errors="replace").strip()
-    if index == NO_RECORD:
+    if index == BEFORE_THE_FIRST_RECORD:
         return Note(url=None, record=None, stack=stack or None)
     return Note(url=url, record=index, stack=stack or None)

@@ -2,7 +2,7 @@
 
 All take a text as its code points (U32) and the character table, and return offsets in code points (I32). Spans are
 two arrays, starts and ends. The boundaries follow Unicode Standard Annex #29, rules WB1 to WB999, without tailoring;
-the plain-Python twins of all kernels are in `segment_plain`.
+the plain-Python twins of all kernels are in `tests/oracles/segment_reference.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One pass over a text for all that cheap filters count, and one for what line modifiers ask about each line.
 
 Both take a text as its code points (U32). A filter that needs one number of a survey costs a page that one pass, and
-the filters after it nothing more; the plain-Python twins are in `segment_plain`.
+the filters after it nothing more; the plain-Python twins are in `tests/oracles/segment_reference.py`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ from corpusmith.text.segmentation.mask_kernels import (
 )
 
 BLANK = 0x20
-NUMBER_SIGN = 0x23
 FULL_STOP = 0x2E
 ELLIPSIS = 0x2026
 # What starts a bulleted line: ● • * -

@@ -32,7 +32,7 @@ _LONG_WHITE_SPACE = re.compile(rf"(?<!\s)\s{{{LONG_WHITE_SPACE}}}")
 
 
 class Tokenizer(Protocol):
-    """What the rooms above may ask of a tokenizer."""
+    """What the layers above may ask of a tokenizer."""
 
     @property
     def name(self) -> str:
@@ -112,7 +112,8 @@ def has_long_white_space(text: str) -> bool:
 def special_ids(name: str, vocabulary: Mapping[str, int], vocab_size: int) -> tuple[int, int]:
     """(end-of-text id, pad id): DCLM's for GPT-NeoX, the tokenizer's own special tokens for all others.
 
-    Raises InputError where there is no end-of-text token.
+    Raises:
+        InputError: there is no end-of-text token.
     """
     end = next((vocabulary[token] for token in END_TOKENS if token in vocabulary), None)
     if end is None:

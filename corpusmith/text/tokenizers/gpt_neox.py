@@ -18,15 +18,34 @@ from corpusmith.text.tokenizers.tiktoken_ranks import parse_ranks
 
 #: number of spaces -> rank of the token that the merges make of them
 SPACE_RANKS = {
-    2: 245, 3: 341, 4: 252, 6: 979, 8: 286, 9: 2286, 10: 2674, 11: 1932, 12: 3059, 13: 3203, 14: 3380, 16: 349,
-    18: 4643, 19: 4333, 20: 5121, 21: 5144, 22: 5808,
-}  # fmt: skip
+    2: 245,
+    3: 341,
+    4: 252,
+    6: 979,
+    8: 286,
+    9: 2286,
+    10: 2674,
+    11: 1932,
+    12: 3059,
+    13: 3203,
+    14: 3380,
+    16: 349,
+    18: 4643,
+    19: 4333,
+    20: 5121,
+    21: 5144,
+    22: 5808,
+}
 LONGEST_RUN = 24
 SPECIAL = ("<|endoftext|>", "<|padding|>")
 
 
 def rebuild(name: str, content: bytes) -> bytes:
-    """The `tokenizer.json` of a GPT-NeoX rank file. Raises InputError for another rank file."""
+    """The `tokenizer.json` of a GPT-NeoX rank file.
+
+    Raises:
+        InputError: another rank file.
+    """
     ranks = parse_ranks(name, content)
     for spaces, rank in SPACE_RANKS.items():
         token = b" " * spaces
@@ -77,9 +96,15 @@ def _document(vocabulary: dict[str, int], merges: list[str]) -> dict[str, Any]:
         for n in range(LONGEST_RUN, 1, -1)
     ]
     model = {
-        "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
-        "end_of_word_suffix": None, "fuse_unk": False, "vocab": vocabulary, "merges": merges,
-    }  # fmt: skip
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "vocab": vocabulary,
+        "merges": merges,
+    }
     return {
         "version": "1.0",
         "truncation": None,

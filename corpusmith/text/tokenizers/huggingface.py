@@ -29,7 +29,16 @@ class HuggingFaceTokenizer:
     kind = "tokenizer.json"
 
     def __init__(self, name: str, content: bytes, *, fast: bool = True) -> None:
-        """Raises InputError where `content` is no tokenizer, or has no end-of-text token."""
+        """Load a tokenizer.
+
+        Args:
+            name: what errors call it.
+            content: the bytes of a `tokenizer.json`.
+            fast: encode by tiktoken's engine where that gives the same ids.
+
+        Raises:
+            InputError: `content` is no tokenizer, or has no end-of-text token.
+        """
         self.name = name
         self.content = content
         self.content_hash = checksum(content)

@@ -60,7 +60,8 @@ _FILES = (".json", ".tiktoken", ".model")
 def load_tokenizer(name_or_path: str) -> Tokenizer:
     """The tokenizer of a name or path (see the module), or of what `resolve_tokenizer` made of it.
 
-    Raises InputError where nothing is found or the file is no tokenizer.
+    Raises:
+        InputError: nothing is found, or the file is no tokenizer.
     """
     spec = resolve_tokenizer(name_or_path)
     if spec.startswith(_TIKTOKEN):
@@ -88,7 +89,8 @@ def cached_tokenizer(name_or_path: str, content_hash: str) -> Tokenizer:
 def resolve_tokenizer(name_or_path: str) -> str:
     """What a worker, wherever it stands, can load: the absolute URL of a file, maybe with how to read it before it.
 
-    Raises InputError, with what was tried, where there is nothing.
+    Raises:
+        InputError: there is nothing; says what was tried.
     """
     if name_or_path.startswith(_REBUILT):
         return name_or_path

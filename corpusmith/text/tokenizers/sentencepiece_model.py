@@ -25,7 +25,11 @@ class SentencePieceTokenizer:
     kind = "sentencepiece"
 
     def __init__(self, name: str, content: bytes) -> None:
-        """Raises InputError where `content` is no model, or has no end-of-sentence symbol."""
+        """Load a model.
+
+        Raises:
+            InputError: `content` is no model, or has no end-of-sentence symbol.
+        """
         import sentencepiece
 
         self.name = name

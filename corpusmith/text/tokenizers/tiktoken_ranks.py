@@ -78,7 +78,17 @@ class TiktokenTokenizer:
     kind = "tiktoken"
 
     def __init__(self, name: str, encoding: tiktoken.Encoding, *, vocabulary: dict[str, int], vocab_size: int) -> None:
-        """`vocabulary` holds the special tokens. Raises InputError where none of them ends a text."""
+        """Wrap an encoding.
+
+        Args:
+            name: what errors call it.
+            encoding: tiktoken's.
+            vocabulary: its special tokens.
+            vocab_size: tokens without the special ones.
+
+        Raises:
+            InputError: no special token ends a text.
+        """
         self.name = name
         self._encoding = encoding
         self.vocab_size = vocab_size
@@ -129,7 +139,11 @@ def _hash_of(encoding: tiktoken.Encoding) -> str:
 
 
 def rank_file_tokenizer(name: str, content: bytes) -> TiktokenTokenizer:
-    """The tokenizer of a rank file. Raises InputError where `content` is none, or no token ends a text."""
+    """The tokenizer of a rank file.
+
+    Raises:
+        InputError: `content` is none, or no token ends a text.
+    """
     import tiktoken
 
     ranks = parse_ranks(name, content)
@@ -149,7 +163,8 @@ def rank_file_tokenizer(name: str, content: bytes) -> TiktokenTokenizer:
 def named_encoding(name: str, encoding_name: str) -> TiktokenTokenizer:
     """An encoding that tiktoken knows by name; it fetches the ranks once and keeps them (TIKTOKEN_CACHE_DIR).
 
-    Raises InputError for an unknown name, and where the ranks are neither kept nor to be had.
+    Raises:
+        InputError: an unknown name, or the ranks are neither kept nor to be had.
     """
     import tiktoken
 
@@ -158,7 +173,7 @@ def named_encoding(name: str, encoding_name: str) -> TiktokenTokenizer:
         raise InputError(f"tokenizer {name}: tiktoken knows no encoding {encoding_name!r}; it knows {known}")
     try:
         encoding = tiktoken.get_encoding(encoding_name)
-    except Exception as error:  # whatever its HTTP client raises
+    except (OSError, ValueError) as error:  # those of its HTTP client are OSErrors; ranks of another hash, a ValueError
         raise InputError(
             f"tokenizer {name}: the ranks of {encoding_name} cannot be fetched ({type(error).__name__}); set "
             "TIKTOKEN_CACHE_DIR to a folder that holds them, or give a .tiktoken file"
@@ -178,7 +193,11 @@ def is_rank_file(content: bytes) -> bool:
 
 
 def parse_ranks(name: str, content: bytes) -> dict[bytes, int]:
-    """Token -> rank of each line. Raises InputError with the line where it is none, or ranks are given twice."""
+    """Token -> rank of each line.
+
+    Raises:
+        InputError: with the line, where it is none, or ranks are given twice.
+    """
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip():

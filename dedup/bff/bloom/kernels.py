@@ -15,21 +15,29 @@ from numba import types
 from numba.extending import intrinsic
 
 from corpusmith.text.hashing import finalize
-from corpusmith.text.kernels import U64_IN, I64Array, U8Array, U32Array, U64Array, helper_kernel, kernel
+from corpusmith.text.kernels import (
+    I64_IN,
+    U8_IN,
+    U8_OUT,
+    U32_IN,
+    U32_OUT,
+    U64_IN,
+    U64_OUT,
+    I64Array,
+    U8Array,
+    U32Array,
+    U64Array,
+    helper_kernel,
+    kernel,
+)
 
 BLOCK_BITS = 512
 BLOCK_WORDS = 8
 MAX_HASHES = 32
 
-U64 = types.Array(types.uint64, 1, "C")
-U32 = types.Array(types.uint32, 1, "C")
-U8 = types.Array(types.uint8, 1, "C")
-U8_IN = types.Array(types.uint8, 1, "C", readonly=True)
-
 LOW_32 = np.uint64(0xFFFFFFFF)
 SHIFT_32 = np.uint64(32)
 SHIFT_9 = np.uint64(9)
-SHIFT_6 = np.uint64(6)
 WORD_MASK = np.uint64(7)
 BIT_MASK = np.uint64(63)
 ONE = np.uint64(1)
@@ -102,7 +110,7 @@ def set_bits(words: U64Array, start: np.int64, value: np.uint64, hashes: int) ->
     """Set all bits of the hash; returns which of the k it found clear, as a mask."""
     mixed = finalize(value ^ POSITION_SEED)
     bits = mixed
-    fresh = np.uint32(0)
+    newly_set_bits = np.uint32(0)
     left = POSITIONS_PER_HASH
     for number in range(hashes):
         if left == 0:
@@ -114,14 +122,14 @@ def set_bits(words: U64Array, start: np.int64, value: np.uint64, hashes: int) ->
         before = words[at]
         words[at] = before | (ONE << shift)
         # no branch: in a half full filter it would be guessed wrong every other time
-        fresh |= np.uint32((~before >> shift) & ONE) << np.uint32(number)
+        newly_set_bits |= np.uint32((~before >> shift) & ONE) << np.uint32(number)
         bits >>= SHIFT_9
         left -= 1
-    return fresh
+    return newly_set_bits
 
 
 @helper_kernel
-def clear_bits(words: U64Array, start: np.int64, value: np.uint64, hashes: int, fresh: np.uint32) -> None:
+def clear_bits(words: U64Array, start: np.int64, value: np.uint64, hashes: int, newly_set_bits: np.uint32) -> None:
     """Clear those bits of the hash that `set_bits` found clear."""
     mixed = finalize(value ^ POSITION_SEED)
     bits = mixed
@@ -131,13 +139,13 @@ def clear_bits(words: U64Array, start: np.int64, value: np.uint64, hashes: int, 
             mixed = finalize(mixed ^ POSITION_SEED)
             bits = mixed
             left = POSITIONS_PER_HASH
-        if (fresh >> np.uint32(number)) & np.uint32(1):
+        if (newly_set_bits >> np.uint32(number)) & np.uint32(1):
             words[start + np.int64(bits & WORD_MASK)] &= ~(ONE << ((bits >> np.uint64(3)) & BIT_MASK))
         bits >>= SHIFT_9
         left -= 1
 
 
-@kernel(U64, U64_IN, U8_IN, types.int64, types.uint64, types.int64)
+@kernel(U64_OUT, U64_IN, U8_IN, types.int64, types.uint64, types.int64)
 def insert_marked(
     words: U64Array, hashes: U64Array, marked: U8Array, k: int, blocks: np.uint64, first_block: int
 ) -> int:
@@ -145,17 +153,17 @@ def insert_marked(
 
     `words` holds the blocks from `first_block` on, of `blocks` in the whole filter; all hashes must lie in them.
     """
-    fresh = 0
+    new_ngrams = 0
     for i in range(hashes.shape[0]):
         look_ahead(words, hashes, i, blocks, first_block)
         if marked[i]:
             start = (np.int64(block_of(hashes[i], blocks)) - first_block) * BLOCK_WORDS
             if set_bits(words, start, hashes[i], k) != 0:
-                fresh += 1
-    return fresh
+                new_ngrams += 1
+    return new_ngrams
 
 
-@kernel(U64_IN, U64_IN, types.int64, types.uint64, types.int64, U8)
+@kernel(U64_IN, U64_IN, types.int64, types.uint64, types.int64, U8_OUT)
 def probe(words: U64Array, hashes: U64Array, k: int, blocks: np.uint64, first_block: int, contained: U8Array) -> None:
     """Note in `contained` (U8, one for each hash) which hashes the filter contains."""
     for i in range(hashes.shape[0]):
@@ -173,16 +181,22 @@ def blocks_of(hashes: U64Array, blocks: np.uint64) -> I64Array:
     return found
 
 
-@kernel(U64, U64_IN, types.Array(types.int64, 1, "C", readonly=True), U8_IN, types.int64, types.uint64,
-        types.int64, U8, U32)  # fmt: skip
+@kernel(U64_OUT, U64_IN, I64_IN, U8_IN, types.int64, types.uint64, types.int64, U8_OUT, U32_OUT)
 def check_and_insert(
-    words: U64Array, hashes: U64Array, unit_ngrams: I64Array, marked: U8Array, k: int, blocks: np.uint64,
-    first_block: int, contained: U8Array, fresh: U32Array,
-) -> None:  # fmt: skip
+    words: U64Array,
+    hashes: U64Array,
+    unit_ngrams: I64Array,
+    marked: U8Array,
+    k: int,
+    blocks: np.uint64,
+    first_block: int,
+    contained: U8Array,
+    newly_set_bits: U32Array,
+) -> None:
     """Unit by unit: note which of its n-grams are contained, then insert those that are marked.
 
-    `unit_ngrams`: how many of `hashes` belong to each unit, in order. `fresh` (U32, one for each hash) tells which bits
-    each insertion set, for `undo`.
+    `unit_ngrams`: how many of `hashes` belong to each unit, in order. `newly_set_bits` (U32, one for each hash): those
+    of each insertion, for `undo`.
     """
     begin = 0
     for unit in range(unit_ngrams.shape[0]):
@@ -192,21 +206,23 @@ def check_and_insert(
             start = (np.int64(block_of(hashes[i], blocks)) - first_block) * BLOCK_WORDS
             contained[i] = is_contained(words, start, hashes[i], k)
         for i in range(begin, end):
-            fresh[i] = 0
+            newly_set_bits[i] = 0
             if marked[i]:
                 start = (np.int64(block_of(hashes[i], blocks)) - first_block) * BLOCK_WORDS
-                fresh[i] = set_bits(words, start, hashes[i], k)
+                newly_set_bits[i] = set_bits(words, start, hashes[i], k)
         begin = end
 
 
-@kernel(U64, U64_IN, types.int64, types.uint64, types.int64, types.Array(types.uint32, 1, "C", readonly=True))
-def undo(words: U64Array, hashes: U64Array, k: int, blocks: np.uint64, first_block: int, fresh: U32Array) -> None:
+@kernel(U64_OUT, U64_IN, types.int64, types.uint64, types.int64, U32_IN)
+def undo(
+    words: U64Array, hashes: U64Array, k: int, blocks: np.uint64, first_block: int, newly_set_bits: U32Array
+) -> None:
     """Take back the insertions of `check_and_insert`; each bit was set by one of them alone, so the order is free."""
     for i in range(hashes.shape[0]):
         look_ahead(words, hashes, i, blocks, first_block)
-        if fresh[i] != 0:
+        if newly_set_bits[i] != 0:
             start = (np.int64(block_of(hashes[i], blocks)) - first_block) * BLOCK_WORDS
-            clear_bits(words, start, hashes[i], k, fresh[i])
+            clear_bits(words, start, hashes[i], k, newly_set_bits[i])
 
 
 @kernel(U64_IN)

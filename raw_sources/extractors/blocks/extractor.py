@@ -1,8 +1,8 @@
-"""`best`, our extractor: a page's blocks of text, scored by a small model.
+"""`blocks`, our extractor: a page's blocks of text, scored by a small model.
 
-The page is scanned once into blocks (`block_kernels`), each is described by itself, its neighbours and the elements
-around it (`block_features`), and gradient-boosted trees tell main text from menus, teasers and notices
-(`block_model`). Web2Text showed what such features can do; here they are compiled, so that the whole takes about the
+The page is scanned once into blocks (`kernels`), each is described by itself, its neighbours and the elements
+around it (`features`), and gradient-boosted trees tell main text from menus, teasers and notices
+(`model`). Web2Text showed what such features can do; here they are compiled, so that the whole takes about the
 time of resiliparse.
 """
 
@@ -12,17 +12,17 @@ from collections.abc import Callable
 
 import numpy as np
 
+from raw_sources.extractors.blocks.columns import B, N
 from raw_sources.extractors.blocks.features import block_features
-from raw_sources.extractors.blocks.kernels import B_NODE, N_ALL
 from raw_sources.extractors.blocks.model import BlockModel, load_model
 from raw_sources.extractors.blocks.scan import Blocks, scan_blocks
-from raw_sources.extractors.blocks.tables import FIRST_TAG_BIT, TAG_BITS, Array
+from raw_sources.extractors.blocks.tables import BIT, Array
 from raw_sources.extractors.blocks.text import PageText
 
 #: where no block is above the threshold, those that come this near to the best one are taken
 NEAR_BEST = 0.5
 LEAST = 0.05
-_PRE_BIT, _TABLE_BIT = (1 << (FIRST_TAG_BIT + TAG_BITS.index(name)) for name in ("pre", "table"))
+_CODE_OR_TABLE = BIT["<pre>"] | BIT["<table>"]
 
 
 def choose(scores: Array, threshold: float) -> Array:
@@ -40,8 +40,8 @@ def with_structure(page: Blocks, chosen: Array) -> Array:
     places = np.flatnonzero(chosen)
     among = np.zeros(len(chosen), bool)
     among[places[0] : places[-1] + 1] = True
-    around = page.nodes[page.blocks[:, B_NODE], N_ALL]
-    completed: Array = chosen | (among & ((around & (_PRE_BIT | _TABLE_BIT)) != 0))
+    around = page.nodes[page.blocks[:, B.node], N.all]
+    completed: Array = chosen | (among & ((around & _CODE_OR_TABLE) != 0))
     return completed
 
 

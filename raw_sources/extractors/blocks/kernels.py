@@ -12,16 +12,27 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
 
-from corpusmith.text.kernels import I32_IN, I64_IN, U64_IN, helper_kernel, kernel
-from raw_sources.extractors.blocks.tables import BLOCK, RAW, SKIPPED, TAG, VOID
+from corpusmith.text.kernels import (
+    I32_2D_IN,
+    I32_IN,
+    I64_2D_OUT,
+    I64_IN,
+    I64_OUT,
+    U8_IN,
+    U64_IN,
+    helper_kernel,
+    kernel,
+)
+from raw_sources.extractors.blocks.columns import LINE_BREAK, MATH, MATH_DISPLAY, TEXT, B, N, P, S
+from raw_sources.extractors.blocks.tables import BIT, BLOCK, RAW, SKIPPED, TAG, VOID
 from raw_sources.extractors.blocks.tags import (
     A_ALT_START,
     A_ALT_STOP,
     A_BITS,
     A_MATH,
     A_SIGNATURE,
+    ATTRIBUTE_FIELDS,
     attributes_of,
     find,
     markup_end,
@@ -34,27 +45,12 @@ Array = np.ndarray[Any, Any]
 MAX_DEPTH = 1024
 TEXT_BYTES = 160
 
-# fields of a block
-(
-    B_NODE, B_FIRST, B_LAST, B_CHARS, B_WORDS, B_LINK_CHARS, B_LINKS, B_PUNCTUATION, B_COMMAS, B_DIGITS, B_UPPER,
-    B_ENDS, B_LAST_BYTE, B_FIRST_BYTE, B_BOLD, B_WIDE, B_BREAKS, B_BITS, B_HASH, B_TEXT_BITS, B_SPACES, B_STATE,
-) = range(22)  # fmt: skip
-BLOCK_FIELDS = 22
-# fields of a node (a block-level element)
-N_PARENT, N_TAG, N_OWN, N_ALL, N_DEPTH, N_SIGNATURE = range(6)
-NODE_FIELDS = 6
-# fields of a segment of a block's text, and its kinds
-S_START, S_STOP, S_KIND = range(3)
-SEGMENT_FIELDS = 3
-TEXT, LINE_BREAK, MATH, MATH_DISPLAY = range(4)
-# fields of the page
-P_BLOCKS, P_SEGMENTS, P_NODES, P_TITLE_START, P_TITLE_STOP = range(5)
-
 # fields of an open element: those of the elements around it are added up in it
 T_TAG, T_KIND, T_NODE, T_BITS, T_LINKS, T_SKIPPED, T_BOLD = range(7)
 STACK_FIELDS = 7
 # what else the scanner is in the midst of
 DEPTH, AFTER_BREAK = range(2)
+STATE_FIELDS = 2
 
 _A, _P, _LI, _BR, _HR, _DT, _DD = (TAG[name] for name in ("a", "p", "li", "br", "hr", "dt", "dd"))
 _TR, _TD, _TH, _TABLE, _CAPTION = (TAG[name] for name in ("tr", "td", "th", "table", "caption"))
@@ -63,13 +59,8 @@ _UL, _OL, _DL, _HEAD, _BODY, _SCRIPT, _TITLE = (
     TAG[name] for name in ("ul", "ol", "dl", "head", "body", "script", "title")
 )
 _H1, _H6, _B, _STRONG, _MATH, _IMG = (TAG[name] for name in ("h1", "h6", "b", "strong", "math", "img"))
-_MATH_BIT = np.int64(1 << 25)
+_MATH_BIT = np.int64(BIT["code"])
 _TABLE_FAMILY = (_TR, _TD, _TH, _TABLE, _CAPTION, _TBODY, _THEAD, _TFOOT)
-
-U8_IN = types.Array(types.uint8, 1, "C", readonly=True)
-I32_TABLE = types.Array(types.int32, 2, "C", readonly=True)
-I64_OUT = types.Array(types.int64, 2, "C")
-I64_LINE = types.Array(types.int64, 1, "C")
 
 
 @helper_kernel
@@ -77,7 +68,7 @@ def _add_text(
     html: Array, start: int, stop: int, is_link: bool, is_bold: bool, block: Array, step: Array, found: Array
 ) -> None:
     """Count a run of text into the open block."""
-    in_word = block[B_SPACES] == 0 and block[B_CHARS] > 0
+    in_word = block[B.spaces] == 0 and block[B.chars] > 0
     at = start
     while at < stop:
         byte = html[at]
@@ -97,57 +88,57 @@ def _add_text(
                     continue
         if byte & 0xC0 == 0x80:
             continue
-        if block[B_CHARS] == 0:
-            block[B_FIRST_BYTE] = byte
-        block[B_CHARS] += 1
-        block[B_LINK_CHARS] += is_link
-        block[B_BOLD] += is_bold
-        block[B_LAST_BYTE] = byte
+        if block[B.chars] == 0:
+            block[B.first_byte] = byte
+        block[B.chars] += 1
+        block[B.link_chars] += is_link
+        block[B.bold] += is_bold
+        block[B.last_byte] = byte
         if not in_word:
             in_word = True
-            block[B_WORDS] += 1
-            block[B_UPPER] += 65 <= byte <= 90
-            if block[B_CHARS] < TEXT_BYTES:
-                block[B_STATE] = step[step[0, 32], 32]
+            block[B.words] += 1
+            block[B.upper] += 65 <= byte <= 90
+            if block[B.chars] < TEXT_BYTES:
+                block[B.state] = step[step[0, 32], 32]
         if byte >= 0xE3:
-            block[B_WIDE] += 1
+            block[B.wide] += 1
         if byte == 44:
-            block[B_COMMAS] += 1
+            block[B.commas] += 1
         elif byte == 46 or byte == 33 or byte == 63:
-            block[B_ENDS] += 1
+            block[B.ends] += 1
         elif byte == 58 or byte == 59 or byte == 124 or byte == 47:
-            block[B_PUNCTUATION] += 1
+            block[B.punctuation] += 1
         elif 48 <= byte <= 57:
-            block[B_DIGITS] += 1
-        block[B_HASH] = (block[B_HASH] * 31 + byte) & 0xFFFFFFFFFFFF
-    block[B_SPACES] = not in_word
-    if block[B_CHARS] < 2 * TEXT_BYTES:
-        state = block[B_STATE]
+            block[B.digits] += 1
+        block[B.hash] = (block[B.hash] * 31 + byte) & 0xFFFFFFFFFFFF
+    block[B.spaces] = not in_word
+    if block[B.chars] < 2 * TEXT_BYTES:
+        state = block[B.state]
         for place in range(start, min(stop, start + TEXT_BYTES)):
             state = step[state, html[place]]
-            block[B_TEXT_BITS] |= found[state]
-        block[B_STATE] = state
+            block[B.text_bits] |= found[state]
+        block[B.state] = state
 
 
 @helper_kernel
 def _finish(block: Array, blocks: Array, page: Array, node: int) -> None:
     """Close the open block, keep it if it has text, and begin another in `node`."""
-    if block[B_CHARS] > 0:
-        block[B_LAST] = page[P_SEGMENTS]
-        blocks[page[P_BLOCKS]] = block
-        page[P_BLOCKS] += 1
+    if block[B.chars] > 0:
+        block[B.last] = page[P.segments]
+        blocks[page[P.blocks]] = block
+        page[P.blocks] += 1
     else:
-        page[P_SEGMENTS] = block[B_FIRST]
+        page[P.segments] = block[B.first]
     block[:] = 0
-    block[B_NODE] = node
-    block[B_FIRST] = page[P_SEGMENTS]
+    block[B.node] = node
+    block[B.first] = page[P.segments]
 
 
 @helper_kernel
 def _add_segment(segments: Array, page: Array, start: int, stop: int, kind: int) -> None:
-    number = page[P_SEGMENTS]
-    segments[number, S_START], segments[number, S_STOP], segments[number, S_KIND] = start, stop, kind
-    page[P_SEGMENTS] = number + 1
+    number = page[P.segments]
+    segments[number, S.start], segments[number, S.stop], segments[number, S.kind] = start, stop, kind
+    page[P.segments] = number + 1
 
 
 @helper_kernel
@@ -222,18 +213,25 @@ def _explicit_end(tag: int, kind: int, depth: int, stack: Array) -> int:
 
 @helper_kernel
 def _read_text(
-    html: Array, start: int, top: Array, state: Array, text_step: Array, text_found: Array,
-    block: Array, segments: Array, page: Array,
-) -> int:  # fmt: skip
+    html: Array,
+    start: int,
+    top: Array,
+    state: Array,
+    text_step: Array,
+    text_found: Array,
+    block: Array,
+    segments: Array,
+    page: Array,
+) -> int:
     """Take the text up to the next tag; its end."""
     stop = find(html, 60, start + 1)
     if top[T_SKIPPED] == 0:
-        before = block[B_CHARS]
+        before = block[B.chars]
         _add_text(html, start, stop, top[T_LINKS] > 0, top[T_BOLD] > 0, block, text_step, text_found)
-        if block[B_CHARS] > 0:
+        if block[B.chars] > 0:
             _add_segment(segments, page, start, stop, TEXT)
-            block[B_BITS] |= top[T_BITS]
-        if block[B_CHARS] != before:
+            block[B.bits] |= top[T_BITS]
+        if block[B.chars] != before:
             state[AFTER_BREAK] = 0
     return stop
 
@@ -256,19 +254,29 @@ def _close_down_to(kept: int, stack: Array, top: Array, state: Array, block: Arr
 
 @helper_kernel
 def _take_void(
-    html: Array, at: int, tag: int, attributes: Array, top: Array, state: Array, text_step: Array, text_found: Array,
-    block: Array, blocks: Array, segments: Array, page: Array,
-) -> None:  # fmt: skip
+    html: Array,
+    at: int,
+    tag: int,
+    attributes: Array,
+    top: Array,
+    state: Array,
+    text_step: Array,
+    text_found: Array,
+    block: Array,
+    blocks: Array,
+    segments: Array,
+    page: Array,
+) -> None:
     """An element without content: line breaks (two in a row part blocks), rules, and images of formulas."""
     if tag == _BR and top[T_SKIPPED] == 0:
         if state[AFTER_BREAK]:
             _finish(block, blocks, page, top[T_NODE])
             state[AFTER_BREAK] = 0
-        elif block[B_CHARS] > 0:
+        elif block[B.chars] > 0:
             state[AFTER_BREAK] = 1
             _add_segment(segments, page, at, at, LINE_BREAK)
-            block[B_BREAKS] += 1
-            block[B_SPACES] = 1
+            block[B.breaks] += 1
+            block[B.spaces] = 1
     elif tag == _HR:
         _finish(block, blocks, page, top[T_NODE])
     elif tag == _IMG and attributes[A_BITS] & _MATH_BIT:
@@ -277,29 +285,35 @@ def _take_void(
 
 @helper_kernel
 def _take_math(
-    html: Array, attributes: Array, top: Array, text_step: Array, text_found: Array,
-    block: Array, segments: Array, page: Array,
-) -> None:  # fmt: skip
+    html: Array,
+    attributes: Array,
+    top: Array,
+    text_step: Array,
+    text_found: Array,
+    block: Array,
+    segments: Array,
+    page: Array,
+) -> None:
     """The formula in an alternative text."""
     start, stop = attributes[A_ALT_START], attributes[A_ALT_STOP]
     if stop > start and top[T_SKIPPED] == 0:
         _add_text(html, start, stop, False, False, block, text_step, text_found)
-        if block[B_CHARS] > 0:
+        if block[B.chars] > 0:
             _add_segment(segments, page, start, stop, MATH)
 
 
 @helper_kernel
 def _add_node(tag: int, attributes: Array, parent: int, tag_bits: Array, nodes: Array, page: Array) -> int:
     """A block-level element begins; its number."""
-    number: int = page[P_NODES]
+    number: int = page[P.nodes]
     own = attributes[A_BITS] | tag_bits[tag]
-    nodes[number, N_PARENT] = parent
-    nodes[number, N_TAG] = tag
-    nodes[number, N_OWN] = own
-    nodes[number, N_ALL] = nodes[parent, N_ALL] | own
-    nodes[number, N_DEPTH] = nodes[parent, N_DEPTH] + 1
-    nodes[number, N_SIGNATURE] = (attributes[A_SIGNATURE] * 131 + tag) & 0xFFFFFFFFFFFF
-    page[P_NODES] = number + 1
+    nodes[number, N.parent] = parent
+    nodes[number, N.tag] = tag
+    nodes[number, N.own] = own
+    nodes[number, N.all] = nodes[parent, N.all] | own
+    nodes[number, N.depth] = nodes[parent, N.depth] + 1
+    nodes[number, N.signature] = (attributes[A_SIGNATURE] * 131 + tag) & 0xFFFFFFFFFFFF
+    page[P.nodes] = number + 1
     return number
 
 
@@ -310,19 +324,19 @@ def _push(
     """Put an element on the stack, unless it is full: then its text belongs to the one below."""
     if state[DEPTH] == MAX_DEPTH:
         if kind == BLOCK:
-            block[B_NODE] = top[T_NODE]
+            block[B.node] = top[T_NODE]
         return
     entry = stack[state[DEPTH]]
     entry[:] = top
     entry[T_TAG], entry[T_KIND] = tag, kind
     if kind == BLOCK:
-        entry[T_NODE] = page[P_NODES] - 1
+        entry[T_NODE] = page[P.nodes] - 1
         entry[T_BITS] = 0
     else:
         entry[T_BITS] |= attributes[A_BITS]
     if tag == _A:
         entry[T_LINKS] += 1
-        block[B_LINKS] += 1
+        block[B.links] += 1
     entry[T_SKIPPED] += kind == SKIPPED or (tag == _MATH and attributes[A_ALT_STOP] > attributes[A_ALT_START])
     entry[T_BOLD] += tag == _B or tag == _STRONG
     state[DEPTH] += 1
@@ -330,23 +344,46 @@ def _push(
 
 
 @kernel(
-    U8_IN, U64_IN, U64_IN, I32_IN, I32_IN, I64_IN, I32_TABLE, I64_IN, I32_TABLE, I64_IN,
-    I64_OUT, I64_OUT, I64_OUT, I64_LINE,
-)  # fmt: skip
+    U8_IN,
+    U64_IN,
+    U64_IN,
+    I32_IN,
+    I32_IN,
+    I64_IN,
+    I32_2D_IN,
+    I64_IN,
+    I32_2D_IN,
+    I64_IN,
+    I64_2D_OUT,
+    I64_2D_OUT,
+    I64_2D_OUT,
+    I64_OUT,
+)
 def scan(
-    html: Array, letters: Array, codes: Array, tags: Array, kinds: Array, tag_bits: Array,
-    step: Array, found: Array, text_step: Array, text_found: Array,
-    blocks: Array, segments: Array, nodes: Array, page: Array,
-) -> None:  # fmt: skip
+    html: Array,
+    letters: Array,
+    codes: Array,
+    tags: Array,
+    kinds: Array,
+    tag_bits: Array,
+    step: Array,
+    found: Array,
+    text_step: Array,
+    text_found: Array,
+    blocks: Array,
+    segments: Array,
+    nodes: Array,
+    page: Array,
+) -> None:
     """Fill blocks, segments, nodes (a row each) and page; each has room for two rows per `<` and some more."""
     stack = np.zeros((MAX_DEPTH + 1, STACK_FIELDS), np.int64)
     top = np.zeros(STACK_FIELDS, np.int64)
-    attributes = np.zeros(5, np.int64)
-    state = np.zeros(2, np.int64)
-    block = np.zeros(BLOCK_FIELDS, np.int64)
+    attributes = np.zeros(ATTRIBUTE_FIELDS, np.int64)
+    state = np.zeros(STATE_FIELDS, np.int64)
+    block = np.zeros(len(B), np.int64)
     nodes[0] = 0
-    nodes[0, N_PARENT] = -1
-    page[P_NODES] = 1
+    nodes[0, N.parent] = -1
+    page[P.nodes] = 1
     at, size = 0, len(html)
     while at < size:
         following = html[at + 1] if html[at] == 60 and at + 1 < size else 0
@@ -372,8 +409,8 @@ def scan(
             continue
         if kind == RAW:
             stop, end = raw_end(html, at, tag, letters, codes, tags)
-            if tag == _TITLE and page[P_TITLE_STOP] == 0:
-                page[P_TITLE_START], page[P_TITLE_STOP] = at, stop
+            if tag == _TITLE and page[P.title_stop] == 0:
+                page[P.title_start], page[P.title_stop] = at, stop
             if tag == _SCRIPT and attributes[A_MATH] and top[T_SKIPPED] == 0:
                 _add_text(html, at, stop, False, False, block, text_step, text_found)
                 _add_segment(segments, page, at, stop, MATH_DISPLAY if attributes[A_MATH] == 2 else MATH)

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import base64
 import functools
+import itertools
 import pathlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
-from numba import types
 
-from corpusmith.text.kernels import kernel
-from raw_sources.extractors.blocks.features import FEATURES
+from corpusmith.errors import InputError
+from corpusmith.text.kernels import F32_2D_IN, F32_IN, I16_IN, I32_IN, kernel
+from raw_sources.extractors.blocks.feature_names import FEATURE_NAMES
 from raw_sources.extractors.blocks.tables import Array
 
 #: log-odds around the threshold within which one booster is not enough; boosters differ by a few tenths
 DOUBT = 1.5
 MODEL_FILE = pathlib.Path(__file__).with_name("block_model.json")
-_I16 = types.Array(types.int16, 1, "C", readonly=True)
-_F32 = types.Array(types.float32, 1, "C", readonly=True)
-_I32 = types.Array(types.int32, 1, "C", readonly=True)
-_TABLE = types.Array(types.float32, 2, "C")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +55,7 @@ class BlockModel:
         return 1.0 / (1.0 + np.exp(-raw))
 
 
-@kernel(_TABLE, _I16, _F32, _I32, _I32, _I32)
+@kernel(F32_2D_IN, I16_IN, F32_IN, I32_IN, I32_IN, I32_IN)
 def predict(features: Array, feature: Array, value: Array, left: Array, right: Array, roots: Array) -> Array:
     """The sum of some trees for each row."""
     out = np.zeros(len(features), np.float64)
@@ -80,14 +77,25 @@ def dump_model(model: BlockModel) -> dict[str, Any]:
         name: base64.b64encode(getattr(model, name).astype(np.dtype(kind).newbyteorder("<")).tobytes()).decode()
         for name, kind in _ARRAYS.items()
     }
-    return {"features": FEATURES, "boosters": model.boosters, "threshold": model.threshold, **arrays}
+    return {"features": list(FEATURE_NAMES), "boosters": model.boosters, "threshold": model.threshold, **arrays}
 
 
 @functools.cache
 def load_model(path: pathlib.Path = MODEL_FILE) -> BlockModel:
-    """The model in a file; it must have been trained on the features that there are now."""
+    """The model in a file.
+
+    Raises:
+        InputError: it was trained on other features than there are now.
+    """
     document = orjson.loads(path.read_bytes())
-    assert document["features"] == FEATURES, "the features changed: run tools/train_block_model.py"
+    trained_on = document["features"]
+    if trained_on != list(FEATURE_NAMES):
+        pairs = itertools.zip_longest(trained_on, FEATURE_NAMES)
+        column, (theirs, ours) = next((column, pair) for column, pair in enumerate(pairs) if pair[0] != pair[1])
+        raise InputError(
+            f"{path}: this model was trained on other features: number {column} was {theirs} and is {ours}; train it "
+            "again by tools/train_block_model.py"
+        )
     arrays = {
         name: np.frombuffer(base64.b64decode(document[name]), np.dtype(kind).newbyteorder("<")).astype(kind)
         for name, kind in _ARRAYS.items()

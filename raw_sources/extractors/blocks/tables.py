@@ -7,7 +7,7 @@ trafilatura, CETD and Web2Text agree on most); grouped here by what they say abo
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,107 +16,107 @@ Array = np.ndarray[Any, Any]
 
 INLINE, BLOCK, VOID, RAW, SKIPPED = range(5)
 
-BLOCK_NAMES = (
-    "html", "body", "div", "p", "article", "section", "main", "header", "footer", "nav", "aside", "form", "table",
-    "thead", "tbody", "tfoot", "tr", "td", "th", "caption", "ul", "ol", "li", "dl", "dt", "dd", "h1", "h2", "h3", "h4",
-    "h5", "h6", "blockquote", "pre", "figure", "figcaption", "address", "details", "summary", "dialog", "fieldset",
-    "legend", "center", "hgroup", "menu", "search", "listing", "plaintext", "xmp",
-)  # fmt: skip
-VOID_NAMES = (
-    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr",
-    "keygen", "frame",
-)  # fmt: skip
-RAW_NAMES = ("script", "style", "title", "textarea", "noembed", "noframes", "iframe")
-SKIPPED_NAMES = (
-    "head", "noscript", "template", "svg", "object", "select", "option", "optgroup", "datalist", "canvas", "audio",
-    "video", "map", "applet", "frameset", "rp", "rt", "annotation", "annotation-x", "button",
-)  # fmt: skip
-INLINE_NAMES = (
-    "a",
-    "code",
-    "tt",
-    "kbd",
-    "samp",
-    "b",
-    "strong",
-    "i",
-    "em",
-    "span",
-    "label",
-    "time",
-    "math",
-    "sup",
-    "sub",
+
+def _names(spelled: str) -> tuple[str, ...]:
+    return tuple(spelled.split())
+
+
+def _groups(spelled: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """Words of each group, which are spelled with bars between them."""
+    return {name: tuple(words.split("|")) for name, words in spelled.items()}
+
+
+BLOCK_NAMES = _names(
+    "html body div p article section main header footer nav aside form table thead tbody tfoot tr td th "
+    "caption ul ol li dl dt dd h1 h2 h3 h4 h5 h6 blockquote pre figure figcaption address details summary "
+    "dialog fieldset legend center hgroup menu search listing plaintext xmp"
 )
+VOID_NAMES = _names("area base br col embed hr img input link meta param source track wbr keygen frame")
+RAW_NAMES = _names("script style title textarea noembed noframes iframe")
+SKIPPED_NAMES = _names(
+    "head noscript template svg object select option optgroup datalist canvas audio video map applet frameset "
+    "rp rt annotation annotation-x button"
+)
+INLINE_NAMES = _names("a code tt kbd samp b strong i em span label time math sup sub")
 NAMES = ("", *BLOCK_NAMES, *VOID_NAMES, *RAW_NAMES, *SKIPPED_NAMES, *INLINE_NAMES)
 TAG = {name: number for number, name in enumerate(NAMES)}
 
-#: bit -> words of a class, id, role or itemprop
-ATTRIBUTE_WORDS: tuple[tuple[str, ...], ...] = (
-    ("comment", "disqus", "respond", "reply", "kommentar", "discussion"),
-    ("nav", "menu", "breadcrumb", "paginat", "pager", "toolbar", "tabs", "toc"),
-    ("footer", "foot", "copyright", "legal", "colophon", "impressum"),
-    ("header", "masthead", "topbar", "top-bar", "hero", "branding", "logo"),
-    ("sidebar", "aside", "rail", "widget", "secondary", "complementary", "column-right", "rightcol", "right-col"),
-    ("related", "recommend", "popular", "trending", "similar", "latest", "most-read", "mostread", "more-", "read-next",
-     "readnext", "also", "further"),
-    ("share", "sharing", "social", "facebook", "twitter", "whatsapp", "follow", "addthis"),
-    ("advert", "sponsor", "promo", "ad-", "-ad", "ads", "adslot", "outbrain", "taboola", "dfp", "banner", "anzeige",
-     "werbung", "marketing"),
-    ("byline", "author", "autor", "posted", "credit", "bio", "profile", "avatar", "vcard"),
-    ("date", "time", "publish", "datum", "entry-meta", "post-meta", "meta"),
-    ("tag", "categor", "topic", "keyword", "label", "schlagw"),
-    ("newsletter", "subscri", "signup", "sign-up", "login", "register", "optin", "paywall", "donat", "membership"),
-    ("modal", "popup", "overlay", "cookie", "consent", "gdpr", "lightbox", "tooltip", "dropdown", "dialog", "alert"),
-    ("caption", "figure", "gallery", "image", "photo", "picture", "media", "video", "slide", "carousel", "thumb",
-     "wp-caption"),
-    ("content", "article", "post", "entry", "story", "text", "body", "main", "page", "hentry", "blog", "single",
-     "inhalt", "artikel", "column"),
-    ("article-body", "articlebody", "article__body", "article_body", "story-body", "storybody", "entry-content",
-     "entry_content", "post-content", "postcontent", "post-body", "post_content", "article-content", "articlecontent",
-     "article-text", "articletext", "maincontent", "main-content", "content-body", "body-content", "rich-text",
-     "richtext", "bodytext", "body-text", "bodycopy", "body-copy", "article__content", "article-copy", "wysiwyg",
-     "field-body", "td-post", "single-content", "post-text", "content__body", "paragraph", "textblock"),
-    ("hidden", "hide", "invisible", "sr-only", "screen-reader", "visually", "noprint", "no-print", "d-none"),
-    ("title", "headline", "heading", "kicker", "subtitle", "subhead", "overline"),
-    ("lead", "summary", "intro", "standfirst", "dek", "teaser", "excerpt", "abstract", "description", "deck"),
-    ("price", "product", "cart", "shop", "rating", "review", "item", "offer"),
-    ("search", "filter", "form", "input", "field", "select"),
-    ("tool", "action", "button", "btn", "print", "email", "icon", "link", "cta", "skip"),
-    ("list", "grid", "card", "tile", "feed", "index", "archive", "listing", "teaserlist"),
-    ("footnote", "reference", "citation", "note", "source", "correction", "disclaimer", "update", "infobox", "factbox"),
-    ("quote", "pullquote", "blockquote", "highlight"),
-    ("code", "highlight", "syntax", "listing", "math", "katex", "tex", "latex", "mathjax"),
-)  # fmt: skip
-#: bit -> beginnings of words of a short text
-TEXT_WORDS: tuple[tuple[str, ...], ...] = (
-    ("share", "tweet", "facebook", "twitter", "whatsapp", "pinterest", "teilen", "linkedin", "instagram"),
-    ("comment", "kommentar", "reply", "antwort", "leave a", "gefällt", "like this", "disqus"),
-    ("subscrib", "newsletter", "sign up", "log in", "login", "anmelden", "abonn", "register", "sign in"),
-    ("copyright", "©", "all rights", "rights reserved", "alle rechte", "privacy", "datenschutz", "terms of"),
-    ("cookie", "javascript", "browser", "gdpr"),
-    ("related", "read more", "see also", "more from", "recommended", "you may", "popular", "mehr zum", "weitere",
-     "lesen sie", "auch interessant", "weiterlesen", "continue reading", "most read", "trending"),
-    ("advertis", "sponsor", "anzeige", "werbung", "affiliate"),
-    ("photo", "image:", "foto", "bild:", "credit", "getty", "reuters", "source:", "quelle"),
-    ("by ", "von ", "author", "autor", "written by", "posted", "published", "updated", "veröffentlicht", "min read"),
-    ("previous", "next", "home", "menu", "search", "back to", "skip to", "zurück", "weiter", "startseite", "suche"),
-    ("tags", "tagged", "filed under", "categor", "kategorie", "schlagw", "topics"),
-    ("click here", "hier klicken", "download", "buy now", "add to", "view all", "show more", "print"),
-)  # fmt: skip
+#: what a class, id, role or itemprop says -> the words that say it; the order numbers the bits
+ATTRIBUTE_WORDS = _groups(
+    {
+        "comments": "comment|disqus|respond|reply|kommentar|discussion",
+        "navigation": "nav|menu|breadcrumb|paginat|pager|toolbar|tabs|toc",
+        "footer": "footer|foot|copyright|legal|colophon|impressum",
+        "header": "header|masthead|topbar|top-bar|hero|branding|logo",
+        "sidebar": "sidebar|aside|rail|widget|secondary|complementary|column-right|rightcol|right-col",
+        "related": (
+            "related|recommend|popular|trending|similar|latest|most-read|mostread|more-|read-next|readnext|also|further"
+        ),
+        "share": "share|sharing|social|facebook|twitter|whatsapp|follow|addthis",
+        "advert": "advert|sponsor|promo|ad-|-ad|ads|adslot|outbrain|taboola|dfp|banner|anzeige|werbung|marketing",
+        "byline": "byline|author|autor|posted|credit|bio|profile|avatar|vcard",
+        "date": "date|time|publish|datum|entry-meta|post-meta|meta",
+        "tags": "tag|categor|topic|keyword|label|schlagw",
+        "newsletter": "newsletter|subscri|signup|sign-up|login|register|optin|paywall|donat|membership",
+        "modal": "modal|popup|overlay|cookie|consent|gdpr|lightbox|tooltip|dropdown|dialog|alert",
+        "media": "caption|figure|gallery|image|photo|picture|media|video|slide|carousel|thumb|wp-caption",
+        "content": "content|article|post|entry|story|text|body|main|page|hentry|blog|single|inhalt|artikel|column",
+        "article": (
+            "article-body|articlebody|article__body|article_body|story-body|storybody|entry-content|entry_content|"
+            "post-content|postcontent|post-body|post_content|article-content|articlecontent|article-text|articletext|"
+            "maincontent|main-content|content-body|body-content|rich-text|richtext|bodytext|body-text|bodycopy|"
+            "body-copy|article__content|article-copy|wysiwyg|field-body|td-post|single-content|post-text|"
+            "content__body|paragraph|textblock"
+        ),
+        "hidden": "hidden|hide|invisible|sr-only|screen-reader|visually|noprint|no-print|d-none",
+        "title": "title|headline|heading|kicker|subtitle|subhead|overline",
+        "lead": "lead|summary|intro|standfirst|dek|teaser|excerpt|abstract|description|deck",
+        "product": "price|product|cart|shop|rating|review|item|offer",
+        "search": "search|filter|form|input|field|select",
+        "tool": "tool|action|button|btn|print|email|icon|link|cta|skip",
+        "list": "list|grid|card|tile|feed|index|archive|listing|teaserlist",
+        "note": "footnote|reference|citation|note|source|correction|disclaimer|update|infobox|factbox",
+        "quote": "quote|pullquote|blockquote|highlight",
+        "code": "code|highlight|syntax|listing|math|katex|tex|latex|mathjax",
+    }
+)
+#: what a short text says -> beginnings of words that say it; the order numbers the bits
+TEXT_WORDS = _groups(
+    {
+        "share": "share|tweet|facebook|twitter|whatsapp|pinterest|teilen|linkedin|instagram",
+        "comment": "comment|kommentar|reply|antwort|leave a|gefällt|like this|disqus",
+        "subscribe": "subscrib|newsletter|sign up|log in|login|anmelden|abonn|register|sign in",
+        "copyright": "copyright|©|all rights|rights reserved|alle rechte|privacy|datenschutz|terms of",
+        "cookie": "cookie|javascript|browser|gdpr",
+        "related": (
+            "related|read more|see also|more from|recommended|you may|popular|mehr zum|weitere|lesen sie|"
+            "auch interessant|weiterlesen|continue reading|most read|trending"
+        ),
+        "advert": "advertis|sponsor|anzeige|werbung|affiliate",
+        "photo": "photo|image:|foto|bild:|credit|getty|reuters|source:|quelle",
+        "byline": "by |von |author|autor|written by|posted|published|updated|veröffentlicht|min read",
+        "navigation": "previous|next|home|menu|search|back to|skip to|zurück|weiter|startseite|suche",
+        "tags": "tags|tagged|filed under|categor|kategorie|schlagw|topics",
+        "action": "click here|hier klicken|download|buy now|add to|view all|show more|print",
+    }
+)
 
-TAG_BITS = (
-    "article", "main", "nav", "header", "footer", "aside", "form", "table", "figure", "figcaption", "blockquote", "li",
-    "pre", "dl", "section", "address", "label", "details", "dialog", "td", "th", "ul", "ol",
-)  # fmt: skip
-FIRST_TAG_BIT = len(ATTRIBUTE_WORDS)
-HEADING_BIT = FIRST_TAG_BIT + len(TAG_BITS)
-BITS = HEADING_BIT + 1
+TAG_BITS = _names(
+    "article main nav header footer aside form table figure figcaption blockquote li pre dl section address "
+    "label details dialog td th ul ol"
+)
+#: names of the bits of an element: words of its attributes, its tag, whether it is a heading
+BIT_NAMES = (*ATTRIBUTE_WORDS, *(f"<{name}>" for name in TAG_BITS), "<h1-h6>")
+BITS = len(BIT_NAMES)
+BIT = {name: 1 << number for number, name in enumerate(BIT_NAMES)}
 
-#: groups of words that speak against a block, the one that speaks most for it, and elements that speak against it
-NEGATIVE_WORDS = (0, 1, 2, 4, 5, 6, 7, 11, 12)
-ARTICLE_WORDS = 15
-NEGATIVE_TAGS = tuple(TAG_BITS.index(name) for name in ("nav", "footer", "aside", "form", "dialog"))
+#: what speaks against a block: words of attributes, and elements
+NEGATIVE = (
+    *("comments", "navigation", "footer", "sidebar", "related", "share", "advert", "newsletter", "modal"),
+    *("<nav>", "<footer>", "<aside>", "<form>", "<dialog>"),
+)
+#: what speaks for it most
+POSITIVE = "article"
 
 _LETTERS = {ord(letter): number + 1 for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz0123456789-")}
 
@@ -159,14 +159,14 @@ def tag_kinds() -> Array:
 def tag_bits() -> Array:
     """Tag -> its bit in a block's flags, 0 for none."""
     bits = np.zeros(len(NAMES), np.int64)
-    for number, name in enumerate(TAG_BITS):
-        bits[TAG[name]] = 1 << (FIRST_TAG_BIT + number)
+    for name in TAG_BITS:
+        bits[TAG[name]] = BIT[f"<{name}>"]
     for level in range(1, 7):
-        bits[TAG[f"h{level}"]] = 1 << HEADING_BIT
+        bits[TAG[f"h{level}"]] = BIT["<h1-h6>"]
     return bits
 
 
-def automaton(groups: tuple[tuple[str, ...], ...]) -> tuple[Array, Array]:
+def automaton(groups: Iterable[Sequence[str]]) -> tuple[Array, Array]:
     """Aho-Corasick over lower-case UTF-8: `step[state, byte]` -> state, `found[state]` -> bits of the groups."""
     goto: list[dict[int, int]] = [{}]
     found = [0]
@@ -205,10 +205,10 @@ def _completed(goto: list[Mapping[int, int]] | list[dict[int, int]], found: list
 @functools.cache
 def attribute_automaton() -> tuple[Array, Array]:
     """The automaton over class names and the like."""
-    return automaton(ATTRIBUTE_WORDS)
+    return automaton(ATTRIBUTE_WORDS.values())
 
 
 @functools.cache
 def text_automaton() -> tuple[Array, Array]:
     """The automaton over the beginnings of texts."""
-    return automaton(TEXT_WORDS)
+    return automaton(TEXT_WORDS.values())

@@ -7,18 +7,19 @@ from typing import Any
 import numpy as np
 
 from corpusmith.text.kernels import helper_kernel
-from raw_sources.extractors.blocks.tables import name_code
+from raw_sources.extractors.blocks.tables import BIT, name_code
 
 Array = np.ndarray[Any, Any]
 
 # what is read out of a tag: bits, a hash of its class, an alternative text, 1 or 2 for a script that is math
 A_BITS, A_SIGNATURE, A_ALT_START, A_ALT_STOP, A_MATH = range(5)
+ATTRIBUTE_FIELDS = 5
 
 _CLASS, _ID, _ROLE, _ITEMPROP, _STYLE, _HIDDEN, _ALT, _ALTTEXT, _TYPE, _DISPLAY = (
     np.uint64(name_code(name))
     for name in ("class", "id", "role", "itemprop", "style", "hidden", "alt", "alttext", "type", "display")
 )
-_HIDDEN_BIT = np.int64(1 << 16)
+_HIDDEN_BIT = np.int64(BIT["hidden"])
 
 
 @helper_kernel

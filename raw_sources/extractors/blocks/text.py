@@ -5,19 +5,7 @@ from __future__ import annotations
 import html as html_module
 from collections.abc import Iterator
 
-from raw_sources.extractors.blocks.kernels import (
-    B_FIRST,
-    B_LAST,
-    B_NODE,
-    LINE_BREAK,
-    MATH,
-    MATH_DISPLAY,
-    N_PARENT,
-    N_TAG,
-    S_KIND,
-    S_START,
-    S_STOP,
-)
+from raw_sources.extractors.blocks.columns import LINE_BREAK, MATH, MATH_DISPLAY, B, N, S
 from raw_sources.extractors.blocks.scan import Blocks
 from raw_sources.extractors.blocks.tables import TAG
 
@@ -34,9 +22,9 @@ class PageText:
 
     def __init__(self, page: Blocks) -> None:
         self._html = page.html
-        self._blocks = page.blocks[:, [B_NODE, B_FIRST, B_LAST]].tolist()
-        self._segments = page.segments[:, [S_START, S_STOP, S_KIND]].tolist()
-        self._nodes = page.nodes[:, [N_PARENT, N_TAG]].tolist()
+        self._blocks = page.blocks[:, [B.node, B.first, B.last]].tolist()
+        self._segments = page.segments[:, [S.start, S.stop, S.kind]].tolist()
+        self._nodes = page.nodes[:, [N.parent, N.tag]].tolist()
 
     def above(self, index: int) -> Iterator[tuple[int, int]]:
         """The elements that a block stands in, innermost first: (node, tag)."""

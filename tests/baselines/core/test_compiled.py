@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.core.compiled import FilterRun, LocalStep, build_steps, compile_steps
+from baselines.core.compiled import FilterRun, compile_steps
 from baselines.core.factories import load_mapper_function
 from baselines.core.mapper_table import MAPPERS
+from baselines.core.steps import LocalStep, build_steps
 from corpusmith.io.pages.shards import read_shard
 
 PIECES = [

@@ -14,7 +14,7 @@ import pytest
 
 from baselines.core import get_aggregator, get_mapper, get_transform
 from baselines.core import mapper_table as tables
-from baselines.core.factories import ProfilingData, load_mapper_function, mapper_signature
+from baselines.core.factories import ProfilingData, load_mapper_function
 from baselines.core.factory_utils import factory_function, initialize_mapper, is_factory
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -71,6 +71,46 @@ def test_table_of_mappers_is_complete() -> None:
     assert set(tables.AGGREGATORS) == public_functions(ROOT / "baselines/aggregators.py")
 
 
+def test_helpers_are_listed_apart_from_mappers() -> None:
+    mappers = tables.MAPPERS.keys() - tables.HELPERS.keys()
+    suffixes = ("_filter", "_filters", "_modifier", "_enricher", "_splitter", "_formatter", "within_page_dedup")
+    assert [name for name in mappers if not name.endswith(suffixes)] == []
+    assert [name for name in tables.HELPERS if name.endswith(suffixes)] == []
+
+
+def test_a_new_row_of_the_table_is_found_at_the_doors_and_imported_when_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    importlib.import_module("baselines.mappers.filters")  # with the names that the table has now
+    monkeypatch.setitem(tables.MAPPERS, "new_filter", "baselines.mappers.filters.metadata_filters:quality_filter")
+    assert "new_filter" in tables.mappers_of("baselines.mappers.filters")
+    names, get, list_names = tables.door("baselines.mappers.filters", "baselines.mappers.filters.metadata_filters")
+    assert "new_filter" in names
+    assert "new_filter" in list_names()
+    assert get("new_filter").__name__ == "quality_filter"
+    with pytest.raises(AttributeError, match="has no attribute 'other_filter'"):
+        get("other_filter")
+
+
+@pytest.mark.parametrize("door", ["", ".filters", ".filters.content_filters", ".modifiers", ".enrichers"])
+def test_doors_re_export_the_mappers_themselves(door: str) -> None:
+    module = importlib.import_module(f"baselines.mappers{door}")
+    for name in module.__all__:
+        assert getattr(module, name) is load_mapper_function(name)
+        assert name in dir(module)
+
+
+def test_importing_the_doors_loads_no_mapper(tmp_path: pathlib.Path) -> None:
+    code = """
+import baselines.mappers, baselines.mappers.filters, baselines.mappers.enrichers
+print([name for name in sys.modules if name.startswith("baselines.mappers") ])
+"""
+    assert (
+        run_python(code, tmp_path)
+        == "['baselines.mappers', 'baselines.mappers.filters', 'baselines.mappers.enrichers']"
+    )
+
+
 @pytest.mark.parametrize("name", sorted(tables.MAPPERS | tables.AGGREGATORS))
 def test_every_entry_of_the_tables_resolves(name: str) -> None:
     module, _, attribute = (tables.MAPPERS | tables.AGGREGATORS)[name].partition(":")
@@ -88,7 +128,13 @@ def test_unknown_name_is_reported_with_the_nearest_one() -> None:
 
 
 def test_a_step_of_a_yaml_can_be_passed_whole() -> None:
-    step = {"func": "page_length_filter", "length_type": "char", "max_length": 3, "module": "x", "_aggregate": {}}
+    step: dict[str, Any] = {
+        "func": "page_length_filter",
+        "length_type": "char",
+        "max_length": 3,
+        "module": "x",
+        "_aggregate": {},
+    }
     mapper = get_mapper(**step)
     assert mapper({"text": "abcd"}) == []
     page = {"text": "abcd"}
@@ -183,9 +229,13 @@ def test_any_value_of_the_mark_makes_a_factory() -> None:
 
 
 def test_signature_is_that_of_the_named_function(custom: pathlib.Path) -> None:
-    assert next(iter(mapper_signature("substring_filter").parameters)) == "banlist"
-    assert list(mapper_signature("quality_filter").parameters)[:2] == ["page", "key"]
-    assert list(mapper_signature("own.mappers.tag").parameters) == ["page", "value"]
+    parameters = {
+        name: list(inspect.signature(load_mapper_function(name)).parameters)
+        for name in ("substring_filter", "quality_filter", "own.mappers.tag")
+    }
+    assert parameters["substring_filter"][0] == "banlist"
+    assert parameters["quality_filter"][:2] == ["page", "key"]
+    assert parameters["own.mappers.tag"] == ["page", "value"]
 
 
 def test_mappers_that_draw_are_marked() -> None:
@@ -263,6 +313,6 @@ def test_mappers_say_where_their_other_arguments_go(func: str, arguments: dict[s
 
 def test_every_mapper_with_open_arguments_says_where_they_go() -> None:
     for name in tables.MAPPERS:
-        parameters = mapper_signature(name).parameters.values()
+        parameters = inspect.signature(load_mapper_function(name)).parameters.values()
         if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             assert hasattr(load_mapper_function(name), "forwards_keywords_to"), name

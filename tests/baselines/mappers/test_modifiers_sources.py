@@ -267,7 +267,7 @@ def test_large_repositories_are_split() -> None:
 
 def test_repositories_are_written_out_with_names_or_without() -> None:
     files = [{"filename": "a.py", "text": "x<file_sep>"}, {"filename": "b.py", "text": "<repo_name>y\n"}]
-    page = {"repo_name": "r", "files": files}
+    page: dict[str, Any] = {"repo_name": "r", "files": files}
     write = load_mapper_function("starcoder_v2_format_modifier")
     assert write(page, add_metadata_prob=1) == [page]
     assert page["text"] == "<repo_name>r<file_sep>a.py\nx<file_sep><file_sep>b.py\n<repo_name>y\n"

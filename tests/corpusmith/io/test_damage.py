@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import pathlib
+import random
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +16,8 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.core.compiled import LocalStep
 from baselines.core.shard_processor import LocalTask, process_shard
+from baselines.core.steps import LocalStep
 from corpusmith.io import compression, storage
 from corpusmith.io.compression import Content, Damage
 from corpusmith.io.pages import shards
@@ -319,3 +320,22 @@ def test_a_truncated_or_flipped_frame_of_the_sample_data_gives_what_it_still_hol
     flipped = list(read_records(str(folder / "bit_flip.jsonl.zst")))
     assert sum(page in whole for page in pages(flipped)) > 60
     assert "checksum" in str(flipped[-1].error)
+
+
+@pytest.mark.parametrize("magic", [compression.BZIP2.magic, compression.LZ4.magic], ids=["bzip2", "lz4"])
+def test_a_file_of_pages_is_never_taken_for_a_compression_in_which_only_archives_come(magic: bytes) -> None:
+    content = magic + b"9 is how this text begins\n"
+    with Content(lambda: io.BytesIO(content)) as found:
+        assert list(found.pieces()) == [content]
+
+
+def test_an_error_of_the_storage_is_no_damage() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() >= 1 << 17:
+                raise OSError("the disk is gone")
+            return super().read(size)
+
+    whole = zstd.compress(random.Random(0).randbytes(1 << 20))
+    with Content(lambda: Broken(whole)) as found, pytest.raises(OSError, match="the disk is gone"):
+        list(found.pieces())

@@ -13,12 +13,13 @@ import sys
 import traceback
 from typing import Any
 
+import botocore.exceptions
 import pyarrow as pa
 import pytest
 
 from corpusmith.errors import CorpusmithError, InputError, StorageError
 from corpusmith.io import spill, storage
-from corpusmith.io.backends import ranged, s3
+from corpusmith.io.backends import ranged, s3, s3_requests
 from corpusmith.io.pages.shards import open_shard_writer, read_records
 
 ROOT = "s3://corpus/data"
@@ -30,7 +31,7 @@ def content_of(size: int, seed: int = 0) -> bytes:
 
 
 def client() -> Any:
-    return s3._connect(os.getpid()).client
+    return s3_requests.connect(os.getpid()).client
 
 
 def open_uploads() -> list[dict[str, Any]]:
@@ -352,10 +353,29 @@ def test_an_unreachable_or_wrong_endpoint_is_named(s3: Any, monkeypatch: pytest.
         ("nonsense", "AWS_ENDPOINT_URL"),
     ):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        sys.modules["corpusmith.io.backends.s3"].forget_connection()
+        s3_requests.forget_connection()
         with pytest.raises(CorpusmithError, match=words) as caught:
             storage.exists(f"{ROOT}/a")
         assert not any(secret in everything_said(caught.value) for secret in SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (botocore.exceptions.CredentialRetrievalError(provider="x", error_msg="y"), StorageError, "not be fetched"),
+        (botocore.exceptions.UnauthorizedSSOTokenError(), StorageError, "not be fetched"),
+        (botocore.exceptions.TokenRetrievalError(provider="x", error_msg="y"), StorageError, "not be fetched"),
+        (botocore.exceptions.LoginRefreshRequired(), StorageError, "not be fetched"),
+        (botocore.exceptions.NoCredentialsError(), InputError, "missing or incomplete"),
+        (botocore.exceptions.ProfileNotFound(profile="Credential Token SSO Login"), InputError, "could not be found"),
+        (botocore.exceptions.EndpointConnectionError(endpoint_url="u"), StorageError, "no answer from S3"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_what_was_never_answered_is_told_by_its_type(error: Any, kind: type[Exception], words: str) -> None:
+    found = s3_requests.explain_failure("s3://corpus/a", error)
+    assert type(found) is kind
+    assert words in str(found)
 
 
 def test_without_credentials_requests_are_unsigned(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +386,7 @@ def test_without_credentials_requests_are_unsigned(s3: Any, monkeypatch: pytest.
         '"Resource": ["arn:aws:s3:::corpus", "arn:aws:s3:::corpus/*"]}]}'))  # fmt: skip
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
-    sys.modules["corpusmith.io.backends.s3"].forget_connection()
+    s3_requests.forget_connection()
     s3.requests.clear()
     assert storage.read_bytes(f"{ROOT}/a") == b"open to all"
     assert not any("Authorization" in request.headers for request in s3.requests)

@@ -101,7 +101,7 @@ def test_texts_that_went_often_and_the_shares_of_known_ngrams_are_summed_and_sho
 
 def test_hostile_and_odd_details_do_nothing(tmp_path: pathlib.Path) -> None:
     hostile = "<script>alert(1)</script>"
-    odd = {
+    odd: dict[str, dict[str, Any]] = {
         "a.jsonl": {
             "domains": {hostile: [2, 1, 5], "y": [1, 1], "z": "many"},
             "groups": [member(hostile, 2, 0, True, hostile), 7],

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from corpusmith.errors import CorpusmithError
-from corpusmith.run.ray.runner import Execution, Outcome, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Outcome, Runner
 
 
 class InProcess(Runner):
@@ -17,9 +18,9 @@ class InProcess(Runner):
     def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Generator[Outcome[Any]]:
         for index, task in enumerate(tasks):
             try:
-                yield Outcome(name=str(task), index=index, value=function(task))
+                yield Outcome(index=index, value=function(task))
             except CorpusmithError as error:
-                yield Outcome(name=str(task), index=index, error=str(error), traceback=f"trace of: {error}")
+                yield Outcome(index=index, error=str(error), traceback=f"trace of: {error}")
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from baselines.core.compiled import BuiltStep, LocalStep, build_steps
 from baselines.core.shard_processor import WRITE_STEP, LocalTask, ShardProcessor
+from baselines.core.steps import BuiltStep, LocalStep, build_steps
 from corpusmith.errors import BalanceError, CorpusmithError, RunFailed
 from corpusmith.io.pages.shards import Page, Record, ShardRef, list_shards, open_shard_writer, read_records
-from corpusmith.run.errors_file import SetAside
+from corpusmith.run.errors_file import QuarantineWriter
 from corpusmith.run.ledger import Counts
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, StagePlan, Units, unit_per_shard
 from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
 
@@ -45,14 +46,14 @@ def copy(
 ) -> None:
     counts = Counts()
     with (
-        SetAside(task.place, task.shard.name, [STEP]) as aside,
+        QuarantineWriter(task.place, task.shard.name, [STEP]) as aside,
         open_shard_writer(task.place.output_url(task.output)) as writer,
     ):
         for found in reader(task.shard.url):
             counts.read += 1
             page = found.page or {}
             if page.get("bad"):
-                counts.set_aside(STEP)
+                counts.quarantine(STEP)
                 aside.add(STEP, found, "bad")
             elif page["number"] == 0:
                 counts.remove(STEP)
@@ -403,7 +404,7 @@ def processing(leaky: type[ShardProcessor]) -> Callable[[Task], None]:
         kind = leaky if "b" in task.shard.name else ShardProcessor
         keys = [*(step.key for step in STEPS), WRITE_STEP]
         with (
-            SetAside(task.place, task.shard.name, keys) as aside,
+            QuarantineWriter(task.place, task.shard.name, keys) as aside,
             open_shard_writer(task.place.output_url(task.output)) as writer,
         ):
             processor = kind(own, build_steps(STEPS), writer, aside)
@@ -458,10 +459,11 @@ def test_leaks_between_steps_are_named_with_the_step(line: Line, leaky: type[Sha
 
 
 def test_what_an_earlier_stage_set_aside_under_a_common_name_survives_the_later_stages(line: Line) -> None:
-    for name in ("00-first-aaaaaaaa", "02-third-bbbbbbbb"):
-        place = StagePlace(name=name, folder=str(line.folder), output="", errors=str(line.folder / "errors"))
-        with SetAside(place, "a.jsonl", [WRITE_STEP]) as aside:
-            aside.add(WRITE_STEP, Record(0, 0, b"{}", {}, None), name)
+    for number, name in ((0, "00-first-aaaaaaaa"), (2, "02-third-bbbbbbbb")):
+        errors = str(line.folder / "errors")
+        place = StagePlace(number=number, name=name, folder=str(line.folder), output="", errors=errors)
+        with QuarantineWriter(place, "a.jsonl", [WRITE_STEP]) as quarantine:
+            quarantine.add(WRITE_STEP, Record(0, 0, b"{}", {}, None), name)
     for folder, name in (("write", "00-first-aaaaaaaa"), ("02-write", "02-third-bbbbbbbb")):
         rows = (line.folder / "errors" / folder / "a.jsonl.errors.jsonl").read_text().splitlines()
         assert [json.loads(row)["error"] for row in rows] == [name]

@@ -11,7 +11,7 @@ from corpusmith.run.ledger import Counts, total
 def test_read_and_added_equal_kept_removed_and_errored() -> None:
     counts = Counts(read=10, added=2, kept=7)
     counts.remove("00-a", 3)
-    counts.set_aside("read")
+    counts.quarantine("read")
     with pytest.raises(
         BalanceError, match=r"books of shard x .* read 10 \+ added 2 != kept 7 \+ removed 3 \+ errored 1"
     ):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 
-from corpusmith.run import progress
 from corpusmith.run.progress import plain_lines, track
 
 
@@ -25,7 +25,7 @@ class Terminal(io.StringIO):
 
 
 def test_plain_lines_can_be_had_on_a_terminal_and_end_with_their_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress.sys, "stderr", Terminal())
+    monkeypatch.setattr(sys, "stderr", Terminal())
     for wanted in (True, False):
         with plain_lines(wanted), track(1, "x") as tracker:
             assert hasattr(tracker, "progress") is not wanted
@@ -35,7 +35,7 @@ def test_plain_lines_can_be_had_on_a_terminal_and_end_with_their_block(monkeypat
 
 def test_on_a_terminal_both_bars_are_shown_and_the_parts_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
-    monkeypatch.setattr(progress.sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stderr", terminal)
     with track(4, "all", "rows") as whole:
         with track(2, "part", "rows", within=whole) as part:
             part.advance()

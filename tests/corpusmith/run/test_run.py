@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from corpusmith.errors import ChangedError, InputError, RunFailed, ShardError
+from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef, list_shards, open_shard_writer, read_shard
 from corpusmith.run.ledger import Counts
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import (
     Run,
     RunOptions,
@@ -117,6 +121,34 @@ def test_stages_are_kept_on_demand(line: Line) -> None:
     assert line.kept_stages() == ["00", "01"]
     line.run()
     assert line.kept_stages() == [], "and cleared by the next run that does not ask for them"
+
+
+def test_each_record_is_read_once_in_a_run(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: Counter[str] = Counter()
+    read_json = storage.read_json
+
+    def counting(url: str) -> Any:
+        reads[url] += "/records/" in url
+        return read_json(url)
+
+    monkeypatch.setattr(storage, "read_json", counting)
+    for _ in ("done", "reported"):
+        line.run()
+        assert {url: times for url, times in reads.items() if times > 1} == {}
+        assert sum(reads.values()) == len("xyz") * len(SHARDS)
+        reads.clear()
+
+
+def test_stages_are_dropped_by_their_number_and_not_by_their_name(line: Line) -> None:
+    line.letters = "x" * 12
+    line.run(keep_stages=True)
+    later = line.folder / "out" / "run" / "stages" / "100-append-01234567"
+    later.mkdir()
+    (later / "stage.json").write_text('{"number": 100}')
+    line.letters = "x" * 11 + "y"
+    line.run(overwrite=True)
+    assert line.done == [f"y:{name}" for name in SHARDS]
+    assert not later.exists()
 
 
 def test_a_shard_that_fails_ends_the_run_after_the_others_and_is_taken_alone_next_time(line: Line) -> None:
@@ -229,14 +261,18 @@ def test_overwriting_a_half_done_run_that_does_not_differ_continues_it(line: Lin
     assert line.done == ["z:c.jsonl"]
 
 
-def test_an_output_folder_that_holds_something_else_is_refused_or_emptied_on_demand(line: Line) -> None:
+def test_an_output_folder_that_holds_something_else_is_refused_or_emptied_on_demand(
+    line: Line, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = line.folder / "out" / "data"
     data.mkdir(parents=True)
     (data / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="holds files of something else"):
+    (data / "thesis.bak").write_text("years of work")
+    with pytest.raises(InputError, match=r"holds 2 files of something else.*removes them"):
         line.run()
     assert (data / "thesis.txt").exists()
     line.run(overwrite=True)
+    assert "removing 2 files of something else" in capsys.readouterr().out
     assert sorted(path.name for path in data.iterdir()) == list(SHARDS)
 
 

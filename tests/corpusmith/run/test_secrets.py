@@ -19,7 +19,8 @@ from corpusmith.io import storage
 from corpusmith.io.pages.shards import ShardRef, list_shards, open_shard_writer
 from corpusmith.redact import holds_secret, redact, redact_tree
 from corpusmith.run.ledger import Counts
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, StagePlan
 from corpusmith.run.stage import OutputFile, ShardRecord, Stage, StagePlace
 from ray_processing.process import main
@@ -235,6 +236,7 @@ def keep(page, source, key):
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 def test_process_shows_and_stores_no_secret_of_its_yaml(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,8 +57,10 @@ def test_memory_of_a_cell_is_bounded_however_much_there_is(tmp_path: pathlib.Pat
             writer.write(page)
     (shard,) = list_shards(str(tmp_path))
     few, many = take_sample([shard]), take_sample([shard] * 40_000)
-    for plan_size, config in ((exact.plan_size, ExactConfig()), (minhash.plan_size, MinhashConfig())):
-        small, large = plan_size(config, few), plan_size(config, many)  # type: ignore[operator]
+    for small, large in (
+        (exact.plan_size(ExactConfig(), few), exact.plan_size(ExactConfig(), many)),
+        (minhash.plan_size(MinhashConfig(), few), minhash.plan_size(MinhashConfig(), many)),
+    ):
         assert large.phases[1].tasks > 3
         assert large.memory < small.memory + 500_000_000
         assert large.disk > 1000 * small.disk

@@ -203,6 +203,7 @@ def test_no_row_holds_documents_of_two_groups_and_each_group_packs_as_if_alone(
     assert len(row_groups) == len(result)
     for row, document in zip(result.pieces.row_P, result.pieces.document_P, strict=True):
         assert row_groups[row] == groups[document]
+    assert rebuilt(result, len(documents)) == [[*document, EOT] for document in documents]
     for group in set(groups):
         alone = by_mode(mode, [d for d, g in zip(documents, groups, strict=True) if g == group], length)
         mine = [row.tolist() for row, g in zip(result.rows(), row_groups, strict=True) if g == group]
@@ -226,5 +227,6 @@ def test_arrays_pack_as_lists_do() -> None:
 
 @pytest.mark.parametrize("bad", [{"sequence_length": 1}, {"eot_id": -1}, {"pad_id": 1 << 32}, {"mode": "fit"}])
 def test_nonsense_is_refused(bad: dict[str, Any]) -> None:
+    values: dict[str, Any] = {"mode": "concat", "sequence_length": 4, "eot_id": 0, "pad_id": 1}
     with pytest.raises(InputError):
-        make_packer(**({"mode": "concat", "sequence_length": 4, "eot_id": 0, "pad_id": 1} | bad))
+        make_packer(**(values | bad))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import uuid
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -149,7 +150,9 @@ def test_saved_filter_is_loaded_whole_and_in_parts(tmp_path: pathlib.Path) -> No
         (lambda data: b"\x17\xf1\xf0\x81" + data[4:], "upstream BFF's cannot be used"),
     ],
 )
-def test_damaged_filter_file_is_refused_with_what_is_wrong(tmp_path: pathlib.Path, damage, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_damaged_filter_file_is_refused_with_what_is_wrong(
+    tmp_path: pathlib.Path, damage: Callable[[bytes], bytes], message: str
+) -> None:
     path, _, _ = save(tmp_path)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(InputError, match=message):
@@ -169,7 +172,7 @@ def test_flipped_bit_in_the_words_is_found_when_they_are_loaded(tmp_path: pathli
 
 
 @pytest.fixture
-def name():  # type: ignore[no-untyped-def]
+def name() -> Iterator[str]:
     name = f"test-{uuid.uuid4().hex}"
     yield name
     remove_shared(name)

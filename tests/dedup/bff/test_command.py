@@ -13,7 +13,7 @@ import pytest
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import open_shard_writer, read_shard
 from corpusmith.report.command import write_report
-from corpusmith.run.ray.runner import add_execution_arguments
+from corpusmith.run.ray.execution import add_execution_arguments
 from dedup.bff import command as bff
 from dedup.bff.command import find_inputs, main
 
@@ -135,8 +135,8 @@ def test_two_inputs_of_one_name_are_refused(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--fp-rate", "2"], "error: --fp-rate must lie in"),
-        (["--min-ngram-size", "0"], "error: --min-ngram-size and max_ngram_size must satisfy"),
+        (["--fp-rate", "2"], "error: --fp-rate: must lie in"),
+        (["--min-ngram-size", "0"], "error: --min-ngram-size: with max_ngram_size it must satisfy"),
         (["--no-update-bloom-filter"], "error: --no-update-bloom-filter: give bloom_filter_file"),
         (["--inputs", "nothing-here"], "error: nothing-here: no such file"),
     ],
@@ -152,7 +152,7 @@ def test_mistakes_are_one_line_with_exit_code_two(
 
 
 def test_help_is_instant_and_the_script_runs_by_path(tmp_path: pathlib.Path) -> None:
-    command = [sys.executable, str(ROOT / "dedup" / "bff.py"), "--help"]
+    command = [sys.executable, str(ROOT / "dedup" / "bff"), "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("usage: corpusmith dedup bff")
     code = (

@@ -6,19 +6,20 @@ import json
 import os
 import pathlib
 import random
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from corpusmith.io.pages.shards import open_shard_writer
-from tests.processes import kill, processes
+from tests.processes import ROOT, kill, kill_workers, printed, processes, start, wait_until
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.all]
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
 SHARDS = 8
 CONFIG = """
 - source: cc
@@ -67,21 +68,8 @@ def command(home: pathlib.Path, config: str, out: pathlib.Path, cpus: int, addre
     return [sys.executable, "-m", "corpusmith", *arguments]
 
 
-def start(home: pathlib.Path, arguments: list[str]) -> subprocess.Popen[bytes]:
-    """A run in a session of its own; what it says goes to a file."""
-    with open(home / "said.txt", "ab") as said:
-        return subprocess.Popen(
-            arguments,
-            cwd=home,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-
-
 def finish(home: pathlib.Path, arguments: list[str]) -> None:
-    assert start(home, arguments).wait(timeout=300) == 0, (home / "said.txt").read_text(errors="replace")[-3000:]
+    assert start(home, arguments).wait(timeout=300) == 0, printed(home)
 
 
 def result(out: pathlib.Path) -> dict[str, object]:
@@ -132,17 +120,10 @@ def test_killed_run_ends_with_the_same_bytes(
     expected = calm(mode)
     out = home / f"killed-{mode}-{victim}-{files}"
     process = start(home, command(home, mode, out, 2))
-    deadline = time.monotonic() + 120
-    while progress(out) < files:
-        assert process.poll() is None, "the run ended before it could be disturbed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_until(lambda: progress(out) >= files, f"{files} files stood", process)
     if victim == "worker":
-        while not (workers := processes(process.pid, b"ray::run_batch")):
-            assert process.poll() is None, "the run ended before a worker could be killed"
-            time.sleep(0.002)
-        kill(workers)
-        assert process.wait(timeout=300) == 0, (home / "said.txt").read_text(errors="replace")[-3000:]
+        kill_workers(process)
+        assert process.wait(timeout=300) == 0, printed(home)
     else:
         process.kill()
         process.wait()
@@ -152,14 +133,14 @@ def test_killed_run_ends_with_the_same_bytes(
 
 
 @pytest.fixture
-def cluster() -> Iterator[object]:
+def cluster() -> Iterator[Cluster]:
     """Two nodes of one CPU each on this machine."""
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        node = {"num_cpus": 1, "object_store_memory": 80 << 20}
+        node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20}
         whole = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
         whole.add_node(**node)
         yield whole
@@ -168,10 +149,10 @@ def cluster() -> Iterator[object]:
 
 @pytest.mark.parametrize("mode", ["old-both", "substring"])
 def test_filter_split_over_two_nodes_gives_the_same_bytes(
-    home: pathlib.Path, calm: Callable[[str], dict[str, object]], cluster: object, mode: str
+    home: pathlib.Path, calm: Callable[[str], dict[str, object]], cluster: Cluster, mode: str
 ) -> None:
     out = home / f"split-{mode}"
-    finish(home, command(home, f"{mode}-split", out, 2, cluster.address))  # type: ignore[attr-defined]
+    finish(home, command(home, f"{mode}-split", out, 2, cluster.address))
     (figures,) = out.glob("*/run/stages/*/filter.json")
     assert json.loads(figures.read_bytes())["parts"] == 4
     assert result(out) == calm(mode)

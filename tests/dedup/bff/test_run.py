@@ -12,13 +12,18 @@ from typing import Any
 
 import pytest
 
-from corpusmith.errors import InputError
+from corpusmith.errors import FieldError, InputError, RunFailed
+from corpusmith.io import storage
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
 from corpusmith.run.fingerprint import digest
-from corpusmith.run.ray.runner import Execution, Node, Outcome
+from corpusmith.run.ray.cluster import ClusterNode
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Outcome
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from corpusmith.steps.rewrite import bin_of, histogram
-from dedup.bff import settle as bff_settle
+from dedup.bff import blocks as bff_blocks
+from dedup.bff import resolve as bff_resolve
+from dedup.bff import resolve_split
 from dedup.bff import stage as bff_stage
 from dedup.bff.bloom.filter import shape_for
 from dedup.bff.config import MODES, BffConfig
@@ -43,21 +48,19 @@ class InlineRunner:
     def __exit__(self, *error: object) -> None:
         return None
 
-    def nodes(self) -> list[Node]:
-        return [Node(id=str(number), cpus=1, memory=1 << 30) for number in range(self._nodes)]
+    def nodes(self) -> list[ClusterNode]:
+        return [ClusterNode(id=str(number), cpus=1, memory=1 << 30) for number in range(self._nodes)]
 
-    def map(
-        self, function: Callable[[Any], Any], tasks: Sequence[Any], *, name: Callable[[Any], str] = str, **_: Any
-    ) -> Iterator[Outcome[Any]]:
+    def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Iterator[Outcome[Any]]:
         order = list(range(len(tasks)))
         self._random.shuffle(order)
         for index in order:
             try:
                 value = function(tasks[index])
             except Exception as error:  # noqa: BLE001 - as the worker does
-                yield Outcome(name=name(tasks[index]), index=index, error=f"{type(error).__name__}: {error}")
+                yield Outcome(index=index, error=f"{type(error).__name__}: {error}")
             else:
-                yield Outcome(name=name(tasks[index]), index=index, value=value)
+                yield Outcome(index=index, value=value)
 
 
 def make_text(draw: random.Random, lines: list[str]) -> str:
@@ -74,7 +77,9 @@ def make_text(draw: random.Random, lines: list[str]) -> str:
 
 def write_corpus(folder: pathlib.Path, seed: int, shards: int = 5, pages: int = 9) -> list[str]:
     """Shards of small pages that repeat each other; returns all texts in input order."""
-    draw, lines, texts = random.Random(seed), [], []
+    draw = random.Random(seed)
+    lines: list[str] = []
+    texts: list[str] = []
     for shard in range(shards):
         with open_shard_writer(str(folder / f"part/{shard}.jsonl")) as writer:
             for number in range(pages):
@@ -371,16 +376,16 @@ def test_missing_filter_of_a_check_only_run_is_named(tmp_path: pathlib.Path) -> 
         ({"remove_type": "paragraphs"}, "remove_type: unknown mode 'paragraphs'; did you mean 'paragraph'"),
         ({"min_ngram_size": 0}, "1 <= min <= max, got 0 and 20"),
         ({"min_ngram_size": 21}, "1 <= min <= max, got 21 and 20"),
-        ({"filtering_threshold": 1.5}, r"filtering_threshold must lie in \[0, 1\]"),
-        ({"filtering_threshold": float("nan")}, r"filtering_threshold must lie in \[0, 1\]"),
-        ({"fp_rate": 0.0}, "fp_rate must lie in"),
-        ({"num_hashers": 99}, "num_hashers must lie in"),
-        ({"expected_ngram_count": 0}, "expected_ngram_count must be at least 1"),
+        ({"filtering_threshold": 1.5}, r"filtering_threshold: must lie in \[0, 1\]"),
+        ({"filtering_threshold": float("nan")}, r"filtering_threshold: must lie in \[0, 1\]"),
+        ({"fp_rate": 0.0}, "fp_rate: must lie in"),
+        ({"num_hashers": 99}, "num_hashers: must lie in"),
+        ({"expected_ngram_count": 0}, "expected_ngram_count: must be at least 1"),
         ({"no_update_bloom_filter": True}, "give bloom_filter_file"),
     ],
 )
 def test_nonsense_is_refused_when_the_config_is_made(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(FieldError, match=message):
         BffConfig(**arguments)
 
 
@@ -392,9 +397,9 @@ class Death(BaseException):
 
 
 def die_at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
-    """Let the next settling die: after its insertions, after its commit, or in the middle of a shard."""
-    real_json, real_settle = bff_settle.storage.write_json, bff_settle.settle_in_order
-    seen = {"pieces": 0}
+    """Let the next resolving die: after its insertions, after its commit, or in the middle of a shard."""
+    real_json, real_resolve = storage.write_json, bff_blocks.resolve_in_order
+    seen = {"blocks": 0}
 
     def write_json(url: str, document: Any, indent: int | None = None) -> None:
         if "/rounds/" in url and moment == "between insert and commit":
@@ -403,22 +408,22 @@ def die_at(monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
         if "/rounds/" in url and moment == "after the commit":
             raise Death
 
-    def settle(*arguments: Any) -> Any:
-        found = real_settle(*arguments)
-        seen["pieces"] += 1
-        if moment == "in the middle" and seen["pieces"] == 3:
+    def resolve(*arguments: Any) -> Any:
+        found = real_resolve(*arguments)
+        seen["blocks"] += 1
+        if moment == "in the middle" and seen["blocks"] == 3:
             raise Death
         return found
 
-    monkeypatch.setattr(bff_settle.storage, "write_json", write_json)
-    monkeypatch.setattr(bff_settle, "settle_in_order", settle)
+    monkeypatch.setattr(storage, "write_json", write_json)
+    monkeypatch.setattr(bff_resolve, "resolve_in_order", resolve)
     monkeypatch.setattr(bff_stage, "remove_shared", lambda name: None)  # a killed driver removes nothing
 
 
 @pytest.mark.parametrize("moment", ["between insert and commit", "after the commit", "in the middle"])
 @pytest.mark.parametrize("mode", ["old-both", "both", "substring"])
 @pytest.mark.parametrize("loses_memory", [False, True])
-def test_killed_settling_is_continued_to_the_same_bytes(
+def test_killed_resolving_is_continued_to_the_same_bytes(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, moment: str, mode: str, loses_memory: bool
 ) -> None:
     write_corpus(tmp_path / "in", seed=8)
@@ -453,7 +458,7 @@ def is_of(path: pathlib.Path, root: pathlib.Path) -> bool:
 
 
 @pytest.mark.parametrize("parts", [1, 3])
-def test_settling_twice_finds_nothing_of_its_own(tmp_path: pathlib.Path, parts: int) -> None:
+def test_resolving_twice_finds_nothing_of_its_own(tmp_path: pathlib.Path, parts: int) -> None:
     """Each task of a run is performed twice in a row, as a lost node would have it."""
     write_corpus(tmp_path / "in", seed=9)
     config = small_config("paragraph", round_bytes=900)
@@ -481,3 +486,22 @@ def test_no_memory_is_left_when_a_run_has_ended(tmp_path: pathlib.Path) -> None:
         execute(tmp_path / "2", tmp_path / "in", small_config("paragraph", expected_ngram_count=20))
     ours = {path for path in pathlib.Path("/dev/shm").glob("corpusmith-bloom-*") if path not in before}
     assert not [path for path in ours if any(is_of(path, tmp_path / name) for name in ("1", "2"))]
+
+
+def test_readers_are_closed_when_a_split_round_fails(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_corpus(tmp_path / "in", seed=1)
+    opened, real_open = [], storage.open_read
+
+    def open_read(url: str) -> Any:
+        opened.append(real_open(url))
+        return opened[-1]
+
+    def refuse(*_: object) -> None:
+        raise InputError("no decision today")
+
+    monkeypatch.setattr(storage, "open_read", open_read)
+    monkeypatch.setattr(resolve_split, "resolve_contained", refuse)
+    with pytest.raises(RunFailed, match="no decision today"):
+        execute(tmp_path, tmp_path / "in", small_config("paragraph", filter_part_bytes=800))
+    assert len(opened) > 3
+    assert all(file.closed for file in opened)

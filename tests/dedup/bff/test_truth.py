@@ -11,15 +11,15 @@ import orjson
 import pytest
 
 from corpusmith.io.pages.shards import list_shards, read_shard
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
-from dedup.bff.blocks import PieceBuilder, settle_in_order
+from dedup.bff.blocks import NgramBlockBuilder, resolve_in_order
 from dedup.bff.bloom.filter import shape_for
 from dedup.bff.config import BffConfig
 from dedup.bff.stage import plan_stage
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("runner")]
-RECIPE = {"min_ngram_size": 13, "max_ngram_size": 13, "filtering_threshold": 0.8, "fp_rate": 0.01}
+RECIPE: dict[str, Any] = {"min_ngram_size": 13, "max_ngram_size": 13, "filtering_threshold": 0.8, "fp_rate": 0.01}
 Pages = dict[tuple[str, int], str]
 
 
@@ -125,21 +125,22 @@ def test_no_larger_share_of_new_paragraphs_goes_than_the_stated_rate(
     pages: Pages, rate: float, threshold: float
 ) -> None:
     config = BffConfig(**{**RECIPE, "fp_rate": rate, "filtering_threshold": threshold})
-    builder = PieceBuilder(config)
+    builder = NgramBlockBuilder(config)
     for text in pages.values():
         builder.add(text)
-    piece = builder.take()
-    sizes = np.maximum(piece.tokens.astype(np.int64) - 12, 0)
+    block = builder.take()
+    sizes = np.maximum(block.tokens.astype(np.int64) - 12, 0)
     # where each n-gram stands for the first time
-    order = np.argsort(piece.hashes, kind="stable")
-    is_first = np.append(True, piece.hashes[order][1:] != piece.hashes[order][:-1])
+    order = np.argsort(block.hashes, kind="stable")
+    is_first = np.append(True, block.hashes[order][1:] != block.hashes[order][:-1])
     first = np.empty(len(order), dtype=np.int64)
     first[order] = order[is_first][np.cumsum(is_first) - 1]
     starts = (np.cumsum(sizes) - sizes)[sizes > 0]
     is_new = np.minimum.reduceat(first, starts) >= starts
     shape = shape_for(int(is_first.sum()), rate)
     words = np.zeros(shape.blocks * 8, dtype=np.uint64)
-    removed = settle_in_order(piece, config, words, shape).removed[sizes > 0]
+    decided, _ = resolve_in_order(block, config, words, shape)
+    removed = decided.removed[sizes > 0]
     short = is_new & (sizes[sizes > 0] == 1)
     assert is_new.sum() > 50_000
     assert short.sum() > 2_000

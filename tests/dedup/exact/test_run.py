@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 
 import orjson
 import pyarrow.parquet as pq
 import pytest
 
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from dedup.exact.config import ExactConfig
 from dedup.exact.stage import plan_stage
@@ -34,15 +34,6 @@ def contents(root: pathlib.Path) -> dict[str, bytes]:
     run = root / "run"
     files = [*(root / "processed_data").rglob("*"), *run.rglob("groups/*"), *run.rglob("members/**/*")]
     return {str(path.relative_to(root)): path.read_bytes() for path in files if path.is_file()}
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory, shared_data: pathlib.Path) -> pathlib.Path:
-    """The page shards of the sample data without the truth about them."""
-    folder = tmp_path_factory.mktemp("pages")
-    for path in sorted((shared_data / "data" / "pages").glob("shard_*.jsonl.zst")):
-        shutil.copy(path, folder)
-    return folder
 
 
 def test_removed_pages_of_the_sample_are_its_planted_copies(

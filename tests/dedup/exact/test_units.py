@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from corpusmith.text.normalize import hash_text, normalize_whitespace_and_lowercase
 from dedup.exact.units import PageUnits, UnitReader, content_list, unit_id
-from dedup.groups.selection import NUMBER_TAG, Selection, order_key
+from dedup.groups.selection import NUMBER_TAG, CopySelection, order_key
 
 NUMBERS = st.one_of(
     st.integers(-(1 << 70), 1 << 70), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from([0, -0.0, 0.0])
@@ -82,32 +82,32 @@ def test_booleans_are_numbers() -> None:
     ],
 )
 def test_a_page_without_units_says_why(page: dict[str, Any], reason: str) -> None:
-    found = UnitReader(keys=("text",), normalize=hash_text, selection=Selection(key="score")).read(page)
+    found = UnitReader(keys=("text",), normalize=hash_text, selection=CopySelection(key="score")).read(page)
     assert isinstance(found, str)
     assert reason in found
 
 
 def test_selection_value_that_its_normalizer_refuses_is_a_reason() -> None:
-    reader = UnitReader(keys=("text",), selection=Selection(key="score", normalize="hash_text"))
+    reader = UnitReader(keys=("text",), selection=CopySelection(key="score", normalize="hash_text"))
     assert "'score' cannot be normalized" in str(reader.read({"text": "a", "score": 3}))
 
 
 def test_units_carry_ids_and_selection() -> None:
-    reader = UnitReader(keys=("lines",), selection=Selection(key="url"))
+    reader = UnitReader(keys=("lines",), selection=CopySelection(key="url"))
     expected = PageUnits(ids=[unit_id("a"), unit_id("b")], selection=b"shttp://x")
     assert reader.read({"lines": ["a", "b"], "url": "http://x"}) == expected
 
 
 def test_a_selection_key_may_be_a_path_and_a_literal_key_wins() -> None:
     nested = {"metadata": {"WARC-Date": "2020"}}
-    selection = Selection(key="metadata.WARC-Date")
+    selection = CopySelection(key="metadata.WARC-Date")
     assert selection.read(nested) == b"s2020"
     assert selection.read({**nested, "metadata.WARC-Date": "1999"}) == b"s1999"
     assert "no key" in str(selection.read({"metadata": "WARC-Date"}))
 
 
 def test_length_counts_the_characters_of_a_string_and_of_a_list() -> None:
-    selection = Selection(key="text", normalize="length")
+    selection = CopySelection(key="text", normalize="length")
     assert selection.read({"text": "abc"}) == selection.read({"text": ["ab", "c"]}) == order_key(3)
     assert "cannot be normalized" in str(selection.read({"text": 7}))
 

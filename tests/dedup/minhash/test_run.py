@@ -7,7 +7,6 @@ import itertools
 import math
 import pathlib
 import re
-import shutil
 from typing import Any
 
 import orjson
@@ -16,7 +15,7 @@ import pytest
 
 from corpusmith.cli import main
 from corpusmith.io.pages.shards import list_shards, read_shard
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan
 from dedup.minhash.config import MinhashConfig, Preset, collision_probability
 from dedup.minhash.sign import sign_text
@@ -29,15 +28,6 @@ Place = tuple[str, int]
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory, shared_data: pathlib.Path) -> pathlib.Path:
-    """The page shards of the sample data without the truth about them."""
-    folder = tmp_path_factory.mktemp("pages")
-    for path in sorted((shared_data / "data" / "pages").glob("shard_*.jsonl.zst")):
-        shutil.copy(path, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def texts(sample: pathlib.Path) -> dict[Place, str]:
     """The text of each page by (shard, line)."""
     return {
@@ -45,12 +35,6 @@ def texts(sample: pathlib.Path) -> dict[Place, str]:
         for shard in list_shards(str(sample))
         for line, page in enumerate(read_shard(shard.url))
     }
-
-
-@pytest.fixture(scope="module")
-def started(runner: Runner) -> None:
-    """One Ray for all runs here; without it each would start its own."""
-    assert [outcome.value for outcome in runner.map(len, ["x"], label="start")] == [1]
 
 
 def truth(shared_data: pathlib.Path, *kinds: str) -> list[dict[str, Any]]:
@@ -88,7 +72,7 @@ def similar_pairs(shared_data: pathlib.Path, texts: dict[Place, str], least: flo
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("started")
+@pytest.mark.usefixtures("runner")
 def test_near_duplicates_of_the_sample_are_found_and_little_else_is_removed(
     tmp_path: pathlib.Path, sample: pathlib.Path, shared_data: pathlib.Path, texts: dict[Place, str]
 ) -> None:
@@ -144,7 +128,7 @@ def test_planted_pairs_share_a_band_as_often_as_the_s_curve_says(
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("started")
+@pytest.mark.usefixtures("runner")
 def test_minhash_dedup_is_a_step_of_a_yaml(tmp_path: pathlib.Path) -> None:
     long = " ".join(f"word{number}" for number in range(100))
     pages = [{"text": long, "score": 1}, {"text": f"{long} more", "score": 2}, {"text": "another page", "score": 3}]

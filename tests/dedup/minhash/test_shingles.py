@@ -32,7 +32,8 @@ def plain_words(text: str) -> list[str]:
 def hashes_of(units: list[str], n: int) -> list[int]:
     """The n-gram hashes of units, by hashing each unit as a text of its own."""
     each = [_hash(unit) for unit in units]
-    return hashing.ngram_hashes(np.array(each, dtype=np.uint64), min(n, max(len(each), 1))).tolist()
+    hashes: list[int] = hashing.ngram_hashes(np.array(each, dtype=np.uint64), min(n, max(len(each), 1))).tolist()
+    return hashes
 
 
 def _hash(unit: str) -> int:

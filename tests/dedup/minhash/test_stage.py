@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from corpusmith.config import build
 from corpusmith.errors import ConfigError
-from corpusmith.io.pages.shards import dump_page, list_shards, read_shard
+from corpusmith.io.pages.shards import Page, dump_page, list_shards, read_shard
 from corpusmith.run.ray.runner import Runner
 from corpusmith.run.stage import ShardRecord, Stage, StagePlace
 from corpusmith.steps.rewrite import HISTOGRAM_BINS
-from dedup.groups.layout import Layout
+from dedup.groups.layout import GroupsLayout
 from dedup.groups.selection import SELECTION_NORMALIZERS
 from dedup.minhash.config import PRESETS, MinhashConfig, collision_probability
 from dedup.minhash.sign import sign_text
@@ -44,7 +44,7 @@ def deduplicate(
     )
     inputs = list_shards(str(root / "input"))
     stage = Stage(place=place, inputs=inputs, units={shard.name: "x" for shard in inputs})
-    Layout.of_stage(stage, lambda: dict(zip(("band_cells", "parts", "cells"), sizes, strict=True)))
+    GroupsLayout.of_stage(stage, lambda: dict(zip(("band_cells", "parts", "cells"), sizes, strict=True)))
     assert plan_stage(config, STEP).work(stage, runner) == []
     return place
 
@@ -180,8 +180,15 @@ def test_the_kept_page_names_the_cluster_and_similarities_are_told(tmp_path: pat
 def test_what_has_no_text_is_no_duplicate_and_what_cannot_be_compared_is_set_aside(
     tmp_path: pathlib.Path, in_process: Runner
 ) -> None:
-    kept = [{"text": ""}, {"text": ""}, {"text": "..."}, {"text": "word"}, {"text": "a few words"}, {"text": []}]
-    gone = [{"text": "Word!"}, {"text": ["a few", "words"]}]
+    kept: list[Page] = [
+        {"text": ""},
+        {"text": ""},
+        {"text": "..."},
+        {"text": "word"},
+        {"text": "a few words"},
+        {"text": []},
+    ]
+    gone: list[Page] = [{"text": "Word!"}, {"text": ["a few", "words"]}]
     bad = [b'{"url": "u"}', b'{"text": 3}', b'{"text": ["a", 1]}', b"not JSON"]
     lines = [*(dump_page(page) for page in (*kept, *gone)), *bad]
     place = deduplicate(tmp_path, {"a.jsonl": lines}, MinhashConfig(), in_process, (2, 1, 2))

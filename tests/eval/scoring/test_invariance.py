@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eval import eval_openlm_ckpt
 from eval.models.huggingface import HuggingFaceModel
 from eval.models.language_model import LanguageModel
 from eval.models.openlm import OpenLMModel
@@ -84,7 +85,8 @@ def plain_logits(model: LanguageModel) -> Any:
         if isinstance(model, TableModel):
             return model.forward(ids)[0][0]
         output = model._module(ids)  # type: ignore[attr-defined]
-        return (output[0] if isinstance(output, tuple) else output.logits)[0].float()
+        found: torch.Tensor = (output[0] if isinstance(output, tuple) else output.logits)[0].float()
+        return found
 
     return logits
 
@@ -246,8 +248,10 @@ def test_two_processes_find_what_one_finds(tmp_path: Path, suite: Suite, tokeniz
         ]
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
         script = str(ROOT / "eval" / "eval_openlm_ckpt.py")
-        arguments = [*(launcher if processes > 1 else ()), script, *command]
-        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        if processes == 1:
+            assert eval_openlm_ckpt.main(command) == 0
+        else:
+            subprocess.run([sys.executable, *launcher, script, *command], check=True, capture_output=True)
         items = {
             path.name: [json.loads(line) for line in path.read_text().splitlines()[1:]]
             for path in sorted((tmp_path / f"evaluation_{processes}_items").glob("*.jsonl"))

@@ -25,9 +25,9 @@ from eval.tasks import gpqa
 from eval.tasks.assets import ASSETS
 from eval.tasks.perplexity_sets import PALOMA_SHARDS, VALIDATION_SHARDS, downstream_sets
 from eval.tasks.suites import load_suite
-from training.loop.ranks import Ranks
 from training.models.config import ModelConfig
 from training.models.openlm import Transformer
+from training.state.ranks import Ranks
 
 EVAL_FOLDER = Path(gpqa.__file__).parents[1]
 

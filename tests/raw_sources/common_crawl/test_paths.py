@@ -144,9 +144,9 @@ def test_where_the_bucket_refuses_its_web_server_is_asked(s3: Any, quick_pauses:
 
 
 def test_where_the_bucket_answers_it_is_used(s3: Any) -> None:
-    from corpusmith.io.backends import s3 as s3_module
+    from corpusmith.io.backends import s3_requests
 
-    s3_module._connect(os.getpid()).client.create_bucket(Bucket="commoncrawl")
+    s3_requests.connect(os.getpid()).client.create_bucket(Bucket="commoncrawl")
     assert common_crawl.reachable("s3://commoncrawl/", "http://nowhere.example/") == "s3://commoncrawl/"
 
 
@@ -193,7 +193,6 @@ def test_a_list_that_is_none_is_the_users_mistake(tmp_path: pathlib.Path, conten
 def test_records_found_in_the_index_are_fetched_by_ranges(
     tree: dict[str, bytes], web: str, tmp_path: pathlib.Path, runner: Any
 ) -> None:
-    list(runner.map(str, [1], label="start"))
     index = ["index", "--crawls", CRAWL, "--domains", "a.example", "--statuses", "200", "--languages", "eng"]
     found = tmp_path / "found"
     assert common_crawl_main([*index, "--base", web, "--output_dir", str(found)]) == 0
@@ -263,7 +262,6 @@ def test_lists_of_records_are_cut_into_units_in_the_order_of_their_places(tmp_pa
 
 @pytest.mark.ray
 def test_dclms_script_reads_warc_and_wet_by_its_own_flags(web: str, tmp_path: pathlib.Path, runner: Any) -> None:
-    list(runner.map(str, [1], label="start"))
     names = [f"s3://commoncrawl/{SEGMENT}/warc/CC-MAIN-0-0000{number}.warc.gz" for number in range(3)]
     listing = tmp_path / "list.json"
     listing.write_text(json.dumps({"dataset_urls": [name.replace("s3://commoncrawl/", web) for name in names]}))

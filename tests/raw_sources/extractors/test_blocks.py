@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from resiliparse.extract.html2text import extract_plain_text
 
+from corpusmith.errors import InputError
+from raw_sources.extractors.blocks.columns import B, N
 from raw_sources.extractors.blocks.extractor import choose, with_structure
-from raw_sources.extractors.blocks.features import FEATURES, block_features
-from raw_sources.extractors.blocks.kernels import B_CHARS, B_LINK_CHARS, B_NODE, B_WORDS, N_ALL, N_TAG
-from raw_sources.extractors.blocks.model import BlockModel, dump_model, load_model
+from raw_sources.extractors.blocks.feature_names import FEATURE_NAMES, FEATURES
+from raw_sources.extractors.blocks.features import block_features
+from raw_sources.extractors.blocks.model import MODEL_FILE, BlockModel, dump_model, load_model
 from raw_sources.extractors.blocks.scan import scan_blocks
-from raw_sources.extractors.blocks.tables import ATTRIBUTE_WORDS, NAMES, automaton, name_code
+from raw_sources.extractors.blocks.tables import NAMES, TAG, automaton, name_code
 from raw_sources.extractors.blocks.text import PageText
 from raw_sources.extractors.registry import ExtractorChoice
 
@@ -22,7 +27,7 @@ def blocks_of(html: str) -> list[tuple[str, str]]:
     """Tag and text of each block."""
     page = scan_blocks(html)
     text = PageText(page)
-    tags = [NAMES[page.nodes[block[B_NODE], N_TAG]] for block in page.blocks]
+    tags = [NAMES[page.nodes[block[B.node], N.tag]] for block in page.blocks]
     return list(zip(tags, map(text.text, range(len(tags))), strict=True))
 
 
@@ -65,8 +70,8 @@ def test_blocks_lie_between_block_level_boundaries(html: str, blocks: list[tuple
 def test_counts_of_a_block() -> None:
     page = scan_blocks('<div class="article-body">Ab <a href=x>cd é</a>&amp;</div>')
     (block,) = page.blocks
-    assert (block[B_CHARS], block[B_WORDS], block[B_LINK_CHARS]) == (6, 3, 3)
-    bits = int(page.nodes[block[B_NODE], N_ALL])
+    assert (block[B.chars], block[B.words], block[B.link_chars]) == (6, 3, 3)
+    bits = int(page.nodes[block[B.node], N.all])
     assert bits >> 15 & 1
     assert not bits & 1
 
@@ -170,9 +175,38 @@ def test_a_model_survives_its_file_and_scores_as_its_trees_say() -> None:
         threshold=0.4,
     )
     features = np.zeros((2, FEATURES), np.float32)
-    features[1, 2] = 0.75
+    features[1, FEATURE_NAMES.index("own.link_density")] = 0.75
     assert model.scores(features).round(4).tolist() == [0.7311, 0.2689]
-    assert dump_model(model)["features"] == FEATURES
+    assert dump_model(model)["features"] == list(FEATURE_NAMES)
+
+
+def test_a_model_of_other_features_is_refused_with_the_first_that_differs(tmp_path: pathlib.Path) -> None:
+    document = orjson.loads(MODEL_FILE.read_bytes())
+    document["features"].remove("own.links")
+    path = tmp_path / "model.json"
+    path.write_bytes(orjson.dumps(document))
+    with pytest.raises(InputError, match=r"number 3 was own\.chars_per_word and is own\.links"):
+        load_model(path)
+
+
+def test_each_feature_has_its_own_name_and_column() -> None:
+    assert len(set(FEATURE_NAMES)) == len(FEATURE_NAMES) == FEATURES
+    page = scan_blocks('<div class="nav"><p>One, two. <a href=x>three</a></p></div><h1>Head</h1><p>Share</p>')
+    columns = dict(zip(FEATURE_NAMES, block_features(page).T.tolist(), strict=True))
+    assert columns["own.links"] == [1, 0, 0]
+    assert columns["own.ends"] == [1, 0, 0]
+    assert columns["own.tag"] == [TAG["p"], TAG["h1"], TAG["p"]]
+    assert columns["own.repeats"] == [1, 1, 1]
+    assert columns["text.share"] == [0, 0, 1]
+    assert columns["neighbour-1.tag"] == [0, TAG["p"], TAG["h1"]]
+    assert columns["neighbour+1.tag"] == [TAG["h1"], TAG["p"], 0]
+    assert columns["place.blocks_before"] == [0, 1, 2]
+    assert columns["place.blocks_left"] == [3, 2, 1]
+    assert columns["place.is_heading"] == [0, 1, 0]
+    assert columns["page.share_of_long_blocks"] == [0, 0, 0]
+    assert columns["parents.navigation"] == [1, 0, 0]
+    assert columns["around.navigation"] == [1, 0, 0]
+    assert columns["around.<h1-h6>"] == [0, 1, 0]
 
 
 def test_the_shipped_model_fits_the_features_and_knows_menus_from_text() -> None:
@@ -184,13 +218,7 @@ def test_the_shipped_model_fits_the_features_and_knows_menus_from_text() -> None
         f'<html><body><div class="nav menu"><ul>{menu}</ul></div><div id="content"><h1>Floods</h1>{paragraphs}</div>'
         '<div class="footer"><p>Copyright 2020 Example. All rights reserved. <a href=/p>Privacy</a></p></div></body>'
     )
-    text = ExtractorChoice(name="best").open()(html)
+    text = ExtractorChoice(name="blocks").open()(html)
     assert text.count(sentence.strip()) == 18
     assert "Weather" not in text
     assert "Copyright" not in text
-
-
-def test_groups_of_words_fit_their_bits() -> None:
-    assert len(ATTRIBUTE_WORDS) == 26  # the scanner names bits 16 (hidden) and 25 (math)
-    assert "hidden" in ATTRIBUTE_WORDS[16]
-    assert "math" in ATTRIBUTE_WORDS[25]

@@ -131,7 +131,7 @@ def test_a_sample_takes_its_share_and_always_the_same() -> None:
     [
         ("extractor: resilipars", "no extractor 'resilipars'; did you mean 'resiliparse'?"),
         ("extractor_options:\n  main_contents: true", "has no option 'main_contents'; did you mean 'main_content'?"),
-        ("structure: true", "the extractor 'fast' keeps no structure; take best"),
+        ("structure: true", "the extractor 'fast' keeps no structure; take one of blocks"),
         ("drop_robots: [noia]", "no flag 'noia'"),
         ("sample: 0", "sample must lie in"),
         ("output: xml", r"config.yaml:1: output"),

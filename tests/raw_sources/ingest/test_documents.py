@@ -14,16 +14,16 @@ from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import open_shard_writer
 from raw_sources.ingest.config import IngestConfig
 from raw_sources.ingest.documents import document_outcomes, read_csv, split_front_matter, table_outcomes
-from raw_sources.ingest.inputs import Member, list_units
-from raw_sources.ingest.outcomes import Outcome, Removed, SetAside
+from raw_sources.ingest.inputs import IngestMember, list_units
+from raw_sources.ingest.outcomes import FailedRecord, RecordOutcome, Removed
 from raw_sources.ingest.pages import PageMaker
 
 HTML = "<html><body><main><p>Käse und Brot auf dem Tisch.</p></main></body></html>"
 TEXT = "Käse und Brot auf dem Tisch."
 
 
-def rows_of(path: pathlib.Path, **config: Any) -> list[Outcome]:
-    member = Member(url=str(path), name=path.name)
+def rows_of(path: pathlib.Path, **config: Any) -> list[RecordOutcome]:
+    member = IngestMember(url=str(path), name=path.name)
     return list(table_outcomes(member, PageMaker(IngestConfig(**config)), is_csv="sv" in path.suffix))
 
 
@@ -59,9 +59,9 @@ def test_json_lines_of_text_or_html(tmp_path: pathlib.Path) -> None:
     assert first == {"text": "one", "metadata": {"WARC-Target-URI": "http://a.example/"}}
     assert second == {"text": TEXT, "metadata": {}}
     assert third == {"text": "three", "metadata": {}}
-    assert isinstance(number, SetAside)
+    assert isinstance(number, FailedRecord)
     assert "holds int and no text" in number.reason
-    assert isinstance(missing, SetAside)
+    assert isinstance(missing, FailedRecord)
     assert "no column html, text or content in title" in missing.reason
 
 

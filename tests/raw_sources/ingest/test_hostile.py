@@ -22,7 +22,7 @@ from raw_sources.archives.warc import WarcRecord
 from raw_sources.archives.warc_writer import gzip_member, http_response, warc_record
 from raw_sources.extractors.registry import ExtractorChoice
 from raw_sources.ingest.config import IngestConfig
-from raw_sources.ingest.outcomes import Removed, SetAside
+from raw_sources.ingest.outcomes import FailedRecord, Removed
 from raw_sources.ingest.pages import PageMaker, read_outcomes
 from raw_sources.ingest.run import ingest
 
@@ -68,7 +68,7 @@ def test_a_record_of_one_gigabyte_is_set_aside_in_little_memory(tmp_path: pathli
     outcomes = list(read_outcomes(str(path)))
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 < 100 << 20
     assert texts(outcomes) == ["first", "third"]
-    (aside,) = (outcome for outcome in outcomes if isinstance(outcome, SetAside))
+    (aside,) = (outcome for outcome in outcomes if isinstance(outcome, FailedRecord))
     assert "a block of 10737" in aside.reason
     assert aside.raw.startswith(b"HTTP/1.1 200 OK")
 
@@ -86,7 +86,7 @@ def test_a_hundred_thousand_nested_elements_end_in_time(extractor: str, tag: str
     item = WarcRecord(type="response", headers={}, block=block, length=len(block), offset=0, warcinfo=None)
     started = time.process_time()
     outcome = PageMaker(IngestConfig(extractor=extractor)).outcome(Found(item=item))
-    assert isinstance(outcome, dict | Removed | SetAside)
+    assert isinstance(outcome, dict | Removed | FailedRecord)
     assert time.process_time() - started < 20  # a minute and more without the check
 
 
@@ -140,7 +140,7 @@ def test_a_bomb_in_a_body_is_set_aside(tmp_path: pathlib.Path) -> None:
     path.write_bytes(record(1, block) + record(2, page("two")))
     outcomes = list(read_outcomes(str(path)))
     assert texts(outcomes) == ["two"]
-    assert isinstance(outcomes[0], SetAside)
+    assert isinstance(outcomes[0], FailedRecord)
     assert "more than 16777216 bytes" in outcomes[0].reason
 
 
@@ -156,7 +156,6 @@ def test_best_survives_any_markup() -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_page_that_takes_too_long_is_set_aside_by_the_retry(tmp_path: pathlib.Path, runner: Runner) -> None:
-    list(runner.map(str, [1], label="start"))
     crawl = tmp_path / "crawl"
     crawl.mkdir()
     endless = http_response("200 OK", HTML, b"<b>" * 3_000_000 + b"text")

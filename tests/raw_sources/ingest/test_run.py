@@ -11,14 +11,14 @@ import pytest
 
 from corpusmith.errors import ChangedError, InputError
 from corpusmith.io.pages.shards import read_shard
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.run import RunOptions
 from raw_sources.archives.open_archive import Found
 from raw_sources.archives.warc import WarcRecord
 from raw_sources.archives.warc_writer import gzip_member, http_response, warc_record
 from raw_sources.ingest.config import IngestConfig
-from raw_sources.ingest.inputs import Member, Unit, list_units, shard_stems
-from raw_sources.ingest.outcomes import Outcome, Removed, SetAside
+from raw_sources.ingest.inputs import IngestMember, IngestUnit, list_units, shard_stems
+from raw_sources.ingest.outcomes import FailedRecord, RecordOutcome, Removed
 from raw_sources.ingest.pages import PageMaker, read_outcomes
 from raw_sources.ingest.run import ingest
 
@@ -53,7 +53,7 @@ ARCHIVE = [
 ]
 
 
-def outcome_of(record: WarcRecord) -> Outcome:
+def outcome_of(record: WarcRecord) -> RecordOutcome:
     return PageMaker(IngestConfig()).outcome(Found(item=record))
 
 
@@ -93,6 +93,7 @@ def files(folder: pathlib.Path) -> dict[str, tuple[bytes, int]]:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 def test_ingest_writes_pages_and_books_and_runs_once(crawl: pathlib.Path, tmp_path: pathlib.Path) -> None:
     out = tmp_path / "out"
     result = run(crawl, out)
@@ -158,7 +159,8 @@ def test_missing_and_empty_inputs_are_the_users_mistakes(tmp_path: pathlib.Path)
 def test_shards_mirror_the_archives_and_keep_endings_that_tell_them_apart() -> None:
     names = ("a/x.warc.gz", "a/y.warc", "a/y.warc.gz", "z.warc.wet.gz", "odd", "x.part2.warc")
     units = [
-        Unit(name=name, kind="archive", members=(Member(url=name, name=name),), identity="", bytes=0) for name in names
+        IngestUnit(name=name, kind="archive", members=(IngestMember(url=name, name=name),), identity="", bytes=0)
+        for name in names
     ]
     assert shard_stems(units) == {
         "a/x.warc.gz": "a/x",
@@ -194,7 +196,7 @@ def test_a_response_that_is_no_page_has_its_reason(block: bytes, step: str) -> N
 )
 def test_a_hostile_page_is_set_aside_with_its_beginning(block: bytes, reason: str) -> None:
     found = outcome_of(archive_of(block))
-    assert isinstance(found, SetAside)
+    assert isinstance(found, FailedRecord)
     assert (found.reason, found.raw) == (reason, block[: 1 << 20])
 
 
@@ -217,6 +219,6 @@ def test_record_that_raises_is_set_aside_and_the_archive_goes_on(crawl: pathlib.
 
     maker = PageMaker(IngestConfig(), extract=fails)
     archive = str(crawl / "train" / "a.warc.gz")
-    found = [item for item in read_outcomes(archive, maker) if isinstance(item, SetAside)]
+    found = [item for item in read_outcomes(archive, maker) if isinstance(item, FailedRecord)]
     assert found[0].reason == "RuntimeError: parser"
     assert len(found) == 5

@@ -11,7 +11,8 @@ import pytest
 
 from corpusmith.errors import InputError
 from raw_sources.archives.warc import WarcRecord, read_warc
-from raw_sources.ingest.pages import Removed, SetAside, read_outcomes
+from raw_sources.ingest.outcomes import FailedRecord, Removed
+from raw_sources.ingest.pages import read_outcomes
 from raw_sources.sample_crawl.make import build_parser, main, write_sample_crawl
 from raw_sources.sample_crawl.pages import BROKEN_VARIANTS, SHARES
 
@@ -37,7 +38,7 @@ def texts(crawl: pathlib.Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in archives(crawl):
         for outcome in read_outcomes(str(path)):
-            if isinstance(outcome, SetAside):
+            if isinstance(outcome, FailedRecord):
                 assert "nested" in outcome.reason
             elif not isinstance(outcome, Removed):
                 found[outcome["metadata"]["WARC-Record-ID"]] = outcome["text"]

@@ -1,4 +1,4 @@
-"""Every shipped config does to real pages, compiled, what its mappers do one by one: page for page, step for step."""
+"""Every shipped config does to real pages, compiled, what it means: page for page, step for step."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import orjson
 import pytest
 
 from baselines.assets import SAMPLE, resolve_step
-from baselines.core.compiled import FilterRun, LocalStep, build_steps, compile_steps
-from baselines.core.shard_processor import LocalTask, ShardProcessor
+from baselines.core.compiled import FilterRun, compile_steps
+from baselines.core.shard_processor import LocalTask, ShardProcessor, StepResult, run_in_order
+from baselines.core.steps import LocalStep, build_steps
 from corpusmith.io.pages.shards import Page, Record, ShardRef, dump_page, read_records
 from corpusmith.run.stage import StagePlace
-from corpusmith.seeds import seed_python
 from ray_processing.pipeline.config import load_pipeline
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[3] / "baselines" / "baselines_configs"
@@ -25,7 +25,7 @@ SEED = 5
 
 
 class Lines:
-    """Collects what a shard's writer and its book of errors are given."""
+    """Collects what a shard's writer and its error files are given."""
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -64,28 +64,26 @@ def compiled(steps: tuple[LocalStep, ...], records: Iterable[Record]) -> tuple[L
     return lines, [(row["pages_in"], row["removed"], row["errors"]) for row in rows]
 
 
-def one_by_one(steps: tuple[LocalStep, ...], records: Iterable[Record]) -> tuple[Lines, list[tuple[int, int, int]]]:
-    """The same by the single mappers, a page after the other and a step after the other."""
+def in_order(steps: tuple[LocalStep, ...], records: Iterable[Record]) -> tuple[Lines, list[tuple[int, int, int]]]:
+    """The same by what a pipeline means: a page after the other and a step after the other."""
     lines, built = Lines(), build_steps(steps)
     counts = [[0, 0, 0] for _ in steps]
-    for record in records:
+
+    def run(record: Record) -> list[Page]:
+        def report(result: StepResult) -> None:
+            count = counts[result.built.position]
+            count[0] += 1
+            if result.problem is not None:
+                count[2] += 1
+                lines.add(result.built.key, record, result.problem, result.piece)
+            elif not result.pages:
+                count[1] += 1
+
         assert record.page is not None
-        pages: list[Page] = [record.page]
-        for position, step in enumerate(built):
-            following: list[Page] = []
-            for piece, page in enumerate(pages):
-                counts[position][0] += 1
-                seed_python(SEED, "s", record.index, piece, step.step.index)
-                try:
-                    result = step.mapper(page)
-                except Exception as error:  # noqa: BLE001 - as the page boundary does
-                    counts[position][2] += 1
-                    lines.add(step.key, record, f"{type(error).__name__}: {error}", piece)
-                    continue
-                counts[position][1] += not result
-                following += result
-            pages = following
-        lines.written += [dump_page(page) for page in pages]
+        return run_in_order(built, [record.page], (SEED, "s", record.index), report)
+
+    for record in records:
+        lines.written += [dump_page(page) for page in run(record)]
     return lines, [tuple(row) for row in counts]  # type: ignore[misc]
 
 
@@ -98,10 +96,10 @@ def records_of(pages: list[Page]) -> Iterable[Record]:
 
 
 def compare(name: str, pages: list[Page]) -> None:
-    """Hold each run of local steps against its mappers; a run's pages are the next one's."""
+    """Hold each run of local steps against its meaning; a run's pages are the next one's."""
     for steps in local_runs(name):
         found, rows = compiled(steps, records_of(pages))
-        expected, expected_rows = one_by_one(steps, records_of(pages))
+        expected, expected_rows = in_order(steps, records_of(pages))
         assert rows == expected_rows
         assert found.written == expected.written
         assert sorted(found.errors) == sorted(expected.errors)

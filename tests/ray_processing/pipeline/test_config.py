@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from baselines.core.compiled import LocalStep
+from baselines.core.steps import LocalStep
 from corpusmith.errors import ConfigError
 from ray_processing.pipeline.config import Commit, GlobalCall, load_pipeline
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from baselines.core.compiled import BuiltStep, build_steps
+from baselines.core.steps import BuiltStep, build_steps
 from corpusmith.cli import main
 from corpusmith.errors import InputError
 from corpusmith.io.pages.shards import Record, ShardRef, list_shards, open_shard_writer, read_records
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.seeds import seed_python
 from ray_processing.pipeline.config import Pipeline, load_pipeline
-from ray_processing.pipeline.forecast import Forecast, check_possible, interval, make_forecast, tell
+from ray_processing.pipeline.forecast import Forecast, check_possible, interval, make_forecast, report_forecast
 from ray_processing.pipeline.page_sample import choose_shards, draw_sample, is_drawn
 from ray_processing.pipeline.stages import find_files, local_runs
 
@@ -37,8 +37,11 @@ YAML = """
 """
 
 
+Few = Callable[..., tuple[Pipeline, list[ShardRef]]]
+
+
 @pytest.fixture
-def few(tmp_path: pathlib.Path) -> Callable[..., tuple[Pipeline, list[ShardRef]]]:
+def few(tmp_path: pathlib.Path) -> Few:
     def write(yaml: str = YAML, shards: int = 4, pages: int = 100) -> tuple[Pipeline, list[ShardRef]]:
         for shard in range(shards):
             with open_shard_writer(str(tmp_path / "pages" / f"s{shard}.jsonl")) as writer:
@@ -51,7 +54,7 @@ def few(tmp_path: pathlib.Path) -> Callable[..., tuple[Pipeline, list[ShardRef]]
     return write
 
 
-def test_a_forecast_tells_each_local_step_and_leaves_global_ones_open(few: Any) -> None:
+def test_a_forecast_tells_each_local_step_and_leaves_global_ones_open(few: Few) -> None:
     pipeline, shards = few()
     forecast = make_forecast(pipeline, shards, Execution(cpus=2), seed=1, fraction=0.5, assets=None)
     assert [step.key for step in forecast.steps] == [
@@ -72,7 +75,7 @@ def test_a_forecast_tells_each_local_step_and_leaves_global_ones_open(few: Any) 
     assert [step.retention for step in again.steps] == [step.retention for step in forecast.steps]
 
 
-def test_plan_writes_nothing_and_names_the_figures(few: Any, tmp_path: pathlib.Path, capsys: Any) -> None:
+def test_plan_writes_nothing_and_names_the_figures(few: Few, tmp_path: pathlib.Path, capsys: Any) -> None:
     few()
     arguments = ["--raw_data_dirpath", str(tmp_path / "pages"), "--config_path", str(tmp_path / "few.yaml")]
     arguments += ["--output_dir", str(tmp_path / "out"), "--readable_name", "few", "--plan"]
@@ -86,7 +89,7 @@ def test_plan_writes_nothing_and_names_the_figures(few: Any, tmp_path: pathlib.P
     assert main(["process", *arguments, "--plan-fraction", "0.0001", "--num_shards", "1"]) == 2
 
 
-def test_a_missing_model_is_an_error_of_the_plan(few: Any) -> None:
+def test_a_missing_model_is_an_error_of_the_plan(few: Few) -> None:
     yaml = "- source: few\n  steps:\n    - {func: classify_huggingface_enricher, model: /no/such/model}\n"
     pipeline, shards = few(yaml)
     pytest.importorskip("transformers")
@@ -140,7 +143,9 @@ def test_a_filter_that_leaves_no_room_is_refused(memory: int, says: str, monkeyp
     check_possible(forecast, "out", Execution(), 5000, 5_000_000_000)
 
 
-def test_each_dedup_says_what_it_takes_of_the_pages_that_get_there(few: Any, capsys: Any) -> None:
+def test_each_dedup_says_what_it_takes_of_the_pages_that_get_there(
+    few: Few, capsys: pytest.CaptureFixture[str]
+) -> None:
     dedups = (
         "    - {func: bff, min_ngram_size: 1, max_ngram_size: 2}\n    - func: minhash_dedup\n    - func: exact_dedup\n"
     )
@@ -148,8 +153,8 @@ def test_each_dedup_says_what_it_takes_of_the_pages_that_get_there(few: Any, cap
     for first in ("", "    - {func: page_length_filter, length_type: word, min_length: 9}\n"):
         pipeline, shards = few(f"- source: few\n  steps:\n{first}{dedups}")
         forecast = make_forecast(pipeline, shards, Execution(cpus=2), seed=1, fraction=1.0, assets=None)
-        needs.append([step.needs for step in forecast.steps if step.retention is None])
-        tell(forecast)
+        needs.append([step.needs for step in forecast.steps if step.retention is None and step.needs is not None])
+        report_forecast(forecast)
     (every, *_), (half, *_) = needs
     assert all(len(found) == 3 for found in needs)
     assert forecast.shared_bytes == half.shared_memory < every.shared_memory
@@ -160,7 +165,7 @@ def test_each_dedup_says_what_it_takes_of_the_pages_that_get_there(few: Any, cap
         assert figure in said.out + said.err
 
 
-def test_a_large_input_is_sampled_from_drawn_shards(few: Any, tmp_path: pathlib.Path) -> None:
+def test_a_large_input_is_sampled_from_drawn_shards(few: Few, tmp_path: pathlib.Path) -> None:
     _, shards = few()
     size = shards[0].bytes
     assert choose_shards(shards, 0, budget=10 * size) == shards
@@ -224,11 +229,11 @@ def last_steps(config: str, folder: str) -> tuple[list[str], list[tuple[str, int
 def check_coverage(config: pathlib.Path, folder: pathlib.Path) -> None:
     """For each step: the intervals of 50 seeds hold the share that is really left in 45 or more."""
     keys, passed = last_steps(str(config), str(folder))
+    draws = [[number for shard, index, number in passed if is_drawn(shard, index, seed, 10)] for seed in range(SEEDS)]
     for position, key in enumerate(keys):
         truth = sum(number > position for _, _, number in passed) / len(passed)
         held = 0
-        for seed in range(SEEDS):
-            drawn = [number for shard, index, number in passed if is_drawn(shard, index, seed, 10)]
+        for drawn in draws:
             low, high = interval(sum(number > position for number in drawn), len(drawn))
             held += low <= truth <= high
         assert held >= 0.9 * SEEDS, (config.stem, key, held)
@@ -246,7 +251,8 @@ def test_intervals_hold_the_truth_for_every_shipped_config(name: str, shared_dat
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_profile_shows_each_step_against_the_floor(few: Any, tmp_path: pathlib.Path) -> None:
+@pytest.mark.usefixtures("runner")
+def test_profile_shows_each_step_against_the_floor(few: Few, tmp_path: pathlib.Path) -> None:
     few()
     arguments = ["--raw_data_dirpath", str(tmp_path / "pages"), "--config_path", str(tmp_path / "few.yaml")]
     arguments += ["--output_dir", str(tmp_path / "out"), "--readable_name", "few", "--num_cpus", "2"]

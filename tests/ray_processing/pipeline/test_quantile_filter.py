@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpusmith.io.pages.shards import list_shards, open_shard_writer, read_shard
-from corpusmith.run.ray.runner import Execution, Outcome
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Outcome
 from corpusmith.run.run import Run, RunOptions, RunPlace, RunPlan, RunResult
 from ray_processing.pipeline.quantile_filter import (
-    Layout,
     QuantileConfig,
+    QuantileLayout,
     SelectTask,
     keys_of,
     pages_to_keep,
@@ -46,7 +47,7 @@ class Inline:
     def map(self, function: Any, tasks: Sequence[Any], **_: Any) -> Iterator[Outcome[Any]]:
         for index, task in enumerate(tasks):
             function(task)
-            yield Outcome(name="", index=index, value=function(task))
+            yield Outcome(index=index, value=function(task))
 
 
 def execute(root: pathlib.Path, config: QuantileConfig) -> RunResult:
@@ -81,7 +82,7 @@ def test_keys_order_scores_and_give_them_back(scores: list[float]) -> None:
 def test_selected_score_is_that_of_the_sorted_list(
     tmp_path_factory: pytest.TempPathFactory, shards: list[list[float]], fraction: float
 ) -> None:
-    layout = Layout(folder=str(tmp_path_factory.mktemp("scores")))
+    layout = QuantileLayout(folder=str(tmp_path_factory.mktemp("scores")))
     for number, scores in enumerate(shards):
         keys = keys_of(np.array(scores, dtype=np.float64) + 0.0)
         pathlib.Path(layout.scores_url(number)).write_bytes(keys.tobytes())
@@ -122,7 +123,15 @@ def test_pages_that_tie_with_the_last_one_stay(tmp_path: pathlib.Path) -> None:
 
 
 def test_pages_without_a_usable_score_are_set_aside_and_not_counted(tmp_path: pathlib.Path) -> None:
-    pages = [{"score": 1}, {"score": 2}, {}, {"score": None}, {"score": "3"}, {"score": True}, {"score": 10**400}]
+    pages: list[dict[str, Any]] = [
+        {"score": 1},
+        {"score": 2},
+        {},
+        {"score": None},
+        {"score": "3"},
+        {"score": True},
+        {"score": 10**400},
+    ]
     write(tmp_path, [pages])
     result = execute(tmp_path, QuantileConfig(key="score", keep_fraction=0.5))
     counts = result.stages[0].counts()

@@ -40,6 +40,7 @@ def process(tmp_path: pathlib.Path, pages: pathlib.Path, config: pathlib.Path, *
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 @pytest.mark.parametrize("name", sorted({path.stem for path in CONFIGS.glob("*.yaml")} - NEED_NETWORK))
 def test_every_shipped_config_runs_with_balanced_books_and_names_its_samples(
     name: str, tmp_path: pathlib.Path, shared_data: pathlib.Path
@@ -58,6 +59,7 @@ def test_every_shipped_config_runs_with_balanced_books_and_names_its_samples(
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 def test_a_classifier_trained_on_labelled_pages_separates_held_out_ones(
     tmp_path: pathlib.Path, shared_data: pathlib.Path
 ) -> None:

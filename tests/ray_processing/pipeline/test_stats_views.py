@@ -28,7 +28,7 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def base(tmp_path_factory: pytest.TempPathFactory, runner: object) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("views")
     texts = {"sub/a.jsonl.zst": ["one", "two words", "three words here"], "b.jsonl.gz": ["x", "three words here"]}
     for name, pages in {**texts, "empty.jsonl": ["y", "z"]}.items():

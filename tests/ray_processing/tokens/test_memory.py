@@ -1,4 +1,4 @@
-"""Tokenizing 16 times the data takes no more memory: a cell, a spill file and a batch bound it."""
+"""Tokenizing 16 times the data takes no more memory: a partition, a spill file and a batch bound it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tests.ray_processing.tokens.tokenizing import make_home
 JOB = """
 import dataclasses, pathlib, resource, sys
 from corpusmith.run.run import Run, RunOptions
-from corpusmith.run.ray.runner import Execution
-from ray_processing.tokens.config import plan_cells
+from corpusmith.run.ray.execution import Execution
+from ray_processing.tokens.config import plan_partitions
 from ray_processing.tokens.outcome import finish_tokens
-from ray_processing.tokens.plan import open_run, plan_run
+from ray_processing.tokens.stages import open_run, plan_run
 from tests.ray_processing.tokens.tokenizing import InlineRunner, request_for
 home, root = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 tokens = open_run(request_for(home, root, inputs=(sys.argv[3],), seqlen=127, format_name=sys.argv[4]))
-config = dataclasses.replace(tokens.config, cell_bytes=1 << 19, spill_bytes=1 << 19)
+config = dataclasses.replace(tokens.config, partition_bytes=1 << 19, spill_bytes=1 << 19)
 shards = tokens.run.plan.inputs
-run = Run(tokens.run.place, plan_run(shards, config, plan_cells(shards, config), None), InlineRunner)
+run = Run(tokens.run.place, plan_run(shards, config, plan_partitions(shards, config), None), InlineRunner)
 tokens = dataclasses.replace(tokens, run=run, config=config)
 finish_tokens(tokens, run.execute(Execution(), RunOptions()))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

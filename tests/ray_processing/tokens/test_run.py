@@ -20,12 +20,12 @@ from corpusmith.errors import ConfigError, InputError
 from corpusmith.expdb.references import load_dataset
 from corpusmith.io.pages.shards import open_shard_writer, read_shard
 from corpusmith.io.tokens.shards import FORMATS, open_token_shards
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.text.packing import MODES
 from corpusmith.text.tokenizers.load import load_tokenizer
 from ray_processing.tokens import detokenize, detokenize_stage
 from ray_processing.tokens.estimate import estimate_lines
-from ray_processing.tokens.plan import open_run
+from ray_processing.tokens.stages import open_run
 from ray_processing.tokens.trace import main as trace_main
 from ray_processing.tokens.trace import trace_page, trace_rows
 from tests.ray_processing.tokens.tokenizing import (
@@ -140,7 +140,7 @@ def chi_square(pairs: list[tuple[float, float]], bins: int = 8) -> tuple[float, 
     rows = [sum(table[i, j] for j in range(bins)) for i in range(bins)]
     columns = [sum(table[i, j] for i in range(bins)) for j in range(bins)]
     expected = {(i, j): rows[i] * columns[j] / len(pairs) for i in range(bins) for j in range(bins)}
-    statistic = sum((table[cell] - value) ** 2 / value for cell, value in expected.items())
+    statistic = sum((table[partition] - value) ** 2 / value for partition, value in expected.items())
     freedom = (bins - 1) ** 2
     spread = 2 / (9 * freedom)
     return statistic, freedom * (1 - spread + 3.719 * math.sqrt(spread)) ** 3
@@ -490,11 +490,13 @@ def test_16_bits_are_refused_for_a_vocabulary_that_is_too_large(home: pathlib.Pa
     assert open_run(request_for(home, tmp_path, format_name="bin")).config.dtype == "uint16"
 
 
-def test_the_plan_tells_tokens_disk_and_cells_and_writes_nothing(home: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_the_plan_tells_tokens_disk_and_partitions_and_writes_nothing(
+    home: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     tokens = open_run(request_for(home, tmp_path))
     text = "\n".join(estimate_lines(tokens, Execution(cpus=2)))
     assert "4 shards" in text
-    assert "1 cells" in text
+    assert "1 partitions" in text
     assert "disk:" in text
     count = int(text.partition("about ")[2].partition(" by")[0].replace(",", ""))
     real = sum(map(len, source_documents(home, NAMES, PAGES)))

@@ -22,10 +22,10 @@ from corpusmith.run.stage import Stage, StagePlace
 from corpusmith.seeds import stable_hash
 from corpusmith.text.packing import pack
 from corpusmith.text.tokenizers.load import load_tokenizer
-from ray_processing.tokens.config import CellPlan, TokenConfig, plan_cells
-from ray_processing.tokens.shuffle import cut, shuffle_work
-from ray_processing.tokens.spilled_rows import cell_of
-from ray_processing.tokens.tokenize import tokenize_work
+from ray_processing.tokens.config import PartitionPlan, TokenConfig, plan_partitions
+from ray_processing.tokens.shuffle import regroup, shuffle_stage
+from ray_processing.tokens.spilled_rows import partition_of
+from ray_processing.tokens.tokenize import tokenize_stage
 from ray_processing.tokens.train_tokenizer import TokenizerTraining, train_tokenizer
 
 LENGTH = 9
@@ -36,7 +36,7 @@ class InlineRunner:
 
     def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Iterator[Outcome[Any]]:
         for index, task in reversed(list(enumerate(tasks))):
-            yield Outcome(name="", index=index, value=function(task))
+            yield Outcome(index=index, value=function(task))
 
 
 def words(shard: int, page: int) -> str:
@@ -67,20 +67,20 @@ def config(pages: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Tok
     )
 
 
-def shuffled(root: pathlib.Path, shards: list[ShardRef], config: TokenConfig, cells: CellPlan) -> Stage:
+def shuffled(root: pathlib.Path, shards: list[ShardRef], config: TokenConfig, partitions: PartitionPlan) -> Stage:
     """Both phases; returns the second stage."""
     runner = cast(Runner, InlineRunner())
     first_place = StagePlace(
         name="00-tokenize", folder=str(root / "0"), output=str(root / "0" / "shards"), errors=str(root / "errors")
     )
     first = Stage(place=first_place, inputs=shards, units={shard.name: shard.identity for shard in shards})
-    assert tokenize_work(config, cells, None, first, runner) == []
+    assert tokenize_stage(config, partitions, None, first, runner) == []
     spills = first.outputs()
     place = StagePlace(
         name="01-shuffle", folder=str(root / "1"), output=str(root / "tokens"), errors=str(root / "errors")
     )
-    second = Stage(place=place, inputs=spills, units=cells.units(spills))
-    assert shuffle_work(config, cells, second, runner) == []
+    second = Stage(place=place, inputs=spills, units=partitions.units(spills))
+    assert shuffle_stage(config, partitions, second, runner) == []
     assert first.counts().kept == second.counts().read == second.counts().kept
     first.counts().check_balance("phase 1")
     return second
@@ -106,16 +106,16 @@ def packed_sources(pages: pathlib.Path, config: TokenConfig) -> list[tuple[str, 
 
 
 def test_the_order_is_that_of_the_keys(tmp_path: pathlib.Path, pages: pathlib.Path, config: TokenConfig) -> None:
-    stage = shuffled(tmp_path, list_shards(str(pages)), config, CellPlan(count=1))
+    stage = shuffled(tmp_path, list_shards(str(pages)), config, PartitionPlan(count=1))
     rows = packed_sources(pages, config)
     expected = sorted(rows, key=lambda row: stable_hash(config.seed, row[0], row[1], 0))
     assert sequences_of(stage) == [row[2] for row in expected]
 
 
-def test_cells_hold_every_sequence_once_in_tars_of_one_size(
+def test_partitions_hold_every_sequence_once_in_tars_of_one_size(
     tmp_path: pathlib.Path, pages: pathlib.Path, config: TokenConfig
 ) -> None:
-    stage = shuffled(tmp_path, list_shards(str(pages)), config, CellPlan(count=5))
+    stage = shuffled(tmp_path, list_shards(str(pages)), config, PartitionPlan(count=5))
     assert sorted(sequences_of(stage)) == sorted(row[2] for row in packed_sources(pages, config))
     names = []
     for record in stage.records().values():
@@ -131,9 +131,9 @@ def test_spills_and_passes_do_not_change_a_byte(
     tmp_path: pathlib.Path, pages: pathlib.Path, config: TokenConfig
 ) -> None:
     shards = list_shards(str(pages))
-    shuffled(tmp_path / "plain", shards, config, CellPlan(count=2))
-    shuffled(tmp_path / "spills", shards, replace(config, spill_bytes=1000), CellPlan(count=2))
-    shuffled(tmp_path / "passes", shards, replace(config, cell_bytes=3000), CellPlan(count=2))
+    shuffled(tmp_path / "plain", shards, config, PartitionPlan(count=2))
+    shuffled(tmp_path / "spills", shards, replace(config, spill_bytes=1000), PartitionPlan(count=2))
+    shuffled(tmp_path / "passes", shards, replace(config, partition_bytes=3000), PartitionPlan(count=2))
     assert len(list((tmp_path / "spills" / "0" / "shards").rglob("*.arrow"))) > len(shards)
     assert tars(tmp_path / "plain") == tars(tmp_path / "spills") == tars(tmp_path / "passes")
 
@@ -141,18 +141,20 @@ def test_spills_and_passes_do_not_change_a_byte(
 def test_without_shuffle_the_order_is_that_of_the_source(
     tmp_path: pathlib.Path, pages: pathlib.Path, config: TokenConfig
 ) -> None:
-    kept = replace(config, shuffle=False, cell_bytes=5000, spill_bytes=1000)
+    kept = replace(config, shuffle=False, partition_bytes=5000, spill_bytes=1000)
     shards = list_shards(str(pages))
-    cells = plan_cells(shards, kept)
-    assert cells.count > 1
-    stage = shuffled(tmp_path, shards, kept, cells)
+    partitions = plan_partitions(shards, kept)
+    assert partitions.count > 1
+    stage = shuffled(tmp_path, shards, kept, partitions)
     assert sequences_of(stage) == [row[2] for row in packed_sources(pages, config)]
 
 
 def test_each_seed_has_its_order(tmp_path: pathlib.Path, pages: pathlib.Path, config: TokenConfig) -> None:
     orders = []
     for seed in (0, 1, 42):
-        stage = shuffled(tmp_path / str(seed), list_shards(str(pages)), replace(config, seed=seed), CellPlan(count=1))
+        stage = shuffled(
+            tmp_path / str(seed), list_shards(str(pages)), replace(config, seed=seed), PartitionPlan(count=1)
+        )
         orders.append(sequences_of(stage))
     assert orders[0] != orders[1] != orders[2] != orders[0]
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(orders[2])
@@ -162,7 +164,7 @@ def test_records_without_a_text_are_set_aside_and_counted(tmp_path: pathlib.Path
     (tmp_path / "in").mkdir()
     lines = [b'{"text": "good"}', b"{broken", b'{"url": "no text"}', b'{"text": null}', b'{"text": ""}', b"\xff\xfe"]
     (tmp_path / "in" / "x.jsonl").write_bytes(b"\n".join(lines) + b"\n")
-    stage = shuffled(tmp_path, list_shards(str(tmp_path / "in")), config, CellPlan(count=1))
+    stage = shuffled(tmp_path, list_shards(str(tmp_path / "in")), config, PartitionPlan(count=1))
     assert stage.counts().kept == 2
     rows = {}
     for step in ("read", "tokenize"):
@@ -180,23 +182,23 @@ def test_no_document_at_all_is_the_users_mistake(tmp_path: pathlib.Path, config:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "x.jsonl").write_bytes(b'{"content": "other key"}\n')
     with pytest.raises(InputError, match="'text'"):
-        shuffled(tmp_path, list_shards(str(tmp_path / "in")), config, CellPlan(count=3))
+        shuffled(tmp_path, list_shards(str(tmp_path / "in")), config, PartitionPlan(count=3))
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(1, 10_000))
-def test_cells_are_ranges_of_keys_in_order(one: int, other: int, cells: int) -> None:
+def test_partitions_are_ranges_of_keys_in_order(one: int, other: int, partitions: int) -> None:
     low, high = sorted((one, other))
-    assert 0 <= cell_of(low, cells) <= cell_of(high, cells) < cells
+    assert 0 <= partition_of(low, partitions) <= partition_of(high, partitions) < partitions
 
 
 @given(st.integers(1, 9), st.lists(st.integers(0, 30), max_size=8))
-def test_cut_keeps_rows_and_order(size: int, lengths: list[int]) -> None:
+def test_regrouping_keeps_rows_and_order(size: int, lengths: list[int]) -> None:
     ends = [sum(lengths[:number]) for number in range(len(lengths) + 1)]
     batches = [
         (pa.table({"n": pa.array(range(start, end), pa.int64())}), [str(n) for n in range(start, end)])
         for start, end in itertools.pairwise(ends)
     ]
-    pieces = list(cut(iter(batches), size))
+    pieces = list(regroup(iter(batches), size))
     assert [row for table, _ in pieces for row in table.column("n").to_pylist()] == list(range(sum(lengths)))
     assert [name for _, names in pieces for name in names] == [str(n) for n in range(sum(lengths))]
     assert all(table.num_rows == len(names) == size for table, names in pieces[:-1])
@@ -207,13 +209,15 @@ def ref(name: str, size: int) -> ShardRef:
     return ShardRef(name=name, url=name, identity="", bytes=size)
 
 
-def test_the_number_of_cells_comes_from_the_bytes(config: TokenConfig) -> None:
-    small = replace(config, cell_bytes=1000)
-    assert plan_cells([ref("a.jsonl", 0)], small).count == 1
-    assert plan_cells([ref("a.jsonl", 1000), ref("b.jsonl", 1000)], small).count == 3
-    assert plan_cells([ref("a.jsonl.zst", 1000)], small).count == 4
-    kept = plan_cells([ref("a.jsonl", 500), ref("b.jsonl", 900), ref("c.jsonl", 10)], replace(small, shuffle=False))
-    assert kept == CellPlan(count=3, of_source={"a.jsonl": 0, "b.jsonl": 1, "c.jsonl": 2})
+def test_the_number_of_partitions_comes_from_the_bytes(config: TokenConfig) -> None:
+    small = replace(config, partition_bytes=1000)
+    assert plan_partitions([ref("a.jsonl", 0)], small).count == 1
+    assert plan_partitions([ref("a.jsonl", 1000), ref("b.jsonl", 1000)], small).count == 3
+    assert plan_partitions([ref("a.jsonl.zst", 1000)], small).count == 4
+    kept = plan_partitions(
+        [ref("a.jsonl", 500), ref("b.jsonl", 900), ref("c.jsonl", 10)], replace(small, shuffle=False)
+    )
+    assert kept == PartitionPlan(count=3, of_source={"a.jsonl": 0, "b.jsonl": 1, "c.jsonl": 2})
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,14 @@ from corpusmith.errors import ChangedError, InputError
 from corpusmith.expdb.references import load_dataset
 from corpusmith.io.pages.shards import SHARD_SUFFIXES, open_shard_writer
 from corpusmith.io.tokens import wds
-from corpusmith.run.ray.runner import Execution
+from corpusmith.run.ray.execution import Execution
 from corpusmith.run.run import RunOptions, RunResult
 from corpusmith.text.packing import pack
 from corpusmith.text.tokenizers.load import load_tokenizer
 from ray_processing.tokenize_shuffle import build_parser, main
 from ray_processing.tokens.outcome import finish_tokens, report_lines
-from ray_processing.tokens.plan import TokenRequest, choose_shards, open_run
+from ray_processing.tokens.request import TokenRequest, choose_shards
+from ray_processing.tokens.stages import open_run
 from ray_processing.tokens.train_tokenizer import TokenizerTraining, train_tokenizer
 from tests.ray_processing.tokens import tokenizing
 
@@ -84,6 +85,7 @@ def expected_sequences(home: pathlib.Path) -> list[list[int]]:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 @pytest.mark.slow
 def test_a_run_equals_itself_on_one_cpu_and_after_it_was_damaged(home: pathlib.Path, tmp_path: pathlib.Path) -> None:
     request = request_for(home, tmp_path / "two")
@@ -135,6 +137,7 @@ def test_a_run_equals_itself_on_one_cpu_and_after_it_was_damaged(home: pathlib.P
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 @pytest.mark.slow
 def test_a_killed_run_is_continued_to_the_same_bytes(home: pathlib.Path, tmp_path: pathlib.Path) -> None:
     execute(request_for(home, tmp_path / "whole"), cpus=2)
@@ -161,6 +164,7 @@ def test_a_killed_run_is_continued_to_the_same_bytes(home: pathlib.Path, tmp_pat
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 @pytest.mark.slow
 def test_a_mixture_on_ray_has_the_bytes_of_one_process_also_after_a_kill(
     home: pathlib.Path, tmp_path: pathlib.Path

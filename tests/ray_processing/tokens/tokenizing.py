@@ -10,12 +10,14 @@ import numpy as np
 
 from corpusmith.io.pages.shards import open_shard_writer
 from corpusmith.io.tokens.shards import open_token_shards
-from corpusmith.run.ray.runner import Execution, Outcome, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Outcome, Runner
 from corpusmith.run.run import RunOptions, RunResult
 from corpusmith.text.tokenizers.load import load_tokenizer
 from ray_processing.tokens.outcome import finish_tokens
-from ray_processing.tokens.plan import TokenRequest, TokenRun, open_run
-from ray_processing.tokens.trace import _cells, _read, _sources, open_log
+from ray_processing.tokens.request import TokenRequest
+from ray_processing.tokens.stages import TokenRun, open_run
+from ray_processing.tokens.trace import _partitions, _read, _sources, open_log
 from ray_processing.tokens.train_tokenizer import TokenizerTraining, train_tokenizer
 
 
@@ -33,7 +35,7 @@ class InlineRunner:
 
     def map(self, function: Callable[[Any], Any], tasks: Sequence[Any], **_: Any) -> Iterator[Outcome[Any]]:
         for index, task in reversed(list(enumerate(tasks))):
-            yield Outcome(name="", index=index, value=function(task))
+            yield Outcome(index=index, value=function(task))
 
 
 def words(shard: int, page: int) -> str:
@@ -93,7 +95,7 @@ def rebuilt_documents(output: pathlib.Path) -> list[list[int]]:
     }
     log = open_log(str(output))
     placed = {}
-    for table in _cells(log):
+    for table in _partitions(log):
         for place in table.to_pylist():
             if place["copy"] == 0:
                 placed[place["source"], place["position"]] = rows[place["shard"], place["row"]]

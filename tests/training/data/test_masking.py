@@ -1,5 +1,7 @@
 """The measured fixture of section 7: sequence length 5, left id 9, padding id 8, -100 written as `_`."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def ids(text: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
-def test_masked_targets_are_the_measured_ones(row):
+def test_masked_targets_are_the_measured_ones(row: Any) -> None:
     chunk = ids(row[0])
     x, y = chunk[:, :-1], chunk[:, 1:]
     for mask, expected in zip(MASKS, (row[1], row[2], row[3], row[5]), strict=True):
@@ -38,7 +40,7 @@ def test_masked_targets_are_the_measured_ones(row):
     assert chunk.tolist() == ids(row[0]).tolist()
 
 
-def test_nonsense_is_refused():
+def test_nonsense_is_refused() -> None:
     with pytest.raises(InputError, match="must differ"):
         TargetMask(left=9, individual=9)
     with pytest.raises(InputError, match="needs both"):

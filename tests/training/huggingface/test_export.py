@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,9 +25,9 @@ from training.huggingface.export import main as export_main
 from training.huggingface.import_model import import_model
 from training.huggingface.import_model import main as import_main
 from training.huggingface.llama import llama_obstacles, rope_theta
-from training.loop.checkpoint import load_model, load_weights, write_model_config
 from training.models.config import CONFIG_FOLDER, ModelConfig, load_model_config
 from training.models.openlm import Transformer
+from training.state.checkpoint import load_model, load_weights, write_model_config
 
 transformers = pytest.importorskip("transformers")
 
@@ -36,12 +38,12 @@ DCLM = replace(LLAMA, model_norm="gain_only_lp_layer_norm", qk_norm=True)
 
 
 @pytest.fixture(autouse=True)
-def modelling_files_are_cached_here(tmp_path, monkeypatch):
+def modelling_files_are_cached_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
 
 
 @pytest.fixture
-def save(tmp_path):
+def save(tmp_path: Path) -> Callable[..., str]:
     """A function that stores a model of random weights, gains included, as a run would, and gives its URL."""
 
     def write(config: ModelConfig, name: str = "run", rounded: bool = False) -> str:
@@ -68,7 +70,7 @@ def ids(config: ModelConfig) -> torch.Tensor:
     return torch.randint(0, config.vocab_size, (2, 24), generator=torch.Generator().manual_seed(1))
 
 
-def load_exported(folder: Path):
+def load_exported(folder: Path) -> Any:
     return transformers.AutoModelForCausalLM.from_pretrained(str(folder), trust_remote_code=True).eval()
 
 
@@ -88,7 +90,9 @@ def assert_same_logits(ours: torch.nn.Module, theirs: torch.nn.Module, config: M
     ],
     ids=["rotary", "swiglu", "llama_rotary", "tied", "two heads"],
 )
-def test_a_model_that_is_a_llama_gives_the_logits_of_the_stock_class(save, tmp_path, config):
+def test_a_model_that_is_a_llama_gives_the_logits_of_the_stock_class(
+    save: Callable[..., str], tmp_path: Path, config: Any
+) -> None:
     url = save(config)
     assert export_model(ExportOptions(checkpoint=url, output=str(tmp_path / "hf"))) == "llama"
     exported = load_exported(tmp_path / "hf")
@@ -99,7 +103,7 @@ def test_a_model_that_is_a_llama_gives_the_logits_of_the_stock_class(save, tmp_p
     assert_same_logits(load_model(back), exported, config)
 
 
-def test_the_built_in_llama_config_is_a_llama_by_its_kinds():
+def test_the_built_in_llama_config_is_a_llama_by_its_kinds() -> None:
     assert llama_obstacles(load_model_config("llama2_7b"), {}) == []
 
 
@@ -113,7 +117,9 @@ def test_the_built_in_llama_config_is_a_llama_by_its_kinds():
     ],
     ids=["dclm", "rms with qk norm", "biases and post_embed_norm", "no gains, tied"],
 )
-def test_other_models_give_the_same_logits_through_our_modelling_file(save, tmp_path, config):
+def test_other_models_give_the_same_logits_through_our_modelling_file(
+    save: Callable[..., str], tmp_path: Path, config: Any
+) -> None:
     url = save(config, rounded=True)
     assert export_model(ExportOptions(checkpoint=url, output=str(tmp_path / "hf"))) == "openlm"
     exported = load_exported(tmp_path / "hf")
@@ -127,7 +133,7 @@ def test_other_models_give_the_same_logits_through_our_modelling_file(save, tmp_
 
 
 @pytest.mark.parametrize("scale", ["d=1024_l=24_h=8", "open_lm_1b_swiglutorch", "open_lm_7b_swiglutorch"])
-def test_the_modelling_file_has_the_parameters_of_dclms_scales(scale):
+def test_the_modelling_file_has_the_parameters_of_dclms_scales(scale: str) -> None:
     from training.huggingface.modeling_openlm import OpenLMConfig, OpenLMForCausalLM
 
     config = load_model_config(scale, model_norm="gain_only_lp_layer_norm", qk_norm=True)
@@ -138,7 +144,9 @@ def test_the_modelling_file_has_the_parameters_of_dclms_scales(scale):
     }
 
 
-def test_generation_with_a_cache_and_left_padding_equals_greedy_decoding_of_our_model(save, tmp_path):
+def test_generation_with_a_cache_and_left_padding_equals_greedy_decoding_of_our_model(
+    save: Callable[..., str], tmp_path: Path
+) -> None:
     url = save(DCLM)
     export_model(ExportOptions(checkpoint=url, output=str(tmp_path / "hf")))
     exported, ours = load_exported(tmp_path / "hf"), load_model(url)
@@ -153,7 +161,9 @@ def test_generation_with_a_cache_and_left_padding_equals_greedy_decoding_of_our_
     assert exported.generate(padded, attention_mask=mask, **settings)[:, 3:].tolist() == expected.tolist()
 
 
-def test_the_modelling_files_loss_is_the_mean_cross_entropy_of_the_next_token(save, tmp_path):
+def test_the_modelling_files_loss_is_the_mean_cross_entropy_of_the_next_token(
+    save: Callable[..., str], tmp_path: Path
+) -> None:
     url = save(DCLM)
     export_model(ExportOptions(checkpoint=url, output=str(tmp_path / "hf")))
     labels = ids(DCLM).clone()
@@ -164,7 +174,7 @@ def test_the_modelling_files_loss_is_the_mean_cross_entropy_of_the_next_token(sa
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
 
 
-def test_lower_precision_leaves_the_rotary_frequencies_alone(save, tmp_path):
+def test_lower_precision_leaves_the_rotary_frequencies_alone(save: Callable[..., str], tmp_path: Path) -> None:
     url = save(DCLM, rounded=True)
     expected = load_weights(url)["layers.0.attention.pos_embed.inv_freq"]
     export_model(ExportOptions(checkpoint=url, output=str(tmp_path / "hf"), dtype="bfloat16"))
@@ -184,14 +194,14 @@ def test_lower_precision_leaves_the_rotary_frequencies_alone(save, tmp_path):
         ({"ffn_type": "gelu"}, "ffn_type 'gelu' is not supported"),
     ],
 )
-def test_the_modelling_file_refuses_other_kinds_by_name(changed, named):
+def test_the_modelling_file_refuses_other_kinds_by_name(changed: Any, named: str) -> None:
     from training.huggingface.modeling_openlm import OpenLMConfig, OpenLMForCausalLM
 
     with pytest.raises(ValueError, match=named):
         OpenLMForCausalLM(OpenLMConfig(openlm_arguments(DCLM) | changed))
 
 
-def test_the_modelling_file_stands_alone():
+def test_the_modelling_file_stands_alone() -> None:
     imported = set()
     for node in ast.walk(ast.parse(MODELLING_FILE.read_text())):
         if isinstance(node, ast.Import):
@@ -213,20 +223,24 @@ def test_the_modelling_file_stands_alone():
         (replace(LLAMA, post_embed_norm=True), "llama", "post_embed_norm"),
     ],
 )
-def test_what_neither_form_can_express_is_refused_by_name(save, tmp_path, config, form, named):
+def test_what_neither_form_can_express_is_refused_by_name(
+    save: Callable[..., str], tmp_path: Path, config: Any, form: str, named: str
+) -> None:
     url = save(config)
     with pytest.raises(InputError, match=named):
         export_model(ExportOptions(checkpoint=url, output=str(tmp_path / "hf"), form=form))
     assert not (tmp_path / "hf").exists()
 
 
-def test_another_architecture_is_refused_by_name():
+def test_another_architecture_is_refused_by_name() -> None:
     other = replace(LLAMA, architecture="mine")
     with pytest.raises(InputError, match="does not know architecture 'mine'"):
         choose_format("auto", other, {}, "epoch_1.pt")
 
 
-def test_frequencies_rounded_by_bf16_training_are_no_llama_but_are_exported_as_they_are(save, tmp_path):
+def test_frequencies_rounded_by_bf16_training_are_no_llama_but_are_exported_as_they_are(
+    save: Callable[..., str], tmp_path: Path
+) -> None:
     url = save(LLAMA, rounded=True)
     with pytest.raises(InputError, match="rounded by bf16"):
         export_model(ExportOptions(checkpoint=url, output=str(tmp_path / "hf"), form="llama"))
@@ -234,7 +248,7 @@ def test_frequencies_rounded_by_bf16_training_are_no_llama_but_are_exported_as_t
     assert_same_logits(load_model(url), load_exported(tmp_path / "hf"), LLAMA)
 
 
-def write_llama(folder: Path, **changed) -> transformers.LlamaForCausalLM:
+def write_llama(folder: Path, **changed: Any) -> Any:
     settings = {
         "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
         "vocab_size": 96, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
@@ -262,7 +276,7 @@ LLAMA3 = {
     ],
     ids=["plain", "grouped heads", "tied", "theta", "llama3 rope"],
 )
-def test_llamas_of_others_are_imported_with_equal_logits(tmp_path, changed):
+def test_llamas_of_others_are_imported_with_equal_logits(tmp_path: Path, changed: Any) -> None:
     theirs = write_llama(tmp_path / "llama", **changed)
     url = import_model(str(tmp_path / "llama"), str(tmp_path / "ours"))
     ours = load_model(url)
@@ -284,13 +298,13 @@ def test_llamas_of_others_are_imported_with_equal_logits(tmp_path, changed):
         ({"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, "rope_type 'dynamic'"),
     ],
 )
-def test_llamas_without_a_counterpart_are_refused_by_name(tmp_path, changed, named):
+def test_llamas_without_a_counterpart_are_refused_by_name(tmp_path: Path, changed: Any, named: str) -> None:
     write_llama(tmp_path / "llama", **changed)
     with pytest.raises(InputError, match=named):
         import_model(str(tmp_path / "llama"), str(tmp_path / "ours"))
 
 
-def test_an_imported_model_carries_openlms_layout(tmp_path):
+def test_an_imported_model_carries_openlms_layout(tmp_path: Path) -> None:
     write_llama(tmp_path / "my_llama")
     url = import_model(str(tmp_path / "my_llama"), str(tmp_path / "ours"))
     assert url == str(tmp_path / "ours" / "checkpoints" / "epoch_0.pt")
@@ -301,7 +315,7 @@ def test_an_imported_model_carries_openlms_layout(tmp_path):
     assert "qk_norm: False" in params
 
 
-def test_openlms_own_config_json_is_read(tmp_path, save):
+def test_openlms_own_config_json_is_read(tmp_path: Path, save: Callable[..., str]) -> None:
     export_model(ExportOptions(checkpoint=save(DCLM), output=str(tmp_path / "hf")))
     path = tmp_path / "hf" / "config.json"
     document = json.loads(path.read_text())
@@ -316,7 +330,7 @@ def test_openlms_own_config_json_is_read(tmp_path, save):
         import_model(str(tmp_path / "hf"), str(tmp_path / "again"))
 
 
-def test_the_tokenizer_goes_along(save, tmp_path, shared_data):
+def test_the_tokenizer_goes_along(save: Callable[..., str], tmp_path: Path, shared_data: Path) -> None:
     path = shared_data / "tokenizers" / "EleutherAI_gpt-neox-20b.tokenizer.json"
     config = replace(DCLM, hidden_dim=16, n_layers=1, n_heads=2, vocab_size=50432)
     export_model(ExportOptions(checkpoint=save(config), output=str(tmp_path / "hf"), tokenizer=str(path)))
@@ -328,7 +342,9 @@ def test_the_tokenizer_goes_along(save, tmp_path, shared_data):
         export_model(ExportOptions(checkpoint=save(DCLM, "small"), output=str(tmp_path / "x"), tokenizer=str(path)))
 
 
-def test_the_scripts_tell_mistakes_in_one_line(save, tmp_path, capsys):
+def test_the_scripts_tell_mistakes_in_one_line(
+    save: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     url = save(DCLM)
     target = str(tmp_path / "hf")
     assert export_main(["--checkpoint", url, "--save_dir", target]) == 0
@@ -347,17 +363,19 @@ def test_the_scripts_tell_mistakes_in_one_line(save, tmp_path, capsys):
     assert "'gpt2'" in capsys.readouterr().err
 
 
-def test_uploading_happens_only_where_a_repository_is_named(save, tmp_path, monkeypatch):
+def test_uploading_happens_only_where_a_repository_is_named(
+    save: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
     class Hub:
-        def __init__(self, token):
+        def __init__(self, token: Any) -> None:
             calls.append(token)
 
-        def create_repo(self, repository, private, exist_ok):
+        def create_repo(self, repository: Any, private: Any, exist_ok: Any) -> None:
             calls.append((repository, private, exist_ok))
 
-        def upload_folder(self, repo_id, folder_path):
+        def upload_folder(self, repo_id: Any, folder_path: Any) -> None:
             calls.append((repo_id, sorted(path.name for path in Path(folder_path).iterdir())))
 
     monkeypatch.setattr("huggingface_hub.HfApi", Hub)
@@ -369,7 +387,7 @@ def test_uploading_happens_only_where_a_repository_is_named(save, tmp_path, monk
     assert calls == ["t", ("me/model", True, True), ("me/model", names)]
 
 
-def test_every_built_in_config_is_exported_or_refused_by_name():
+def test_every_built_in_config_is_exported_or_refused_by_name() -> None:
     for path in CONFIG_FOLDER.glob("*.json"):
         config = load_model_config(str(path), model_norm="gain_only_lp_layer_norm", qk_norm=True)
         assert openlm_obstacles(config) == (

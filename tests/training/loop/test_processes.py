@@ -5,19 +5,21 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from training.loop.checkpoint import load_file, load_weights
-from training.loop.ranks import Ranks, gather_json, process_group
-from training.loop.sharding import AMP, Sharding
 from training.loop.train_loop import train
 from training.plan.config import TrainConfig
+from training.state.checkpoint import load_file, load_weights
+from training.state.ranks import Ranks, gather_json, process_group
+from training.state.sharding import AMP, Sharding
 
 ALONE = Ranks()
 
@@ -28,7 +30,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def one_rank(rank: int, port: int, configs: list[TrainConfig], gathered) -> None:
+def one_rank(rank: int, port: int, configs: list[TrainConfig], gathered: Any) -> None:
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     ranks = Ranks(rank=rank, local_rank=rank, world_size=2)
@@ -38,7 +40,7 @@ def one_rank(rank: int, port: int, configs: list[TrainConfig], gathered) -> None
             train(config, ranks, observers=None)
 
 
-def on_two_ranks(*configs: TrainConfig) -> list:
+def on_two_ranks(*configs: TrainConfig) -> list[list[dict[str, Any]]]:
     context = multiprocessing.get_context("spawn")
     gathered, port = context.Queue(), free_port()
     processes = [context.Process(target=one_rank, args=(rank, port, list(configs), gathered)) for rank in range(2)]
@@ -75,7 +77,9 @@ def sequences(config: TrainConfig) -> dict[int, set[tuple[str, int]]]:
     return found
 
 
-def test_two_processes_give_the_run_of_one_in_every_way_of_spreading_the_model(make_config):
+def test_two_processes_give_the_run_of_one_in_every_way_of_spreading_the_model(
+    make_config: Callable[..., TrainConfig],
+) -> None:
     alone = make_config("alone", averagers=("poly_8_1",))
     train(alone, ALONE)
     replicated = make_config("ddp", accumulation=2)
@@ -105,7 +109,7 @@ def test_two_processes_give_the_run_of_one_in_every_way_of_spreading_the_model(m
 
 
 @pytest.mark.all
-def test_two_processes_go_on_with_the_run_of_one(make_config):
+def test_two_processes_go_on_with_the_run_of_one(make_config: Callable[..., TrainConfig]) -> None:
     alone, begun = make_config("alone"), make_config("begun")
     train(alone, ALONE)
     train(begun, ALONE)

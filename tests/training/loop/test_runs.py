@@ -6,8 +6,10 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -19,16 +21,17 @@ from torch import nn
 from corpusmith.errors import ChangedError, ConfigError, InputError, RunFailed, ShardError
 from corpusmith.io.tokens import wds
 from corpusmith.io.tokens.rows import TokenRows
-from training.loop.checkpoint import load_file, load_model, load_weights, save_file
 from training.loop.metrics import LossGuard
-from training.loop.ranks import Ranks
 from training.loop.train_loop import train
 from training.models import registry as architectures
 from training.observers.observer import Observer
 from training.optimization.averagers import make_averagers, parse_averagers
 from training.optimization.schedule import Segment, constant_schedule
+from training.optimization.step import compute_gradients
 from training.plan.config import TrainConfig
 from training.plan.phase_plan import DataSource, Phase, PhasePlan
+from training.state.checkpoint import RunProgress, load_file, load_model, load_weights, save_file
+from training.state.ranks import Ranks
 
 ROOT = Path(__file__).resolve().parents[3]
 ALONE = Ranks()
@@ -49,19 +52,19 @@ class KillAfter(Observer):
 
 class Recorder(Observer):
     def __init__(self) -> None:
-        self.rows: list[dict] = []
+        self.rows: list[dict[str, Any]] = []
         self.told: list[str] = []
 
-    def on_start(self, config, ranks, state) -> None:
-        self.told.append(f"start {state.step}")
+    def on_start(self, config: TrainConfig, ranks: Ranks, progress: RunProgress) -> None:
+        self.told.append(f"start {progress.step}")
 
-    def on_log(self, metrics) -> None:
+    def on_log(self, metrics: Mapping[str, Any]) -> None:
         self.rows.append(dict(metrics))
 
-    def on_checkpoint(self, url, state) -> None:
-        self.told.append(f"checkpoint {state.epoch}")
+    def on_checkpoint(self, url: str, progress: RunProgress) -> None:
+        self.told.append(f"checkpoint {progress.epoch}")
 
-    def on_end(self, state, error) -> None:
+    def on_end(self, progress: RunProgress | None, error: BaseException | None) -> None:
         self.told.append(f"end {type(error).__name__}")
 
 
@@ -69,24 +72,26 @@ def weights(config: TrainConfig, epoch: int = 3) -> dict[str, torch.Tensor]:
     return load_weights(f"{config.folder}/checkpoints/epoch_{epoch}.pt")
 
 
-def log_rows(config: TrainConfig) -> list[dict]:
+def log_rows(config: TrainConfig) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in (Path(config.folder) / "train_log.jsonl").read_bytes().splitlines()]
 
 
-def sequence_rows(config: TrainConfig) -> list[tuple]:
+def sequence_rows(config: TrainConfig) -> list[tuple[int, int, str, int]]:
     tables = [pq.read_table(path).to_pylist() for path in sorted((Path(config.folder) / "sequences").glob("*.parquet"))]
     return sorted((row["step"], row["slot"], row["shard"], row["row"]) for table in tables for row in table)
 
 
 @pytest.fixture
-def undisturbed(make_config):
+def undisturbed(make_config: Callable[..., TrainConfig]) -> TrainConfig:
     config = make_config("undisturbed", averagers=("poly_8_1", "ema_0.9_2"))
     train(config, ALONE)
     return config
 
 
 @pytest.mark.parametrize("save_every", [0, 1, 3])
-def test_a_run_killed_at_any_step_ends_as_an_undisturbed_one_to_the_bit(make_config, undisturbed, save_every):
+def test_a_run_killed_at_any_step_ends_as_an_undisturbed_one_to_the_bit(
+    make_config: Callable[..., TrainConfig], undisturbed: TrainConfig, save_every: int
+) -> None:
     for step in (0, 1, 3, 4, 6, 10, 11):
         config = make_config(f"killed-{step}", averagers=undisturbed.averagers, save_every=save_every)
         with pytest.raises(Killed):
@@ -106,36 +111,39 @@ def test_a_run_killed_at_any_step_ends_as_an_undisturbed_one_to_the_bit(make_con
         assert not list((Path(config.folder) / "checkpoints_rolling").glob("*"))
 
 
-def test_a_run_goes_on_only_with_the_data_that_it_began_with(make_config, undisturbed):
+def test_a_run_goes_on_only_with_the_data_that_it_began_with(
+    make_config: Callable[..., TrainConfig], undisturbed: TrainConfig
+) -> None:
     with pytest.raises(ChangedError, match="window_shards is 2"):
         train(replace(undisturbed, window_shards=2), ALONE)
     with pytest.raises(ChangedError, match="order is 'openlm'"):
         train(replace(undisturbed, order="openlm"), ALONE)
 
 
-def test_every_sequence_of_every_step_is_noted(undisturbed):
+def test_every_sequence_of_every_step_is_noted(undisturbed: TrainConfig) -> None:
     rows = sequence_rows(undisturbed)
     assert [row[:2] for row in rows] == [(step, slot) for step in range(12) for slot in range(8)]
     assert len({row[2:] for row in rows}) == 96  # 12 shards of 8: each once
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_stops_before_it_touches_the_weights(make_config, monkeypatch, value):
+def test_a_loss_that_is_no_number_stops_before_it_touches_the_weights(
+    make_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
     config = make_config(keep_checkpoints=True)
-    import training.loop.train_loop as loop
 
-    plain = loop.compute_gradients
+    plain = compute_gradients
     calls = []
 
-    def poisoned(trainer, batch, *arguments, **keywords):
+    def poisoned(state: Any, batch: Any, *arguments: Any, **keywords: Any) -> Any:
         calls.append(batch.origins)
-        loss = plain(trainer, batch, *arguments, **keywords)
+        loss = plain(state, batch, *arguments, **keywords)
         if len(calls) == 7:
             loss.entropy.fill_(value)
             loss.row_losses_B[3] = math.nan
         return loss
 
-    monkeypatch.setattr(loop, "compute_gradients", poisoned)
+    monkeypatch.setattr("training.loop.train_loop.compute_gradients", poisoned)
     with pytest.raises(RunFailed, match="at step 6") as failure:
         train(config, ALONE)
     worst = calls[6][3]
@@ -149,7 +157,7 @@ def test_a_loss_that_is_no_number_stops_before_it_touches_the_weights(make_confi
     assert len(calls) == 7
 
 
-def test_an_exploding_loss_stops_the_run(make_config):
+def test_an_exploding_loss_stops_the_run(make_config: Callable[..., TrainConfig]) -> None:
     config = make_config(
         steps=24, checkpoints=1, multiple_passes=True, max_loss_rise=1.0, log_every=5,
         schedule=(
@@ -161,19 +169,19 @@ def test_an_exploding_loss_stops_the_run(make_config):
         train(config, ALONE)
 
 
-def test_the_guard_speaks_only_with_enough_steps_behind_it():
+def test_the_guard_speaks_only_with_enough_steps_behind_it() -> None:
     guard = LossGuard(2.0)
     assert guard.problem(3.0, 1.0) is None
     assert guard.problem(100.0, 1.0) is None  # the second step: no mean to speak of
     guard = LossGuard(2.0)
     assert all(guard.problem(3.0, 1.0) is None for _ in range(20))
     assert guard.problem(4.9, 1.0) is None
-    assert "exploded" in guard.problem(5.2, 1.0)
-    assert "NaN" in guard.problem(math.nan, 1.0)
-    assert "gradient" in guard.problem(3.0, math.inf)
+    assert "exploded" in (guard.problem(5.2, 1.0) or "")
+    assert "NaN" in (guard.problem(math.nan, 1.0) or "")
+    assert "gradient" in (guard.problem(3.0, math.inf) or "")
 
 
-def test_a_corrupt_shard_is_named(make_config, tmp_path):
+def test_a_corrupt_shard_is_named(make_config: Callable[..., TrainConfig], tmp_path: Path) -> None:
     for path in (tmp_path / "tokens").glob("*.tar"):
         path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ShardError, match=r"tokens/\d+\.tar: byte \d+"):
@@ -181,16 +189,18 @@ def test_a_corrupt_shard_is_named(make_config, tmp_path):
 
 
 @pytest.mark.parametrize("prefix", ["epoch", "optimizer", "stats"])
-def test_a_corrupt_checkpoint_is_named(make_config, undisturbed, prefix):
+def test_a_corrupt_checkpoint_is_named(
+    make_config: Callable[..., TrainConfig], undisturbed: TrainConfig, prefix: str
+) -> None:
     path = Path(undisturbed.folder) / "checkpoints" / f"{prefix}_3.pt"
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(InputError, match=f"{prefix}_3.pt"):
         train(undisturbed, ALONE)
 
 
-def test_no_code_in_a_checkpoint_is_run(tmp_path):
+def test_no_code_in_a_checkpoint_is_run(tmp_path: Path) -> None:
     class Trap:
-        def __reduce__(self):
+        def __reduce__(self) -> Any:
             return (Path.touch, (tmp_path / "sprung",))
 
     torch.save({"state_dict": Trap()}, tmp_path / "epoch_1.pt")
@@ -199,7 +209,7 @@ def test_no_code_in_a_checkpoint_is_run(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path):
+def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path) -> None:
     url = str(tmp_path / "epoch_1.pt")
     save_file(url, {"state_dict": {"a": torch.ones(4)}})
     child = f"""
@@ -207,7 +217,7 @@ import resource, sys
 sys.path.insert(0, {str(ROOT)!r})
 import torch
 from corpusmith.errors import StorageError
-from training.loop.checkpoint import save_file
+from training.state.checkpoint import save_file
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 try:
@@ -226,14 +236,14 @@ def write_domains(folder: Path, counts: dict[str, int]) -> str:
     draws = np.random.default_rng(0)
     rows, metas = [], []
     for domain, count in counts.items():
-        rows += [draws.integers(0, 4 if domain == "easy" else 32, 17) for _ in range(count)]
+        rows += [draws.integers(0, 4 if domain == "easy" else 32, 17).astype(np.uint32) for _ in range(count)]
         metas += [{"source": domain, "pages": []} for _ in range(count)]
     wds.write_wds_shard(str(folder / "00000001.tar"), TokenRows.of(rows, metas=metas))
     wds.write_manifest(str(folder / "manifest.jsonl"), [wds.ManifestEntry(shard="00000001", num_sequences=len(rows))])
     return str(folder / "manifest.jsonl")
 
 
-def test_loss_is_logged_by_domain_and_weighted_by_it(make_config, tmp_path):
+def test_loss_is_logged_by_domain_and_weighted_by_it(make_config: Callable[..., TrainConfig], tmp_path: Path) -> None:
     data = (DataSource(url=write_domains(tmp_path / "domains", {"easy": 24, "hard": 24})),)
     found = {}
     for name, factors in (("even", {}), ("easy only", {"hard": 0.0})):
@@ -253,7 +263,9 @@ def test_loss_is_logged_by_domain_and_weighted_by_it(make_config, tmp_path):
     assert found["easy only"]["hard"] > found["even"]["hard"]
 
 
-def test_phases_follow_one_another_with_their_own_data_rates_and_lengths(make_config, write_tokens, tmp_path):
+def test_phases_follow_one_another_with_their_own_data_rates_and_lengths(
+    make_config: Callable[..., TrainConfig], write_tokens: Callable[..., str], tmp_path: Path
+) -> None:
     other = write_tokens(tmp_path / "other", 4, 8, 8, 32, 1)
     config = make_config()
     first = replace(config.plan.phases[0], steps=4, checkpoints=1, name="stable",
@@ -282,7 +294,7 @@ def test_phases_follow_one_another_with_their_own_data_rates_and_lengths(make_co
     assert all(torch.equal(value, weights(config)[key]) for key, value in weights(killed).items())
 
 
-def test_averages_are_those_of_openlm():
+def test_averages_are_those_of_openlm() -> None:
     for name, expected in (("poly_3_1", 5.0), ("ema_0.9_1", 1.7829690), ("poly_8_2", 5.6)):
         model = nn.Linear(1, 1, bias=False)
         nn.init.zeros_(model.weight)
@@ -299,14 +311,16 @@ def test_averages_are_those_of_openlm():
         parse_averagers("cubic_8")
 
 
-def test_an_averaged_model_is_loaded_from_its_own_file(undisturbed):
+def test_an_averaged_model_is_loaded_from_its_own_file(undisturbed: TrainConfig) -> None:
     url = f"{undisturbed.folder}/checkpoints/poly_8_1_3.pt"
     stored = load_file(url)["av_model_sd"]
     for key, value in load_model(url).state_dict().items():
         assert torch.equal(value, stored[key])
 
 
-def test_the_average_of_checkpoints_starts_a_run(make_config, undisturbed):
+def test_the_average_of_checkpoints_starts_a_run(
+    make_config: Callable[..., TrainConfig], undisturbed: TrainConfig
+) -> None:
     urls = [f"{undisturbed.folder}/checkpoints/epoch_{epoch}.pt" for epoch in (1, 3)]
     still = constant_schedule(peak=0.0, warmup=0, total=12)
     config = make_config("average", average=((urls[0], 0.25), (urls[1], 0.75)), schedule=still)
@@ -319,7 +333,7 @@ def test_the_average_of_checkpoints_starts_a_run(make_config, undisturbed):
 class Unigram(nn.Module):
     """The least of architectures: logits do not depend on the input."""
 
-    def __init__(self, config, grad_checkpointing: bool = False) -> None:
+    def __init__(self, config: Any, grad_checkpointing: bool = False) -> None:
         super().__init__()
         self.config = config
         self.hidden = nn.Parameter(torch.zeros(config.hidden_dim))
@@ -331,12 +345,14 @@ class Unigram(nn.Module):
     def tie_weights(self) -> None:
         pass
 
-    def forward(self, input_ids, documents=None, head=None, **more):
+    def forward(self, input_ids: Any, documents: Any = None, head: Any = None, **more: Any) -> Any:
         hidden = self.hidden.expand(*input_ids.shape, -1)
         return head(hidden, self.output) if head is not None else (self.output(hidden), hidden, None)
 
 
-def test_a_second_architecture_trains_without_the_loop_knowing(make_config, monkeypatch):
+def test_a_second_architecture_trains_without_the_loop_knowing(
+    make_config: Callable[..., TrainConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(architectures.ARCHITECTURES, "unigram", f"{__name__}:Unigram")
     monkeypatch.setitem(sys.modules, __name__, sys.modules.get(__name__) or sys.modules[Unigram.__module__])
     config = make_config()

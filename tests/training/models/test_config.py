@@ -1,5 +1,7 @@
 """Model configs: the table of section 3 and what is refused."""
 
+from typing import Any
+
 import pytest
 
 from corpusmith.errors import ConfigError, InputError
@@ -18,7 +20,9 @@ MINIMAL = SIZES | {"post_embed_norm": False, "weight_tying": False}
         ("open_lm_7b_swiglutorch", 4096, 32, 32, 128, 11008, "swiglu_torch"),
     ],
 )
-def test_configs_of_dclm_have_these_sizes(name, width, layers, heads, head_dim, ffn_dim, ffn_type):
+def test_configs_of_dclm_have_these_sizes(
+    name: str, width: int, layers: int, heads: int, head_dim: int, ffn_dim: int, ffn_type: str
+) -> None:
     config = load_model_config(f"training/open_lm_configs/{name}.json")
     assert (config.hidden_dim, config.n_layers, config.n_heads) == (width, layers, heads)
     assert (config.head_dim, config.ffn_dim, config.ffn_type) == (head_dim, ffn_dim, ffn_type)
@@ -27,17 +31,17 @@ def test_configs_of_dclm_have_these_sizes(name, width, layers, heads, head_dim, 
     assert not config.weight_tying
 
 
-def test_every_built_in_config_loads_by_its_stem():
+def test_every_built_in_config_loads_by_its_stem() -> None:
     for path in CONFIG_FOLDER.glob("*.json"):
         assert load_model_config(path.stem) == load_model_config(str(path))
 
 
-def test_a_value_in_the_file_wins_over_the_flag():
+def test_a_value_in_the_file_wins_over_the_flag() -> None:
     config = load_model_config("open_lm_1b_old", model_norm="gain_only_lp_layer_norm", qk_norm=True, ffn_type="gelu")
     assert (config.model_norm, config.qk_norm, config.ffn_type) == ("default_layer_norm", False, "gelu")
 
 
-def test_stem_is_the_file_name_before_the_first_dot():
+def test_stem_is_the_file_name_before_the_first_dot() -> None:
     assert model_stem("training/open_lm_configs/d=1024_l=24_h=8.json") == "d=1024_l=24_h=8"
     assert model_stem("a/b.c.json") == "b"
 
@@ -53,17 +57,17 @@ def test_stem_is_the_file_name_before_the_first_dot():
         ({"model_norm": "rmsnorm"}, "did you mean 'rms_norm'"),
     ],
 )
-def test_a_config_that_does_not_fit_is_refused_by_key(changed, named):
+def test_a_config_that_does_not_fit_is_refused_by_key(changed: Any, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         model_config_from(MINIMAL | changed, where="x.json")
 
 
 @pytest.mark.parametrize("key", sorted(MINIMAL))
-def test_each_of_the_seven_keys_is_required(key):
+def test_each_of_the_seven_keys_is_required(key: Any) -> None:
     with pytest.raises(ConfigError, match=key):
         model_config_from({name: value for name, value in MINIMAL.items() if name != key}, where="x.json")
 
 
-def test_an_unknown_config_names_the_nearest():
+def test_an_unknown_config_names_the_nearest() -> None:
     with pytest.raises(InputError, match="open_lm_1b"):
         load_model_config("open_lm_1bb")

@@ -1,6 +1,7 @@
 """The model of section 4: keys, shapes, arithmetic, masks, cache and rotary tables."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +13,12 @@ from training.models.layers import LayerNorm, LlamaRotary, Rotary, inverse_frequ
 from training.models.openlm import Transformer, strip_prefixes
 
 
-def config(**changed) -> ModelConfig:
-    values = {"hidden_dim": 24, "n_layers": 2, "n_heads": 3, "seq_len": 12, "vocab_size": 40, "qk_norm": True}
-    return ModelConfig(**(values | {"model_norm": "gain_only_lp_layer_norm"} | changed))
+def config(**changed: Any) -> ModelConfig:
+    values: dict[str, Any] = {"hidden_dim": 24, "n_layers": 2, "n_heads": 3, "seq_len": 12, "vocab_size": 40}
+    return ModelConfig(**(values | {"qk_norm": True, "model_norm": "gain_only_lp_layer_norm"} | changed))
 
 
-def build(seed: int = 0, **changed) -> Transformer:
+def build(seed: int = 0, **changed: Any) -> Transformer:
     torch.manual_seed(seed)
     model = Transformer(config(**changed)).eval()
     for name, weight in model.named_parameters():
@@ -30,7 +31,7 @@ def tokens(batch: int = 2, length: int = 8, seed: int = 1) -> torch.Tensor:
     return torch.randint(0, 40, (batch, length), generator=torch.Generator().manual_seed(seed))
 
 
-def test_state_dict_has_the_keys_and_shapes_of_openlm():
+def test_state_dict_has_the_keys_and_shapes_of_openlm() -> None:
     shapes = {key: tuple(value.shape) for key, value in build(n_layers=1).state_dict().items()}
     assert shapes == {
         "tok_embeddings.weight": (40, 24),
@@ -48,7 +49,7 @@ def test_state_dict_has_the_keys_and_shapes_of_openlm():
     }
 
 
-def test_state_dict_keys_of_the_variants():
+def test_state_dict_keys_of_the_variants() -> None:
     keys = set(build(n_layers=1, ffn_type="gelu").state_dict())
     aliases = {"_ff_w1.weight", "_ff_w2.weight", "feed_forward.0.weight", "feed_forward.2.weight"}
     assert {f"layers.0.{key}" for key in aliases} <= keys
@@ -61,16 +62,16 @@ def test_state_dict_keys_of_the_variants():
     assert "norm.weight" not in build(model_norm="no_wb_layer_norm").state_dict()
 
 
-def test_tied_weights_are_one_tensor_under_two_keys():
+def test_tied_weights_are_one_tensor_under_two_keys() -> None:
     model = build(weight_tying=True)
     assert model.tok_embeddings.weight is model.output.weight
     assert {"tok_embeddings.weight", "output.weight"} <= set(model.state_dict())
 
 
-def test_initial_weights_are_cut_normals_of_the_stated_width():
+def test_initial_weights_are_cut_normals_of_the_stated_width() -> None:
     torch.manual_seed(0)
     model = Transformer(config(hidden_dim=96, n_heads=4, vocab_size=500))
-    layers = model.get_submodule("layers")
+    layers: Any = model.get_submodule("layers")
     for weight, std in [
         (model.tok_embeddings.weight, 1 / math.sqrt(96)),
         (model.output.weight, 1 / math.sqrt(96)),
@@ -84,7 +85,7 @@ def test_initial_weights_are_cut_normals_of_the_stated_width():
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_norms_against_their_formula(name):
+def test_norms_against_their_formula(name: str) -> None:
     x = torch.randn(3, 6, generator=torch.Generator().manual_seed(2)) + 1
     norm = make_norm(name, 6)
     for weight in norm.parameters():
@@ -100,7 +101,7 @@ def test_norms_against_their_formula(name):
     assert len(parameters) == {"no_wb_layer_norm": 0, "default_layer_norm": 2, "lp_layer_norm": 2}.get(name, 1)
 
 
-def test_a_low_precision_norm_gives_the_autocast_dtype_and_others_fp32():
+def test_a_low_precision_norm_gives_the_autocast_dtype_and_others_fp32() -> None:
     x = torch.randn(2, 6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert make_norm("gain_only_lp_layer_norm", 6)(x).dtype == torch.bfloat16
@@ -108,9 +109,9 @@ def test_a_low_precision_norm_gives_the_autocast_dtype_and_others_fp32():
     assert LayerNorm(6, weight=True, bias=False, low_precision=True)(x).dtype == torch.float32
 
 
-def test_qk_norm_covers_the_full_width_before_the_heads_and_attention_is_plain_softmax():
+def test_qk_norm_covers_the_full_width_before_the_heads_and_attention_is_plain_softmax() -> None:
     model = build(n_layers=1, positional_embedding_type="none")
-    attention = model.layers[0].attention
+    attention: Any = model.layers[0].attention
     x = torch.randn(1, 5, 24, generator=torch.Generator().manual_seed(3))
     q, k, v = (x @ attention.in_proj.weight.T).split(24, dim=-1)
     q, k = attention.q_norm(q), attention.k_norm(k)
@@ -121,15 +122,15 @@ def test_qk_norm_covers_the_full_width_before_the_heads_and_attention_is_plain_s
     torch.testing.assert_close(attention(x, None, None)[0], expected, rtol=0, atol=1e-5)
 
 
-def test_the_first_half_of_w12_is_the_gate():
-    feed_forward = build(n_layers=1).layers[0].feed_forward
+def test_the_first_half_of_w12_is_the_gate() -> None:
+    feed_forward: Any = build(n_layers=1).layers[0].feed_forward
     x = torch.randn(2, 24)
     gate, up = x @ feed_forward.w12.weight[:256].T, x @ feed_forward.w12.weight[256:].T
     expected = (F.silu(gate) * up) @ feed_forward.w3.weight.T
     torch.testing.assert_close(feed_forward(x), expected, rtol=0, atol=1e-5)
 
 
-def test_logits_are_fp32_and_the_hidden_state_is_normed():
+def test_logits_are_fp32_and_the_hidden_state_is_normed() -> None:
     model = build().to(torch.bfloat16)
     logits, hidden, cache = model(tokens())
     assert logits.dtype == torch.float32
@@ -140,7 +141,7 @@ def test_logits_are_fp32_and_the_hidden_state_is_normed():
 
 @pytest.mark.parametrize("ffn_type", FFN_TYPES)
 @pytest.mark.parametrize("position", POSITIONAL_EMBEDDINGS)
-def test_cached_decoding_equals_one_pass(position, ffn_type):
+def test_cached_decoding_equals_one_pass(position: str, ffn_type: str) -> None:
     model, ids = build(positional_embedding_type=position, ffn_type=ffn_type), tokens()
     whole = model(ids)[0]
     first, _, cache = model(ids[:, :5], use_cache=True)
@@ -151,7 +152,7 @@ def test_cached_decoding_equals_one_pass(position, ffn_type):
     assert cache[0][0].shape == (2, 8, 3, 8)
 
 
-def test_logits_of_the_last_positions_are_the_end_of_all():
+def test_logits_of_the_last_positions_are_the_end_of_all() -> None:
     model, ids = build(), tokens()
     everything = model(ids)[0]
     last = model(ids, logits_to_keep=3)[0]
@@ -159,7 +160,7 @@ def test_logits_of_the_last_positions_are_the_end_of_all():
     assert torch.allclose(last, everything[:, -3:], atol=1e-6)
 
 
-def test_a_later_token_never_changes_an_earlier_logit():
+def test_a_later_token_never_changes_an_earlier_logit() -> None:
     model, ids = build(), tokens()
     changed = ids.clone()
     changed[:, 5] = (changed[:, 5] + 1) % 40
@@ -167,7 +168,7 @@ def test_a_later_token_never_changes_an_earlier_logit():
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_padding_changes_nothing_under_the_mask(side):
+def test_padding_changes_nothing_under_the_mask(side: str) -> None:
     model, ids = build(), tokens()
     pad, zeros, ones = torch.zeros(2, 3, dtype=torch.long), torch.zeros(2, 3), torch.ones(2, 8)
     parts = (pad, ids) if side == "left" else (ids, pad)
@@ -178,7 +179,7 @@ def test_padding_changes_nothing_under_the_mask(side):
     torch.testing.assert_close(own, model(ids)[0], rtol=0, atol=1e-5)
 
 
-def test_rotary_by_hand_at_position_two():
+def test_rotary_by_hand_at_position_two() -> None:
     rotary = Rotary(4, over_heads=False, exact=False)
     x = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 1, 4)
     turned = rotary(x, x, offset=2)[0].flatten().tolist()
@@ -192,7 +193,7 @@ def test_rotary_by_hand_at_position_two():
     assert turned == pytest.approx(expected, abs=1e-6)
 
 
-def test_llama_rotary_is_rotary_with_interleaved_pairs():
+def test_llama_rotary_is_rotary_with_interleaved_pairs() -> None:
     x = torch.randn(2, 6, 3, 8, generator=torch.Generator().manual_seed(4))
     halves = torch.cat([x[..., 0::2], x[..., 1::2]], dim=-1)
     interleaved = LlamaRotary(8, seq_len=12)(x, x, offset=3)[0]
@@ -201,7 +202,7 @@ def test_llama_rotary_is_rotary_with_interleaved_pairs():
     torch.testing.assert_close(interleaved, back, rtol=0, atol=1e-6)
 
 
-def test_head_rotary_turns_by_head_and_ignores_the_position():
+def test_head_rotary_turns_by_head_and_ignores_the_position() -> None:
     x = torch.randn(1, 1, 3, 8, generator=torch.Generator().manual_seed(5)).expand(1, 4, 3, 8)
     by_head = Rotary(8, over_heads=True, exact=False)(x, x, offset=2)[0]
     plain = Rotary(8, over_heads=False, exact=False)(x[:, 0].unsqueeze(2), x[:, 0].unsqueeze(2))[0]
@@ -209,7 +210,7 @@ def test_head_rotary_turns_by_head_and_ignores_the_position():
     torch.testing.assert_close(by_head[:, 3], by_head[:, 0], rtol=0, atol=0)
 
 
-def test_llama_rotary_has_twice_the_sequence_and_others_grow():
+def test_llama_rotary_has_twice_the_sequence_and_others_grow() -> None:
     model = build(positional_embedding_type="llama_rotary")
     assert model(tokens(length=24))[0].shape == (2, 24, 40)
     with pytest.raises(InputError, match="24 positions"):
@@ -217,7 +218,7 @@ def test_llama_rotary_has_twice_the_sequence_and_others_grow():
     assert build()(tokens(length=50))[0].shape == (2, 50, 40)
 
 
-def test_rotary_tables_come_from_the_loaded_buffer_unless_exact():
+def test_rotary_tables_come_from_the_loaded_buffer_unless_exact() -> None:
     rounded = inverse_frequencies(8).to(torch.bfloat16).float()
     for exact in (False, True):
         rotary = Rotary(8, over_heads=False, exact=exact)
@@ -228,13 +229,13 @@ def test_rotary_tables_come_from_the_loaded_buffer_unless_exact():
         assert torch.equal(before, after) is exact
 
 
-def test_a_cast_keeps_the_frequencies_in_fp32():
+def test_a_cast_keeps_the_frequencies_in_fp32() -> None:
     model = build().to(torch.bfloat16)
     assert torch.equal(model.state_dict()["layers.0.attention.pos_embed.inv_freq"], inverse_frequencies(8))
     assert model.state_dict()["norm.weight"].dtype == torch.bfloat16
 
 
-def test_gradient_checkpointing_changes_no_gradient():
+def test_gradient_checkpointing_changes_no_gradient() -> None:
     gradients = []
     for again in (False, True):
         torch.manual_seed(0)
@@ -245,7 +246,7 @@ def test_gradient_checkpointing_changes_no_gradient():
         torch.testing.assert_close(plain, recomputed, rtol=0, atol=0)
 
 
-def test_prefixes_of_wrappers_are_stripped():
+def test_prefixes_of_wrappers_are_stripped() -> None:
     value = torch.zeros(1)
     stripped = strip_prefixes({"module._orig_mod.norm.weight": value, "_orig_mod.output.weight": value})
     assert set(stripped) == {"norm.weight", "output.weight"}

@@ -16,11 +16,11 @@ from training.hyperparameters import apply_overrides, friendly_name, get_scale, 
 
 
 @pytest.fixture
-def samples(shared_data) -> Path:
+def samples(shared_data: Path) -> Path:
     return shared_data / "exp_data_samples"
 
 
-def test_openlms_command_lines_of_published_models_parse(samples):
+def test_openlms_command_lines_of_published_models_parse(samples: Path) -> None:
     paths = sorted((samples / "models").glob("*.json"))
     assert len(paths) == 5
     for path in paths:
@@ -32,7 +32,7 @@ def test_openlms_command_lines_of_published_models_parse(samples):
         assert (values["qk_norm"], values["z_loss_coefficient"]) == (scale["qk_norm"], scale["z_loss"])
 
 
-def test_a_published_reference_is_rebuilt_from_its_scale_and_flags(samples):
+def test_a_published_reference_is_rebuilt_from_its_scale_and_flags(samples: Path) -> None:
     (path,) = (samples / "models").glob("dolma_v1*.json")
     published = expdb.load_model_reference(str(path))
     dataset = expdb.load_dataset(str(samples / "datasets" / "tokenized" / "dolma_v1_no_resample.json"))
@@ -50,7 +50,7 @@ def test_a_published_reference_is_rebuilt_from_its_scale_and_flags(samples):
     assert hyperparameters_from(published.hyperparameters, where=str(path)) == scale
 
 
-def test_a_published_reference_is_written_back_as_it_was(samples, tmp_path):
+def test_a_published_reference_is_written_back_as_it_was(samples: Path, tmp_path: Path) -> None:
     for path in (samples / "models").glob("*tokens=*.json"):
         expdb.write_reference(expdb.load_model_reference(str(path)), str(tmp_path / path.name))
         ours, theirs = json.loads((tmp_path / path.name).read_text()), json.loads(path.read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from training.observers.remote_sync import RemoteSync, copy_file, fetch_latest, 
 
 
 @pytest.fixture
-def experiment(tmp_path) -> Path:
+def experiment(tmp_path: Path) -> Path:
     folder = tmp_path / "logs" / "run"
     for name in ("params.txt", "checkpoints/epoch_1.pt", "checkpoints/stats_1.pt", "checkpoints/optimizer_1.pt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -24,8 +25,9 @@ def names(root: Path) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
 
-def test_only_what_is_new_or_changed_is_copied_and_nothing_is_deleted_there(experiment, tmp_path):
-    remote, copied = tmp_path / "remote", {}
+def test_only_what_is_new_or_changed_is_copied_and_nothing_is_deleted_there(experiment: Path, tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    copied: dict[str, Any] = {}
     assert sync_tree(str(experiment), str(remote), copied) == 4
     assert names(remote) == names(experiment)
     assert sync_tree(str(experiment), str(remote), copied) == 0
@@ -38,7 +40,7 @@ def test_only_what_is_new_or_changed_is_copied_and_nothing_is_deleted_there(expe
     assert ".partial" not in " ".join(names(remote))
 
 
-def test_weights_are_copied_last(experiment, tmp_path):
+def test_weights_are_copied_last(experiment: Path, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
     remote.mkdir()
     (remote / "checkpoints").mkdir()
@@ -49,21 +51,21 @@ def test_weights_are_copied_last(experiment, tmp_path):
     assert (remote / "checkpoints" / "optimizer_1.pt").exists()
 
 
-def test_copying_keeps_the_bytes(tmp_path):
+def test_copying_keeps_the_bytes(tmp_path: Path) -> None:
     source = tmp_path / "a"
     source.write_bytes(bytes(range(256)) * 70000)
     copy_file(str(source), str(tmp_path / "deep" / "b"))
     assert (tmp_path / "deep" / "b").read_bytes() == source.read_bytes()
 
 
-def test_the_end_of_the_block_brings_the_remote_up_to_date(experiment, tmp_path):
+def test_the_end_of_the_block_brings_the_remote_up_to_date(experiment: Path, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
     with RemoteSync(str(experiment), str(remote), seconds=3600):
         (experiment / "train_log.jsonl").write_text("{}\n")
     assert names(remote) == names(experiment)
 
 
-def test_soon_copies_without_waiting_for_the_turn(experiment, tmp_path):
+def test_soon_copies_without_waiting_for_the_turn(experiment: Path, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
     with RemoteSync(str(experiment), str(remote), seconds=3600) as sync:
         sync.soon()
@@ -74,7 +76,7 @@ def test_soon_copies_without_waiting_for_the_turn(experiment, tmp_path):
         assert (remote / "checkpoints" / "epoch_1.pt").exists()
 
 
-def test_a_last_pass_that_fails_is_told_but_does_not_hide_the_runs_own_error(experiment, tmp_path):
+def test_a_last_pass_that_fails_is_told_but_does_not_hide_the_runs_own_error(experiment: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
     with pytest.raises(RunFailed, match="last sync"), RemoteSync(str(experiment), str(blocked), seconds=3600):
@@ -83,7 +85,9 @@ def test_a_last_pass_that_fails_is_told_but_does_not_hide_the_runs_own_error(exp
         raise KeyboardInterrupt
 
 
-def test_a_passing_fault_is_told_once_and_made_good(experiment, tmp_path, capsys):
+def test_a_passing_fault_is_told_once_and_made_good(
+    experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     remote = tmp_path / "remote"
     remote.write_text("in the way")
     with RemoteSync(str(experiment), str(remote), seconds=0.01):
@@ -93,7 +97,7 @@ def test_a_passing_fault_is_told_once_and_made_good(experiment, tmp_path, capsys
     assert capsys.readouterr().out.count("warning: sync") == 1
 
 
-def test_a_run_that_goes_on_elsewhere_fetches_the_newest_checkpoint(experiment, tmp_path):
+def test_a_run_that_goes_on_elsewhere_fetches_the_newest_checkpoint(experiment: Path, tmp_path: Path) -> None:
     remote, here = tmp_path / "remote", tmp_path / "elsewhere"
     (experiment / "checkpoints_rolling").mkdir()
     (experiment / "checkpoints_rolling" / "epoch_40.pt").write_text("40")

@@ -6,19 +6,19 @@ import importlib.machinery
 import re
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 import orjson
 import pytest
+import torch
 
 from corpusmith.errors import InputError, UserError
 from corpusmith.run.progress import track
-from training.loop.ranks import Ranks
 from training.loop.train_loop import train
 from training.main import main
-from training.observers import loss_plot
-from training.observers import observer as observers
-from training.observers.observer import TrainLog
+from training.observers.observer import TrainingBar, TrainLog, short_number
 from training.observers.trackers import (
     LossPlot,
     TensorBoardTracker,
@@ -27,16 +27,18 @@ from training.observers.trackers import (
     make_trackers,
     scalars,
 )
-from training.observers.training_bar import TrainingBar, short_number
+from training.plan.config import TrainConfig
+from training.state.checkpoint import RunProgress
+from training.state.ranks import Ranks
 
 ALONE = Ranks()
 
 
-def validate(model, state):
-    return [{"loss": 2.0 + state.epoch, "val_data": ["sets/held_out/manifest.jsonl"], "model": "tiny"}]
+def validate(model: torch.nn.Module, progress: RunProgress) -> list[dict[str, Any]]:
+    return [{"loss": 2.0 + progress.epoch, "val_data": ["sets/held_out/manifest.jsonl"], "model": "tiny"}]
 
 
-def log_rows(config) -> list[dict]:
+def log_rows(config: TrainConfig) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in Path(config.folder, "train_log.jsonl").read_bytes().splitlines()]
 
 
@@ -48,24 +50,29 @@ def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
-def test_tensorboard_gets_what_the_train_log_gets(make_config):
+def near(rows: list[dict[str, Any]], key: str) -> list[tuple[int, Any]]:
+    """Steps with values that are equal to those of the rows but for rounding."""
+    return [(row["step"], pytest.approx(row[key])) for row in rows]
+
+
+def test_tensorboard_gets_what_the_train_log_gets(make_config: Callable[..., TrainConfig]) -> None:
     config = make_config()
     train(config, ALONE, validate, [TrainLog(), TensorBoardTracker()])
     found = events(Path(config.folder, "tensorboard"))
     rows = log_rows(config)
-    assert found["train/loss"] == [(row["step"], pytest.approx(row["loss"])) for row in rows]
-    assert found["train/lr"] == [(row["step"], pytest.approx(row["lr"])) for row in rows]
+    assert found["train/loss"] == near(rows, "loss")
+    assert found["train/lr"] == near(rows, "lr")
     assert len(found["train/mfu"]) == len(rows)
     assert all(0 < share < 1 for _, share in found["train/mfu"])
     assert found["valid/held_out/loss"] == [(4, 3.0), (8, 4.0), (12, 5.0)]
     assert [step for step, _ in found["epoch/tokens"]] == [4, 8, 12]
 
 
-def test_a_continued_run_has_each_step_once_in_tensorboard(make_config):
+def test_a_continued_run_has_each_step_once_in_tensorboard(make_config: Callable[..., TrainConfig]) -> None:
     config = make_config()
 
-    def interrupt(model, state):
-        if state.epoch == 3:
+    def interrupt(model: torch.nn.Module, progress: RunProgress) -> list[dict[str, Any]]:
+        if progress.epoch == 3:
             raise KeyboardInterrupt
         return []
 
@@ -76,28 +83,40 @@ def test_a_continued_run_has_each_step_once_in_tensorboard(make_config):
 
 
 class FakeRun:
-    def __init__(self, settings):
-        self.settings, self.rows, self.exit_code = settings, [], None
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.rows: list[tuple[int, dict[str, Any]]] = []
+        self.exit_code: int | None = None
 
-    def log(self, values, step):
+    def log(self, values: dict[str, Any], step: int) -> None:
         self.rows.append((step, values))
 
-    def finish(self, exit_code):
+    def finish(self, exit_code: int) -> None:
         self.exit_code = exit_code
 
 
+class FakeWandb(types.ModuleType):
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+        self.runs: list[FakeRun] = []
+
+    def init(self, **settings: Any) -> FakeRun:
+        self.runs.append(FakeRun(settings))
+        return self.runs[-1]
+
+
 @pytest.fixture
-def fake_wandb(monkeypatch):
+def fake_wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
     """A module `wandb` that notes what it is told."""
-    module = types.ModuleType("wandb")
-    module.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
-    module.runs = []
-    module.init = lambda **settings: module.runs.append(FakeRun(settings)) or module.runs[-1]
+    module = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", module)
     return module
 
 
-def test_wandb_gets_the_run_its_arguments_and_its_metrics(make_config, fake_wandb):
+def test_wandb_gets_the_run_its_arguments_and_its_metrics(
+    make_config: Callable[..., TrainConfig], fake_wandb: FakeWandb
+) -> None:
     config = make_config(params={"lr": 0.02})
     (tracker,) = make_trackers("wandb", project="dcnlp", notes="why", offline=True)
     train(config, ALONE, validate, [TrainLog(), tracker])
@@ -114,10 +133,12 @@ def test_wandb_gets_the_run_its_arguments_and_its_metrics(make_config, fake_wand
     assert steps == sorted(steps)  # W&B drops what goes back
 
 
-def test_a_continued_run_is_the_same_wandb_run_and_a_failed_one_says_so(make_config, fake_wandb):
+def test_a_continued_run_is_the_same_wandb_run_and_a_failed_one_says_so(
+    make_config: Callable[..., TrainConfig], fake_wandb: FakeWandb
+) -> None:
     config = make_config()
 
-    def fail(model, state):
+    def fail(model: torch.nn.Module, progress: RunProgress) -> NoReturn:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -130,7 +151,7 @@ def test_a_continued_run_is_the_same_wandb_run_and_a_failed_one_says_so(make_con
     assert re.fullmatch("[0-9a-f]{16}", first.settings["id"])
 
 
-def test_names_are_checked_before_anything_is_trained(fake_wandb, monkeypatch):
+def test_names_are_checked_before_anything_is_trained(fake_wandb: FakeWandb, monkeypatch: pytest.MonkeyPatch) -> None:
     assert make_trackers("") == []
     assert [type(tracker) for tracker in make_trackers("all")] == [TensorBoardTracker, WandbTracker]
     assert [type(tracker) for tracker in make_trackers("tensorboard, wandb")] == [TensorBoardTracker, WandbTracker]
@@ -141,7 +162,7 @@ def test_names_are_checked_before_anything_is_trained(fake_wandb, monkeypatch):
         make_trackers("wandb")
 
 
-def test_only_finite_numbers_are_scalars_and_nested_ones_get_a_path():
+def test_only_finite_numbers_are_scalars_and_nested_ones_get_a_path() -> None:
     row = {
         "step": 3, "loss": 1.5, "name": "x", "final": True, "bad": float("nan"), "loss_by_domain": {"web": 2.0},
         "next_shard_per_source": [4, 5],
@@ -152,28 +173,28 @@ def test_only_finite_numbers_are_scalars_and_nested_ones_get_a_path():
     }  # fmt: skip
 
 
-def test_validation_sets_are_told_apart_by_name():
+def test_validation_sets_are_told_apart_by_name() -> None:
     results = [{"loss": 1.0, "val_data": ["a/c4_val.json"]}, {"loss": 2.0, "val_data": ["b/manifest.jsonl"]}]
     assert evaluation_scalars(results) == {"valid/c4_val/loss": 1.0, "valid/b/loss": 2.0}
 
 
-def test_a_run_leaves_a_picture_of_its_loss_and_one_without_a_step_leaves_none(make_config, tmp_path):
+def test_a_run_leaves_a_picture_of_its_loss_and_one_without_a_step_leaves_none(
+    make_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
     config = make_config()
     train(config, ALONE, None, [TrainLog(), LossPlot()])
     assert Path(config.folder, "loss.png").read_bytes().startswith(b"\x89PNG")
     plot = LossPlot()
-    plot.on_start(make_config("other"), ALONE, None)
+    plot.on_start(make_config("other"), ALONE, RunProgress())
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "train_log.jsonl").touch()
     plot.on_end(None, None)
     assert not (tmp_path / "other" / "loss.png").exists()
 
 
-def test_the_plot_reads_the_log_that_the_loop_writes():
-    assert loss_plot.TRAIN_LOG == observers.TRAIN_LOG
-
-
-def test_the_bar_tells_loss_tokens_per_second_and_utilisation(make_config, capsys, monkeypatch):
+def test_the_bar_tells_loss_tokens_per_second_and_utilisation(
+    make_config: Callable[..., TrainConfig], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("training.observers.throughput.peak_flops", lambda device, precision: 1e9)
     monkeypatch.setattr("corpusmith.run.progress.PLAIN_LINE_SECONDS", 0.0)
     train(make_config(), ALONE, None, [TrainingBar()])
@@ -182,7 +203,7 @@ def test_the_bar_tells_loss_tokens_per_second_and_utilisation(make_config, capsy
     assert [line for line in lines if re.fullmatch(pattern, line)], lines
 
 
-def test_a_note_stands_beside_the_rate_until_another_does(capsys):
+def test_a_note_stands_beside_the_rate_until_another_does(capsys: pytest.CaptureFixture[str]) -> None:
     with track(3, "work", "steps") as tracker:
         tracker.note("loss 1.0")
         tracker.advance()
@@ -194,11 +215,13 @@ def test_a_note_stands_beside_the_rate_until_another_does(capsys):
     ("value", "text"),
     [(0, "0"), (999.4, "999"), (1234, "1.23k"), (999_600, "1M"), (45_600_000, "45.6M"), (2.5e9, "2.5G")],
 )
-def test_numbers_are_shortened_to_three_digits(value, text):
+def test_numbers_are_shortened_to_three_digits(value: float, text: str) -> None:
     assert short_number(value) == text
 
 
-def test_the_trainers_flags_bring_trackers_the_plot_and_the_remote_copy(write_tokens, tmp_path, capsys):
+def test_the_trainers_flags_bring_trackers_the_plot_and_the_remote_copy(
+    write_tokens: Callable[..., str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     manifest = write_tokens(tmp_path / "small", 12, 8, 16, 16)
     command = [
         "--dataset-manifest", manifest, "--data-key", "json.gz", "--model", "open_lm_test_tiny",

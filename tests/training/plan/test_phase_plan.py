@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from corpusmith.errors import ConfigError, InputError
 from training.optimization.schedule import constant_schedule
-from training.plan.phase_plan import DataSource, Phase
-from training.plan.phase_plan_yaml import load_phase_plan
+from training.plan.phase_plan import DataSource, Phase, load_phase_plan
 
 PLAN = """\
 phases:
@@ -31,13 +33,13 @@ phases:
 """
 
 
-def load(tmp_path, text: str):
+def load(tmp_path: Path, text: str) -> Any:
     path = tmp_path / "plan.yaml"
     path.write_text(text)
     return load_phase_plan(str(path), 16)
 
 
-def test_a_plan_says_where_each_step_stands(tmp_path):
+def test_a_plan_says_where_each_step_stands(tmp_path: Path) -> None:
     plan = load(tmp_path, PLAN)
     stable, decay = plan.phases
     assert (stable.steps, decay.steps, plan.total_steps) == (156, 50, 206)  # 20,000 // (8 * 16)
@@ -64,13 +66,13 @@ def test_a_plan_says_where_each_step_stands(tmp_path):
         ("phases:", "phase:", ":1", "'phases'"),
     ],
 )
-def test_what_does_not_fit_is_named_with_its_line(tmp_path, old, new, where, named):
+def test_what_does_not_fit_is_named_with_its_line(tmp_path: Path, old: str, new: str, where: str, named: str) -> None:
     with pytest.raises(ConfigError) as refused:
         load(tmp_path, PLAN.replace(old, new, 1))
     assert f"plan.yaml{where}" in str(refused.value)
     assert named in str(refused.value)
 
 
-def test_a_phase_refuses_nonsense_when_it_is_made():
+def test_a_phase_refuses_nonsense_when_it_is_made() -> None:
     with pytest.raises(InputError, match="at least 1 step"):
         Phase(name="x", data=(), steps=1, global_batch_size=1, schedule=constant_schedule(peak=1.0, warmup=0, total=1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from baselines.core import get_mapper
@@ -10,7 +12,7 @@ from baselines.mappers.enrichers.enrichers import line_counter, word_counter_enr
 
 
 def test_words_are_counted() -> None:
-    page = {"text": 'a, b\n\n"c" -'}
+    page: dict[str, Any] = {"text": 'a, b\n\n"c" -'}
     assert word_counter_enricher(page) == [page]
     assert page["word_count"] == 2
     assert get_mapper("word_counter_enricher", key="all", ignore_punctuation=False)(page) == [page]
@@ -23,7 +25,7 @@ def test_lines_are_counted() -> None:
     assert line_counter("a\n\nb\n") == 2
     assert line_counter("a\n\nb\n", remove_empty=False) == 4
     assert line_counter("a. b.", paragraph_end=r"\.") == 2
-    page = {"text": "a\n\nb"}
+    page: dict[str, Any] = {"text": "a\n\nb"}
     assert line_counter_enricher(page, key="n") == [page]
     assert page["n"] == 2
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from baselines.core import get_mapper
-from baselines.core.compiled import LocalStep, build_steps
+from baselines.core.steps import LocalStep, build_steps
 from corpusmith.cli import main
 from corpusmith.errors import UserError
 from corpusmith.io.pages.shards import open_shard_writer, read_shard
@@ -119,6 +119,7 @@ def test_a_folder_without_a_model_is_named(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.usefixtures("runner")
 def test_process_scores_pages_on_actors_and_sets_bad_ones_aside(tmp_path: pathlib.Path) -> None:
     model = save_model(tmp_path / "model", labels=1)
     for shard in range(3):

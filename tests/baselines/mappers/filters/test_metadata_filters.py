@@ -40,7 +40,7 @@ def test_language_must_exceed_the_threshold(languages: list[str], threshold: flo
 def test_languages_are_a_list_and_the_key_is_needed() -> None:
     for languages in ("en", ("en",)):
         with pytest.raises(TypeError):
-            language_filter({}, languages)  # type: ignore[arg-type]
+            language_filter({}, languages)
     with pytest.raises(AssertionError, match=f"The input JSON object does not have a {LANGUAGE} field"):
         language_filter({}, ["en"])
 

@@ -124,7 +124,7 @@ def test_arguments_are_checked_as_late_as_dclm_checks_them() -> None:
     with pytest.raises(AssertionError, match="sentence"):
         repetition_filter(page, "sentence", 0.1)
     with pytest.raises(ValueError, match="granularity"):
-        repetition_filter(page, 2.0, 0.1)  # type: ignore[arg-type]
+        repetition_filter(page, 2.0, 0.1)
     with pytest.raises(ValueError, match="-1"):
         repetition_filter(page, -1, 0.1)
     with pytest.raises(ValueError, match="1 words"):

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.core.compiled import LocalStep
 from baselines.core.shard_processor import LocalTask, process_shard
+from baselines.core.steps import LocalStep
 from corpusmith.errors import InputError
 from corpusmith.io.pages import parquet, parquet_writer, shards
 from corpusmith.io.pages.parquet_writer import TableSchema
@@ -369,7 +369,11 @@ def test_hugging_face_folders_are_read_without_what_the_library_derived(tmp_path
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_steps_run_over_tables_and_write_tables(tmp_path: pathlib.Path, suffix: str) -> None:
-    pages = [{"text": "three short words", "url": "a"}, {"text": "one", "url": "b"}, {"text": None, "url": "c"}]
+    pages: list[Page] = [
+        {"text": "three short words", "url": "a"},
+        {"text": "one", "url": "b"},
+        {"text": None, "url": "c"},
+    ]
     written(tmp_path / "in" / f"a{suffix}", pages)
     [shard] = list_shards(str(tmp_path / "in"))
     place = StagePlace(name="s", folder=str(tmp_path), output=str(tmp_path / "out"), errors=str(tmp_path / "errors"))

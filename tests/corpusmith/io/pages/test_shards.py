@@ -160,7 +160,7 @@ def test_stems(name: str, stem: str) -> None:
 @given(st.lists(st.binary(max_size=40).map(lambda raw: raw.replace(b"\n", b""))), st.integers(1, 50))
 def test_lines_are_cut_the_same_however_the_pieces_fall(lines: list[bytes], size: int) -> None:
     content = b"\n".join(lines)
-    cutter = shards._Lines()
+    cutter = shards._LineCutter()
     found = []
     for start in range(0, len(content), size):
         found += list(cutter.feed(content[start : start + size]))

@@ -7,6 +7,7 @@ import io
 import json
 import pathlib
 import tarfile
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -91,7 +92,9 @@ def test_webdataset_reads_our_tars(tmp_path: pathlib.Path) -> None:
         ("txt", lambda row: str(row).encode()),
     ],
 )
-def test_tars_of_other_writers_are_read(tmp_path: pathlib.Path, data_key: str, encode) -> None:  # type: ignore[no-untyped-def]
+def test_tars_of_other_writers_are_read(
+    tmp_path: pathlib.Path, data_key: str, encode: Callable[[list[int]], bytes]
+) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for key in ("x" * 150, "two"):
             add_member(archive, f"./{key}.cls", b"7")

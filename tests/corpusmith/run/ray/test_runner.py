@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from corpusmith.errors import ShardError
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 
 
 def work(task: int) -> int:
@@ -42,7 +43,8 @@ def test_no_tasks_start_no_cluster() -> None:
 
 def test_a_cluster_that_is_not_there_is_named_at_once() -> None:
     code = (
-        "from corpusmith.run.ray.runner import Execution, Runner\n"
+        "from corpusmith.run.ray.execution import Execution\n"
+        "from corpusmith.run.ray.runner import Runner\n"
         "from corpusmith.errors import InputError\n"
         "try:\n"
         "    with Runner(Execution(ray_address='127.0.0.1:1')) as lost: list(lost.map(str, [1], label='x'))\n"

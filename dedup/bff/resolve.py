@@ -1,4 +1,4 @@
-"""Phase 2 of the Bloom-filter dedup: a round decided in input order, and the filter brought to where it was.
+"""Phase 2 of the Bloom-filter dedup: a round decided in input order, and the filter replayed to where it was.
 
 A round's decisions and marks are written first, then its commit, and only then does the shared memory say that it holds
 the round. So whatever died, the filter is filled again from the last snapshot and the marks of the rounds after it, and
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from corpusmith.io import storage
-from dedup.bff.blocks import ArraysReader, ArraysWriter, Decisions, Piece, open_arrays_writer, settle_in_order
+from dedup.bff.blocks import ArraysReader, ArraysWriter, NgramBlock, open_arrays_writer, resolve_in_order
 from dedup.bff.bloom.filter import (
     FilterHeader,
     load_filter_words,
@@ -26,37 +26,38 @@ from dedup.bff.bloom.filter import (
 )
 from dedup.bff.bloom.kernels import count_set_bits, insert_marked
 from dedup.bff.bloom.shared_memory import SharedFilter, open_shared, remove_shared
-from dedup.bff.layout import Layout, round_shards
+from dedup.bff.layout import BffLayout, round_shards
+from dedup.bff.resolve_kernels import Decisions
 
 DECISION_TYPES = {"removed": "u1", "documents": "u1", "counts": "i4", "intervals": "i4", "interval_counts": "i4"}
 
 
 @contextlib.contextmanager
-def open_part(layout: Layout, part: int, rounds: int, snapshot: int) -> Iterator[SharedFilter]:
+def open_part(layout: BffLayout, part: int, rounds: int, snapshot: int) -> Iterator[SharedFilter]:
     """A part of the filter that holds exactly the first `rounds` rounds; `snapshot`: those in the last snapshot."""
     if layout.config.no_update_bloom_filter:
         rounds = snapshot = 0
     with open_shared(layout.shared_name(part), layout.identity, layout.part_words(part)) as shared:
-        bring_to(layout, part, shared, rounds, snapshot)
+        replay_to(layout, part, shared, rounds, snapshot)
         yield shared
 
 
-def bring_to(layout: Layout, part: int, shared: SharedFilter, rounds: int, snapshot: int) -> None:
-    """Insert what rounds are missing, from the last snapshot on where it is not known what the memory holds."""
-    have = shared.rounds
-    if have == rounds:
+def replay_to(layout: BffLayout, part: int, shared: SharedFilter, rounds: int, snapshot: int) -> None:
+    """Insert the rounds that are missing, from the last snapshot on where it is not known what the memory holds."""
+    held = shared.rounds
+    if held == rounds:
         return
     shared.begin()
-    if not 0 <= have < rounds:
+    if not 0 <= held < rounds:
         _load(layout, part, shared, snapshot)
-        have = snapshot
-    for number in range(have, rounds):
+        held = snapshot
+    for number in range(held, rounds):
         for shard in round_shards(layout, number):
             _insert_shard(layout, part, shared, shard)
     shared.commit(rounds)
 
 
-def _load(layout: Layout, part: int, shared: SharedFilter, snapshot: int) -> None:
+def _load(layout: BffLayout, part: int, shared: SharedFilter, snapshot: int) -> None:
     if snapshot:
         url = layout.snapshot_url(snapshot, part)
         with storage.open_read(url) as file:
@@ -67,7 +68,7 @@ def _load(layout: Layout, part: int, shared: SharedFilter, snapshot: int) -> Non
         shared.words[:] = 0
 
 
-def _insert_shard(layout: Layout, part: int, shared: SharedFilter, shard: int) -> None:
+def _insert_shard(layout: BffLayout, part: int, shared: SharedFilter, shard: int) -> None:
     with ArraysReader(layout.ngrams_url(shard)) as ngrams, ArraysReader(layout.inserts_url(shard)) as inserts:
         for batch in range(part, len(ngrams), layout.parts):
             hashes = ngrams[batch]["hashes"]
@@ -75,25 +76,25 @@ def _insert_shard(layout: Layout, part: int, shared: SharedFilter, shard: int) -
             insert_marked(shared.words, hashes, marked, *kernel_shape(layout, part))
 
 
-def kernel_shape(layout: Layout, part: int) -> tuple[int, np.uint64, int]:
+def kernel_shape(layout: BffLayout, part: int) -> tuple[int, np.uint64, int]:
     """What kernels of the filter take besides words and hashes: k, all blocks, the part's first block."""
     return layout.shape.hashes, np.uint64(layout.shape.blocks), layout.first_block(part)
 
 
-def write_snapshot(layout: Layout, part: int, shared: SharedFilter, rounds: int) -> None:
+def write_snapshot(layout: BffLayout, part: int, shared: SharedFilter, rounds: int) -> None:
     """Keep a part of the filter as it is after so many rounds."""
     with storage.atomic_write(layout.snapshot_url(rounds, part)) as file:
         write_words(file, shared.words)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SettleTask:
+class ResolveTask:
     """A round to be decided by one task that has the whole filter; `snapshot` as in `open_part`.
 
     `takes_snapshot`: keep the filter as it is afterwards.
     """
 
-    layout: Layout
+    layout: BffLayout
     number: int
     snapshot: int
     takes_snapshot: bool
@@ -109,7 +110,7 @@ class SettleTask:
             shared.begin()
             figures = {"fresh": 0, "ngrams": 0}
             for shard in round_shards(layout, self.number):
-                self._settle(shard, shared, figures)
+                self._resolve(shard, shared, figures)
             storage.write_json(layout.commit_url(self.number), figures)
             shared.commit(0 if layout.config.no_update_bloom_filter else after)
             self._keep(shared)
@@ -119,7 +120,7 @@ class SettleTask:
             write_snapshot(self.layout, 0, shared, self.number + 1)
             storage.write_json(self.layout.snapshot_done_url(self.number + 1), {})
 
-    def _settle(self, shard: int, shared: SharedFilter, figures: dict[str, int]) -> None:
+    def _resolve(self, shard: int, shared: SharedFilter, figures: dict[str, int]) -> None:
         layout = self.layout
         with (
             ArraysReader(layout.ngrams_url(shard)) as ngrams,
@@ -128,17 +129,17 @@ class SettleTask:
             open_arrays_writer(layout.inserts_url(shard), {"inserts": "u1"}) as inserts,
         ):
             for number in range(len(pages)):
-                structure = pages[number]
-                piece = Piece(hashes=ngrams[number]["hashes"], tokens=structure["tokens"], pages=structure["pages"])
-                decided = settle_in_order(piece, layout.config, shared.words, layout.shape)
+                structure, hashes = pages[number], ngrams[number]["hashes"]
+                block = NgramBlock(hashes=hashes, tokens=structure["tokens"], pages=structure["pages"])
+                decided, new_ngrams = resolve_in_order(block, layout.config, shared.words, layout.shape)
                 write_decisions(decisions, decided)
                 inserts.write(inserts=np.packbits(decided.inserts))
-                figures["fresh"] += decided.fresh
-                figures["ngrams"] += len(piece.hashes)
+                figures["fresh"] += new_ngrams
+                figures["ngrams"] += len(block.hashes)
 
 
 def write_decisions(writer: ArraysWriter, decided: Decisions) -> None:
-    """Write what phase 3 needs of a piece."""
+    """Write what phase 3 needs of a block."""
     writer.write(**{name: getattr(decided, name) for name in DECISION_TYPES})
 
 
@@ -147,9 +148,9 @@ def write_decisions(writer: ArraysWriter, decided: Decisions) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartTask:
-    """Brings a part of the filter to `rounds` and tells how many of its bits are set; keeps it where asked to."""
+    """Replays a part of the filter to `rounds` and counts its set bits; keeps it where asked to."""
 
-    layout: Layout
+    layout: BffLayout
     part: int
     rounds: int
     snapshot: int
@@ -167,7 +168,7 @@ class PartTask:
 class SaveTask:
     """Writes the filter file from the snapshot of all parts after the last round; `header` lacks the checksum."""
 
-    layout: Layout
+    layout: BffLayout
     path: str
     header: dict[str, Any]
     rounds: int
@@ -182,7 +183,7 @@ class SaveTask:
 class ForgetTask:
     """Gives back the memory of parts on the node where it runs."""
 
-    layout: Layout
+    layout: BffLayout
 
     def run(self) -> None:
         """Remove the parts that lie here."""

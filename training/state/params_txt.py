@@ -1,4 +1,4 @@
-"""`params.txt` beside the checkpoints: a run's arguments, as OpenLM writes them (`name: value`, sorted by name)."""
+"""`params.txt`: the arguments of a run, as OpenLM writes them (`name: value`, sorted by name). Loads no torch."""
 
 from __future__ import annotations
 

@@ -19,27 +19,19 @@ from torch import Tensor, nn
 
 from corpusmith.errors import InputError, StorageError
 from corpusmith.io import storage
-from training.loop.params_txt import read_params_text
 from training.models.config import ModelConfig, config_to_json, load_model_config, model_config_from
 from training.models.openlm import Transformer, strip_prefixes
 from training.models.registry import build_model
+from training.state.params_txt import read_params_text
+from training.state.run_folder import CHECKPOINTS, MODEL_CONFIG_NAME, PARAMS_NAME
 
-MODEL_CONFIG_NAME = "model_config.json"
-PARAMS_NAME = "params.txt"
-CHECKPOINTS = "checkpoints"
-FAILED_CHECKPOINTS = "checkpoints_failed"
-#: The rolling checkpoint of `--save-every`; its files are numbered by step.
-ROLLING_CHECKPOINTS = "checkpoints_rolling"
-#: What a run leaves that stopped because its loss was NaN or exploded; numbered by step.
-DIVERGED_CHECKPOINTS = "checkpoints_diverged"
-
-_EPOCH_FILE = re.compile(r"epoch_(\d+)\.pt")
+_EPOCH_FILE = re.compile(r"epoch_\d+\.pt")
 _CONFIG_PARAMS = ("model_norm", "qk_norm", "positional_embedding_type", "ffn_type")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainState:
-    """Where a run stands after `epoch` checkpoints' worth of data.
+class RunProgress:
+    """How far a run has come: `epoch` checkpoints' worth of data, `step` optimizer steps.
 
     `samples_seen` counts sequences; `next_shards` is the position in each source; `percentage_seen` compares the
     steps of the last epoch with those expected; `evaluation` holds the objects of `results.jsonl`.
@@ -55,53 +47,60 @@ class TrainState:
     evaluation: list[dict[str, Any]] = field(default_factory=list)
 
 
-def save_checkpoint(
-    folder: str,
-    name: str,
-    seed: int,
-    state: TrainState,
-    *,
-    weights: Mapping[str, Tensor],
-    optimizer: Mapping[str, Any],
-    scaler: Mapping[str, Any] | None = None,
-    averagers: Mapping[str, Mapping[str, Any]] | None = None,
-    number: int | None = None,
-) -> str:
-    """Write the files of a checkpoint, the weights last, and return the URL of the weights.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointContent:
+    """What the files of a checkpoint hold.
+
+    `name` is the run's, `seed` that of the order of shards; `weights` and `optimizer` have whole tensors; `scaler` is
+    the fp16 gradient scaler's state, where there is one; `averagers` is the content of each averager's file by its
+    name.
+    """
+
+    name: str
+    seed: int
+    progress: RunProgress
+    weights: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any]
+    scaler: Mapping[str, Any] | None = None
+    averagers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def save_checkpoint(folder: str, content: CheckpointContent, number: int | None = None) -> str:
+    """Write the files of a checkpoint, the weights last.
 
     Args:
-        folder: `checkpoints` or `checkpoints_failed` of the experiment.
-        name: of the run.
-        seed: of the order of shards.
-        weights, optimizer: states with whole tensors.
-        scaler: state of the fp16 gradient scaler, where there is one.
-        averagers: content of each averager's file, by its name.
+        folder: `checkpoints` of the experiment, or one of the folders beside it.
+        content: what the files hold.
         number: n of the file names; by default the epoch.
+
+    Returns:
+        The URL of the weights.
 
     Raises:
         StorageError: a file can't be written; what stood there before still stands.
     """
-    common = {"epoch": state.epoch, "name": name, "evaluation_metrics": state.evaluation}
+    progress = content.progress
+    common = {"epoch": progress.epoch, "name": content.name, "evaluation_metrics": progress.evaluation}
     position = {
-        "next_shard_per_source": state.next_shards,
-        "samples_seen": state.samples_seen,
-        "step": state.step,
-        "shard_shuffle_seed": seed,
+        "next_shard_per_source": progress.next_shards,
+        "samples_seen": progress.samples_seen,
+        "step": progress.step,
+        "shard_shuffle_seed": content.seed,
     }
     stats = common | {
-        "is_final_checkpoint": state.is_final,
-        "percentage_of_data_seen": state.percentage_seen,
-        "train_data_string": state.shards,
+        "is_final_checkpoint": progress.is_final,
+        "percentage_of_data_seen": progress.percentage_seen,
+        "train_data_string": progress.shards,
     }
-    optimizer_file: dict[str, Any] = common | {"optimizer": dict(optimizer)}
-    if scaler:
-        optimizer_file["scaler"] = dict(scaler)
-    url = storage.join(folder, f"epoch_{state.epoch if number is None else number}.pt")
-    for averager, content in (averagers or {}).items():
-        save_file(sibling(url, averager), content)
+    optimizer_file: dict[str, Any] = common | {"optimizer": dict(content.optimizer)}
+    if content.scaler:
+        optimizer_file["scaler"] = dict(content.scaler)
+    url = storage.join(folder, f"epoch_{progress.epoch if number is None else number}.pt")
+    for averager, entries in content.averagers.items():
+        save_file(sibling(url, averager), entries)
     save_file(sibling(url, "optimizer"), optimizer_file)
     save_file(sibling(url, "stats"), stats | position)
-    save_file(url, common | {"state_dict": dict(weights)} | position)
+    save_file(url, common | {"state_dict": dict(content.weights)} | position)
     return url
 
 
@@ -124,16 +123,18 @@ def latest_checkpoint(folder: str) -> str | None:
     """The URL of the `epoch_n.pt` with the highest n, or None."""
     if not storage.is_dir(folder):
         return None
-    found = [
-        (int(match[1]), info.url)
-        for info in storage.list_files(folder, (".pt",))
-        if (match := _EPOCH_FILE.fullmatch(storage.basename(info.url)))
-    ]
-    return max(found)[1] if found else None
+    urls = [info.url for info in storage.list_files(folder, (".pt",))]
+    weights = [url for url in urls if _EPOCH_FILE.fullmatch(storage.basename(url))]
+    return max(weights, key=checkpoint_number, default=None)
 
 
-def final_state(folder: str) -> TrainState:
-    """The state of a complete experiment, from its last `stats_n.pt`.
+def checkpoint_number(url: str) -> int:
+    """The n of an `epoch_n.pt`."""
+    return int(storage.basename(url).removeprefix("epoch_").removesuffix(".pt"))
+
+
+def final_progress(folder: str) -> RunProgress:
+    """How far a complete experiment has come, from its last `stats_n.pt`.
 
     Raises:
         InputError: the experiment is not complete, or a file of its last checkpoint is missing.
@@ -145,7 +146,7 @@ def final_state(folder: str) -> TrainState:
     stats = load_file(sibling(url, "stats"))
     if not stats.get("is_final_checkpoint"):
         raise InputError(f"{url} is not the final checkpoint; train on, without --skip-train")
-    return TrainState(
+    return RunProgress(
         epoch=int(stats["epoch"]),
         step=int(stats.get("step", 0)),
         is_final=True,
@@ -153,8 +154,8 @@ def final_state(folder: str) -> TrainState:
     )
 
 
-def load_state(url: str, seed: int) -> tuple[TrainState, dict[str, Tensor]]:
-    """Position and weights of a checkpoint to resume from.
+def load_progress(url: str, seed: int) -> tuple[RunProgress, dict[str, Tensor]]:
+    """Progress and weights of a checkpoint to resume from.
 
     Raises:
         InputError: it has no position, or its shards were shuffled with another seed.
@@ -167,7 +168,7 @@ def load_state(url: str, seed: int) -> tuple[TrainState, dict[str, Tensor]]:
     if stored != seed:
         raise InputError(f"{url} was trained with seed {stored}, not {seed}; give --seed {stored} or another --logs")
     stats = load_file(sibling(url, "stats"))
-    state = TrainState(
+    progress = RunProgress(
         epoch=loaded["epoch"],
         step=loaded["step"],
         samples_seen=loaded["samples_seen"],
@@ -177,7 +178,7 @@ def load_state(url: str, seed: int) -> tuple[TrainState, dict[str, Tensor]]:
         shards=str(stats.get("train_data_string", "")),
         evaluation=list(loaded.get("evaluation_metrics") or []),
     )
-    return state, strip_prefixes(loaded["state_dict"])
+    return progress, strip_prefixes(loaded["state_dict"])
 
 
 def load_optimizer_state(url: str) -> dict[str, Any]:
@@ -191,13 +192,16 @@ def load_weights(url: str) -> dict[str, Tensor]:
     return strip_prefixes(loaded.get("state_dict") or loaded.get("av_model_sd") or loaded)
 
 
-def load_average(parts: Sequence[tuple[str, float]]) -> dict[str, Tensor]:
+def load_average(terms: Sequence[tuple[str, float]]) -> dict[str, Tensor]:
     """The weighted sum of the weights of several checkpoints; what is not floating comes from the first.
+
+    Args:
+        terms: the URL of each checkpoint and its coefficient.
 
     Raises:
         InputError: they have different keys or shapes.
     """
-    (first_url, coefficient), *others = parts
+    (first_url, coefficient), *others = terms
     total = load_weights(first_url)
     shapes = {key: value.shape for key, value in total.items()}
     for value in total.values():
@@ -262,7 +266,16 @@ def load_model(
 
 
 def load_into(model: nn.Module, weights: Mapping[str, Tensor], url: str) -> None:
-    """Load weights strictly; `url` names their origin in the error."""
+    """Load weights strictly.
+
+    Args:
+        model: to load into, in place.
+        weights: under the names of the model's state dict.
+        url: names their origin in the error.
+
+    Raises:
+        InputError: names or shapes differ from the model's.
+    """
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -274,6 +287,14 @@ def stored_model_config(checkpoint_url: str, params_url: str | None, model_confi
     """The config of the run that a checkpoint belongs to.
 
     It is the experiment's own copy where there is one, else the config that `params.txt` names, under its flags.
+
+    Args:
+        checkpoint_url: of the weights, two folders below the experiment's.
+        params_url: by default the experiment's `params.txt`.
+        model_config: path or built-in name of a config that wins over what the run says.
+
+    Raises:
+        InputError: nothing says which config it is.
     """
     root = storage.parent(storage.parent(checkpoint_url))
     copy = storage.join(root, MODEL_CONFIG_NAME)

@@ -16,13 +16,13 @@ from typing import Any, Protocol
 from corpusmith.errors import InputError
 from corpusmith.seeds import stable_hash
 from training.data.batch import Batch, BatchSpec
-from training.data.global_order import GlobalReader, Mixture, SourceOrder
+from training.data.global_order import GlobalReader, Interleaving, SourceOrder
 from training.data.openlm_order import epoch_batches, nominal_steps, possible_steps, select_shards, shard_expression
-from training.data.token_shards import TokenShards, find_token_shards
-from training.loop.ranks import Ranks
+from training.data.token_shards import TokenDataset, find_token_dataset
 from training.plan.choices import GLOBAL_ORDER
 from training.plan.config import TrainConfig
 from training.plan.phase_plan import Phase
+from training.state.ranks import Ranks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,13 +83,22 @@ class OpenlmLoader:
         config, spec, phase = self._config, self._spec, self._phase
         weights = [source.weight for source in phase.data]
         chosen = select_shards(
-            [source.shards for source in self._sources], config.sequences_per_epoch,
-            list(next_shards) or [0] * len(self._sources), workers=config.workers, world_size=self._world_size,
-            seed=config.seed, weights=weights, multiple_passes=phase.multiple_passes,
-        )  # fmt: skip
+            [source.shards for source in self._sources],
+            config.sequences_per_epoch,
+            list(next_shards) or [0] * len(self._sources),
+            workers=config.workers,
+            world_size=self._world_size,
+            seed=config.seed,
+            weights=weights,
+            multiple_passes=phase.multiple_passes,
+        )
         return Epoch(
             batches=epoch_batches(
-                chosen, spec, seed=config.seed, epoch=epoch, weights=weights,
+                chosen,
+                spec,
+                seed=config.seed,
+                epoch=epoch,
+                weights=weights,
                 domains=[source.domain for source in phase.data],
             ),
             steps=possible_steps(chosen, spec),
@@ -97,7 +106,7 @@ class OpenlmLoader:
             next_shards=chosen.next_shards,
             description=" ".join(shard_expression(entries) for entries in chosen.entries),
             fingerprint=stable_hash(repr(chosen)),
-        )  # fmt: skip
+        )
 
     def identity(self) -> dict[str, Any]:
         """See `Loader.identity`."""
@@ -132,9 +141,9 @@ class _GlobalPhase:
             SourceOrder(source.shards, (config.seed, label, index), config.window_shards)
             for index, source in enumerate(sources)
         ]
-        self._mixture = Mixture([source.weight for source in phase.data], (config.seed, label))
+        self._interleaving = Interleaving([source.weight for source in phase.data], (config.seed, label))
         self._last = phase.steps * phase.global_batch_size
-        _check_enough(phase, sources, self._orders, [int(n) for n in self._mixture.before(self._last)])
+        _check_enough(phase, sources, self._orders, [int(n) for n in self._interleaving.before(self._last)])
         indexes = [(shard.url, shard.num_sequences) for source in sources for shard in source.shards]
         self._fingerprint = stable_hash(label, config.seed, config.window_shards, repr(indexes))
 
@@ -143,10 +152,10 @@ class _GlobalPhase:
         phase = self._phase
         end = next(end for end in phase.checkpoint_steps() if end > step)
         reader = GlobalReader(
-            self._orders, self._mixture, [source.domain for source in phase.data], self._spec, self._last
+            self._orders, self._interleaving, [source.domain for source in phase.data], self._spec, self._last
         )
         first, last = step * phase.global_batch_size, end * phase.global_batch_size
-        counts = self._mixture.before(last)
+        counts = self._interleaving.before(last)
         return Epoch(
             batches=reader.batches(step, end),
             steps=end - step,
@@ -158,19 +167,19 @@ class _GlobalPhase:
         )
 
 
-def find_sources(phase: Phase, spec: BatchSpec) -> list[TokenShards]:
+def find_sources(phase: Phase, spec: BatchSpec) -> list[TokenDataset]:
     """The shards of each source of a phase.
 
     Raises:
         InputError: data that is missing.
     """
     return [
-        find_token_shards(source.url, source.data_key, seq_len=spec.seq_len, vocab_size=spec.vocab_size)
+        find_token_dataset(source.url, source.data_key, seq_len=spec.seq_len, vocab_size=spec.vocab_size)
         for source in phase.data
     ]
 
 
-def _identity(config: TrainConfig, sources: Sequence[Sequence[TokenShards]]) -> dict[str, Any]:
+def _identity(config: TrainConfig, sources: Sequence[Sequence[TokenDataset]]) -> dict[str, Any]:
     """Order, sizes, and for each source the number of its shards and sequences."""
     phases = [
         {
@@ -186,7 +195,7 @@ def _identity(config: TrainConfig, sources: Sequence[Sequence[TokenShards]]) -> 
 
 
 def _check_enough(
-    phase: Phase, sources: Sequence[TokenShards], orders: Sequence[SourceOrder], needed: Sequence[int]
+    phase: Phase, sources: Sequence[TokenDataset], orders: Sequence[SourceOrder], needed: Sequence[int]
 ) -> None:
     """Refuse a source that runs out before the phase ends, unless it may be read again."""
     for source, order, count in zip(sources, orders, needed, strict=True):
@@ -221,7 +230,7 @@ class ReadAhead:
                     break
             else:
                 self._put(self._END)
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that reads, which raises it
+        except BaseException as error:  # noqa: BLE001  # the thread's boundary: handed to the reader, which raises it
             self._put(error)
         finally:
             close = getattr(self._batches, "close", None)

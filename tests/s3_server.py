@@ -186,7 +186,7 @@ def quick_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def s3(_proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Iterator[FaultyProxy]:
     """The proxy, with boto3 pointed at it by the environment and an empty bucket named `corpus`."""
-    from corpusmith.io.backends import s3
+    from corpusmith.io.backends import s3_requests
 
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -200,8 +200,8 @@ def s3(_proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.P
     reset = urllib.request.Request(f"{_proxy.target}/moto-api/reset", method="POST")
     urllib.request.build_opener(urllib.request.ProxyHandler({})).open(reset).close()
     _proxy.reset()
-    s3.forget_connection()
-    s3._connect(os.getpid()).client.create_bucket(Bucket=BUCKET)
+    s3_requests.forget_connection()
+    s3_requests.connect(os.getpid()).client.create_bucket(Bucket=BUCKET)
     _proxy.reset()
     yield _proxy
-    s3.forget_connection()
+    s3_requests.forget_connection()

@@ -19,7 +19,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from training.loop.ranks import Ranks
+from training.state.ranks import Ranks
 
 _PARAMETERS = inspect.signature(nn.parallel.DistributedDataParallel.__init__).parameters
 
@@ -44,9 +44,13 @@ PURE_BF16 = Sharding(param_dtype="bfloat16", reduce_dtype="bfloat16")
 def spread_model(
     model: nn.Module, blocks: list[nn.Module] | tuple[nn.Module, ...], ranks: Ranks, sharding: Sharding | None
 ) -> nn.Module:
-    """What to call in place of `model`, so that gradients are the mean over ranks; `model` itself for one process.
+    """What to call in place of the model, so that gradients are the mean over ranks; the model itself for one process.
 
-    With `sharding` the model's own parameters become distributed tensors, in place.
+    Args:
+        model: with `sharding` its own parameters become distributed tensors, in place.
+        blocks: its parts that are sharded one by one.
+        ranks: this process among its peers; all call it.
+        sharding: how to shard; None replicates.
     """
     if ranks.world_size == 1:
         return model
@@ -139,14 +143,14 @@ def load_whole_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimize
         ValueError: the state is of another model.
     """
     named = list(model.named_parameters())
-    places = {name: index for index, (name, _) in enumerate(named)}
+    indices = {name: index for index, (name, _) in enumerate(named)}
 
     def index_of(key: int | str) -> int:
         if isinstance(key, int):
             return key
-        if key not in places:
+        if key not in indices:
             raise ValueError(f"the optimizer's state has the parameter {key!r}, which the model lacks")
-        return places[key]
+        return indices[key]
 
     state = {}
     for key, part in stored["state"].items():

@@ -1,4 +1,4 @@
-"""Ranks: who this process is among those that torchrun, MPI or Slurm started, and the few things ranks say together.
+"""Ranks: who this process is among those that torchrun, MPI or Slurm started, and the few things ranks do together.
 
 Follows DCLM's lookup of environment variables. Departs from OpenLM in its default backend: NCCL on CUDA, gloo without.
 """
@@ -101,7 +101,12 @@ def true_everywhere(value: bool, ranks: Ranks) -> bool:
 
 
 def check_equal(fingerprint: int, what: str, ranks: Ranks) -> None:
-    """Refuse to go on where ranks differ in `fingerprint` (64 bits); `what` names it.
+    """Refuse to go on where ranks differ.
+
+    Args:
+        fingerprint: 64 bits of what must be equal.
+        what: names it in the error.
+        ranks: this process among its peers; all call it.
 
     Raises:
         RunFailed: they differ.

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dedup.bff.apply import duplicate_spans, text_left, verdicts
-from dedup.bff.blocks import PieceBuilder, settle_in_order
+from dedup.bff.blocks import NgramBlockBuilder, resolve_in_order
 from dedup.bff.bloom.filter import FilterShape, shape_for
 from dedup.bff.config import MODES, BffConfig
 from tests.oracles.bff_reference import PlainBff, PlainResult
@@ -28,15 +26,16 @@ def run_kernels(
     corpus: list[str], config: BffConfig, shape: FilterShape, cut: int
 ) -> tuple[list[PlainResult], set[int]]:
     words = np.zeros(shape.blocks * 8, dtype=np.uint64)
-    builder = PieceBuilder(config)
+    builder = NgramBlockBuilder(config)
     results = []
     for start in range(0, len(corpus), cut):
         batch = corpus[start : start + cut]
         for text in batch:
             builder.add(text)
-        piece = builder.take()
-        decided = asdict(settle_in_order(piece, config, words, shape))
-        for text, verdict in zip(batch, verdicts(piece.tokens, piece.pages, decided, config), strict=True):
+        block = builder.take()
+        decided, _ = resolve_in_order(block, config, words, shape)
+        found = verdicts(block.tokens, block.pages, decided._asdict(), config)
+        for text, verdict in zip(batch, found, strict=True):
             spans = duplicate_spans(text, verdict, config)
             left = text_left(text, spans, verdict, config)
             told = {name: getattr(verdict, name) for name in ("contained", "ngrams", "document")}
