@@ -27,6 +27,7 @@ from mixing.bench.bench import Values, paired_rows, rows_of, run_bench
 from mixing.bench.command import LOG, METHODS, note_run, paired_lines, table_lines
 from mixing.bench.regmix_tables import default_folder
 from mixing.bench.statistics import bootstrap
+from mixing.search.mixtures.arrays import F64
 
 SEEDS, QUICK_SEEDS = range(100, 120), range(4)
 BUDGET = 112
@@ -37,7 +38,7 @@ POOLS = {"pool-cc": ONE_LOSS, "pool-mean": ALL_LOSSES, "transfer-cc": ONE_LOSS, 
 Found = dict[str, dict[str, Values]]
 
 
-def value(found: Found, family: str, method: str) -> np.ndarray:  # type: ignore[type-arg]
+def value(found: Found, family: str, method: str) -> F64:
     """A method's values on a family."""
     return np.array(found[family][method].value)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from corpusmith.io import storage
-from corpusmith.report.html import Html, Level, columns, decimal, el, escape, facts, line_chart, share, table
+from corpusmith.report.html import Html, Level, columns, el, escape, facts, line_chart, table
 from corpusmith.report.style import STYLE
+from corpusmith.units import decimal, share
 from mixing.search.mixtures.arrays import Json
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"

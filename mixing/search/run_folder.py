@@ -52,10 +52,7 @@ class RayEvaluator:
     def evaluate(self, proposals: Sequence[Proposal]) -> Iterator[Result]:
         """Results as they arrive; a call that raised is a result with its error."""
         tasks = [dict(proposal.weights) for proposal in proposals]
-        names = {id(task): proposal.id for task, proposal in zip(tasks, proposals, strict=True)}
-        for outcome in self._runner.map(
-            self._function, tasks, name=lambda task: names[id(task)], label="mixtures", unit="runs"
-        ):
+        for outcome in self._runner.map(self._function, tasks, label="mixtures", unit="runs"):
             proposal = proposals[outcome.index]
             if outcome.error is not None or outcome.value is None:
                 yield Result(id=proposal.id, error=outcome.error or "no scores")

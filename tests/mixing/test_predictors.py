@@ -20,7 +20,7 @@ from mixing.search.strategies.climb import plain_process
 from tests.mixing.conftest import plain_score, small_space
 
 needs_trees = pytest.mark.skipif(importlib.util.find_spec("lightgbm") is None, reason="LightGBM is not installed")
-PREDICTORS = {
+PREDICTORS: dict[str, Predictor] = {
     "process": GaussianProcess(),
     "law": LogLinearLaw(starts=20, polished=2),
     "trees": BaggedTrees(bags=3),

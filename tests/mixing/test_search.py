@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpusmith.errors import ChangedError, InputError, RunFailed
-from corpusmith.run.ray.runner import Execution, Runner
+from corpusmith.run.ray.execution import Execution
+from corpusmith.run.ray.runner import Runner
 from mixing.search.config import SearchConfig
 from mixing.search.mixtures.runs import Objective
 from mixing.search.mixtures.space import make_space
