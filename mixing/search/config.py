@@ -66,6 +66,7 @@ class SearchConfig:
         mode: of `climb`: `thompson` (default), `robust` or `paper`.
         budget: runs in all; not given where `rounds` says how many each round has.
         parallel: how many proxies run at once; decides how many rounds the default makes of the budget.
+        fixed: blocks of groups that keep their ratios, so that only the rest is searched.
     """
 
     seed: int = 42
@@ -77,6 +78,7 @@ class SearchConfig:
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     caps: CapsConfig | None = None
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    fixed: dict[str, dict[str, float]] | None = None
 
     def __post_init__(self) -> None:
         if self.parallel < 1 or self.budget < 1:
@@ -114,7 +116,7 @@ class SearchConfig:
         caps = None
         if self.caps is not None:
             caps = caps_from_tokens(tokens, float(self.caps.target_tokens), float(self.caps.max_epochs))
-        return make_space(tokens, caps, self.sampler.minimum)
+        return make_space(tokens, caps, self.sampler.minimum, self.fixed)
 
     def allocation(self, strategy: Strategy) -> tuple[int, ...]:
         """How many runs each round has."""

@@ -133,7 +133,7 @@ def load_search(folder: str, module_folder: str = ".") -> tuple[Search, dict[str
         weights=tuple(document["objective"]["weights"] or ()) or None,
         better=document["objective"]["better"],
     )
-    space = make_space(document["prior"], document["caps"], config["sampler"]["minimum"])
+    space = make_space(document["prior"], document["caps"], config["sampler"]["minimum"], config.get("fixed"))
     if not storage.exists(storage.join(folder, RUNS)):
         raise InputError(f"{folder}: no round is finished yet")
     runs = read_runs([storage.join(folder, RUNS)], names, objective)

@@ -55,6 +55,21 @@ def test_excess_goes_to_the_others_in_proportion() -> None:
     assert space.project(np.array([[0.7, 0.2, 0.1]])) == pytest.approx(np.array([[0.5, 1 / 3, 1 / 6]]))
 
 
+def test_blocks_of_groups_keep_their_ratios_and_all_caps() -> None:
+    shares, caps = dict.fromkeys("abcd", 1.0), {"a": 0.3, "b": 1.0, "c": 0.5, "d": 1.0}
+    space = make_space(shares, caps, fixed={"block": {"a": 3, "b": 1}})
+    drawn = Sampler().draw(space, 200, np.random.default_rng(0))
+    assert np.abs(drawn[:, 0] - 3 * drawn[:, 1]).max() <= 4 * GRID
+    assert (drawn <= space.caps + 1e-12).all()
+    assert np.abs(drawn.sum(axis=1) - 1).max() < 1e-12
+    # a's cap of 0.3 bounds the block at 0.4; what is left goes to groups of weight 0 by the room below their caps
+    assert space.project(np.array([[1.0, 0.0, 0.0, 0.0]])) == pytest.approx(np.array([[0.3, 0.1, 0.2, 0.4]]))
+    with pytest.raises(InputError, match="there is no group 'e'"):
+        make_space(shares, caps, fixed={"block": {"e": 1}})
+    with pytest.raises(InputError, match="stands in two blocks"):
+        make_space(shares, caps, fixed={"x": {"a": 1}, "y": {"a": 1, "b": 1}})
+
+
 def test_a_group_of_one_percent_with_four_epochs_never_gets_more_than_its_cap() -> None:
     caps = caps_from_tokens({"small": 1e9, "large": 99e9}, target_tokens=100e9, max_epochs=4)
     assert caps == {"small": pytest.approx(0.04), "large": 1.0}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from corpusmith.errors import InputError
+from corpusmith.errors import InputError, did_you_mean
 from mixing.search.mixtures.arrays import F64
 
 GRID = 2e-4
@@ -32,6 +32,8 @@ class Space:
         caps: the most that each may weigh; shape (k,). They must leave room for a whole mixture.
         grid: weights are multiples of it (1 / grid must be whole).
         pool: where given, the only mixtures that can be measured; shape (n, k).
+        ties: where given, groups that keep their ratios: rows (b, k) that add up to 1, each what one free weight is
+            made of. `make_space` makes them; a mixture keeps the ratios within the grid.
 
     Raises:
         InputError: fewer than two groups, a name twice, shares that are none, or caps that nothing can meet.
@@ -42,6 +44,7 @@ class Space:
     caps: F64
     grid: float = GRID
     pool: F64 | None = None
+    ties: F64 | None = None
 
     def __post_init__(self) -> None:
         if len(self.names) < 2:
@@ -55,7 +58,7 @@ class Space:
             raise InputError(f"the natural share of {self.names[int(np.argmin(self.prior))]!r} must be above 0")
         if abs(float(self.prior.sum()) - 1) > _SUM_TOLERANCE:
             raise InputError(f"the natural shares add up to {float(self.prior.sum()):.6g} instead of 1")
-        if int(self.cap_units.sum()) < self.units:
+        if int(self.cap_units.sum()) < self.units or float(self._free_caps().sum()) < 1 - _SUM_TOLERANCE:
             raise InputError(_infeasible(self.names, self.caps))
 
     @property
@@ -73,20 +76,17 @@ class Space:
         mixtures = np.maximum(np.atleast_2d(weights), 0.0)
         totals = mixtures.sum(axis=1, keepdims=True)
         mixtures = np.where(totals > 0, mixtures / np.where(totals > 0, totals, 1.0), self.prior)
-        caps = np.minimum(self.caps, 1.0)
-        for _ in range(len(self.names)):
-            over = mixtures > caps
-            if not over.any():
-                break
-            clipped = np.minimum(mixtures, caps)
-            excess = 1.0 - clipped.sum(axis=1, keepdims=True)
-            takers = np.where(clipped < caps, clipped, 0.0)
-            room = np.where(takers.sum(axis=1, keepdims=True) > 0, takers, np.maximum(caps - clipped, 0.0))
-            share = room.sum(axis=1, keepdims=True)
-            mixtures = np.where(
-                over.any(axis=1, keepdims=True), clipped + excess * room / np.where(share > 0, share, 1.0), mixtures
-            )
-        return np.minimum(mixtures, caps)
+        if self.ties is None:
+            return _below(mixtures, np.minimum(self.caps, 1.0))
+        free = _below(mixtures @ (self.ties > 0).T.astype(np.float64), self._free_caps())
+        return np.asarray(free @ self.ties, dtype=np.float64)
+
+    def _free_caps(self) -> F64:
+        """The caps of the free weights."""
+        if self.ties is None:
+            return np.minimum(self.caps, 1.0)
+        room = np.where(self.ties > 0, self.caps / np.where(self.ties > 0, self.ties, 1.0), np.inf)
+        return np.asarray(np.minimum(room.min(axis=1), 1.0), dtype=np.float64)
 
     def snap(self, weights: F64) -> F64:
         """The rows of `weights` (n, k) on the grid: projected, rounded, what is left over given to the largest."""
@@ -115,14 +115,60 @@ class Space:
         return {name: float(weight) for name, weight in zip(self.names, weights, strict=True)}
 
 
-def make_space(prior: Mapping[str, float], caps: Mapping[str, float] | None = None, grid: float = GRID) -> Space:
-    """A space from natural shares (or tokens: they are normalised) and caps by name (default: none)."""
+def _below(mixtures: F64, caps: F64) -> F64:
+    """Rows that add up to 1, clipped at the caps; the excess goes to the others in proportion, until all fit."""
+    for _ in range(len(caps)):
+        over = mixtures > caps
+        if not over.any():
+            break
+        clipped = np.minimum(mixtures, caps)
+        excess = 1.0 - clipped.sum(axis=1, keepdims=True)
+        takers = np.where(clipped < caps, clipped, 0.0)
+        room = np.where(takers.sum(axis=1, keepdims=True) > 0, takers, np.maximum(caps - clipped, 0.0))
+        share = room.sum(axis=1, keepdims=True)
+        handed = clipped + excess * room / np.where(share > 0, share, 1.0)
+        mixtures = np.where(over.any(axis=1, keepdims=True), handed, mixtures)
+    return np.minimum(mixtures, caps)
+
+
+def make_space(
+    prior: Mapping[str, float],
+    caps: Mapping[str, float] | None = None,
+    grid: float = GRID,
+    fixed: Mapping[str, Mapping[str, float]] | None = None,
+) -> Space:
+    """A space from natural shares (or tokens: they are normalised) and caps by name (default: none).
+
+    Args:
+        fixed: blocks of groups that keep their ratios, by any name: {"crawl": {"news": 3, "forums": 1}}.
+
+    Raises:
+        InputError: no such space; a block names an unknown group or one that stands in another.
+    """
     names = tuple(prior)
     shares = np.array([prior[name] for name in names], dtype=np.float64)
     if not names or not np.isfinite(shares).all() or shares.sum() <= 0:
         raise InputError("the natural shares must be numbers above 0, one for each group")
     most = np.array([1.0 if caps is None else caps[name] for name in names])
-    return Space(names=names, prior=shares / shares.sum(), caps=most, grid=grid)
+    return Space(
+        names=names, prior=shares / shares.sum(), caps=most, grid=grid, ties=_ties(names, fixed) if fixed else None
+    )
+
+
+def _ties(names: Sequence[str], fixed: Mapping[str, Mapping[str, float]]) -> F64:
+    """What each free weight is made of: a row for each block, then one for each group in none."""
+    taken = [group for block in fixed.values() for group in block]
+    for group in taken:
+        if group not in names:
+            raise InputError(f"fixed: there is no group {group!r}{did_you_mean(group, names)}")
+        if taken.count(group) > 1:
+            raise InputError(f"fixed: the group {group!r} stands in two blocks")
+    rows = []
+    for block in [*fixed.values(), *({name: 1.0} for name in names if name not in taken)]:
+        if not block or min(block.values()) <= 0:
+            raise InputError("fixed: a block needs groups with ratios above 0")
+        rows.append([block.get(name, 0.0) / sum(block.values()) for name in names])
+    return np.array(rows, dtype=np.float64)
 
 
 def caps_from_tokens(tokens: Mapping[str, float], target_tokens: float, max_epochs: float = 4.0) -> dict[str, float]:
