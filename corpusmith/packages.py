@@ -13,7 +13,7 @@ import sys
 
 from corpusmith.errors import UserError
 
-PACKAGES = ("raw_sources", "baselines", "dedup", "training", "ray_processing", "eval")
+PACKAGES = ("raw_sources", "baselines", "dedup", "training", "ray_processing", "eval", "mixing")
 HOME = pathlib.Path(__file__).resolve().parents[1]
 
 

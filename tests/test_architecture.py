@@ -101,6 +101,14 @@ SHELVES: dict[str, list[tuple[str, ...]]] = {
         ("eval", "eval.eval_expdb"),
     ],
     "finetuning": [("finetuning",)],
+    "mixing": [
+        ("mixing.search.mixtures",),
+        ("mixing.search.predictors",),
+        ("mixing.search.strategies",),
+        ("mixing.search",),
+        ("mixing.bench",),
+        ("mixing",),
+    ],
 }
 
 MAX_LINES = 450
@@ -109,6 +117,7 @@ MIN_MODULES, MAX_MODULES = 3, 20
 SIZES_APART = {
     "raw_sources": "its door of DCLM alone; the rest lies in packages",
     "dedup": "packages only, one per algorithm",
+    "mixing": "packages only",
 }
 MAX_PARAMETERS, MAX_KERNEL_PARAMETERS = 8, 14
 #: functions of more parameters, and why

@@ -14,7 +14,8 @@ from corpusmith.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT_FOLDERS = (
-    *("raw_sources", "baselines", "dedup", "ray_processing", "training", "finetuning", "eval", "tools", "benchmarks"),
+    *("raw_sources", "baselines", "dedup", "ray_processing", "training", "finetuning", "eval", "mixing", "tools"),
+    "benchmarks",
 )
 
 

@@ -1,0 +1,1 @@
+"""Ways to choose what to measure next and what to answer, all behind `base.Strategy`."""
