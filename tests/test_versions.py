@@ -43,6 +43,7 @@ DYNAMIC_IMPORTS = {
     "corpusmith.run.deciding_code": "packages, for their VERSION",
     "corpusmith.run.ray.worker": "what a task asks to be set up, named in strings of who asks",
     "corpusmith.steps.global_steps": "rows of its own table",
+    "mixing.search.strategies.registry": "strategies of the user's, named in his YAML",
     "ray_processing.pipeline.config": "the arguments of global steps, which a fingerprint holds",
     "ray_processing.pipeline.forecast": "what global steps need, told before they run",
     "ray_processing.pipeline.stages": "the plans of global steps: each gives itself as entry",
