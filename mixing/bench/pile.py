@@ -18,6 +18,7 @@ from corpusmith.seeds import stable_hash
 from mixing.bench.regmix_tables import PILE_CC, read_tables
 from mixing.bench.surfaces import Surface, TaskScores, bench_space
 from mixing.search.mixtures.arrays import F64
+from mixing.search.mixtures.one_thread import one_thread
 from mixing.search.mixtures.sampler import Sampler
 
 _NETWORKS = 4
@@ -41,11 +42,14 @@ def _fitted(folder: str) -> Surface:
     targets = (gains - gains.mean()) / gains.std()
     roots = np.sqrt(tables.weights)
     networks = [
-        MLPRegressor(_HIDDEN, activation="tanh", solver="lbfgs", alpha=1.0, max_iter=500, random_state=index)
+        MLPRegressor(
+            hidden_layer_sizes=_HIDDEN, activation="tanh", solver="lbfgs", alpha=1.0, max_iter=500, random_state=index
+        )
         for index in range(_NETWORKS)
     ]
-    for network in networks:
-        network.fit(roots, targets)
+    with one_thread():
+        for network in networks:
+            network.fit(roots, targets)
     prior = tables.weights.mean(axis=0)
     prior = prior / prior.sum()
     space = bench_space(prior)

@@ -9,6 +9,7 @@ import pytest
 
 from mixing.bench.bench import Values, paired_rows, rows_of, run_bench
 from mixing.bench.optimum import best_mixture
+from mixing.bench.pile import pile_surface
 from mixing.bench.regmix_tables import PILE_CC, make_pool, read_tables
 from mixing.bench.statistics import compare, summarise
 from mixing.bench.surfaces import make_surface
@@ -204,3 +205,14 @@ def test_regmix_on_its_own_runs_finds_what_its_paper_reports(regmix: str) -> Non
     assert spearman(answer.model.predict(tables.weights[512:]), -pool.truth[512:]) >= 0.985
     pile_cc = next(index for index, name in enumerate(tables.groups) if name.endswith("pile_cc"))
     assert 0.85 <= answer.weights[pile_cc] <= 0.93
+
+
+def test_the_stand_in_for_the_pile_follows_its_runs_and_its_gradient_is_its_slope(regmix: str) -> None:
+    pytest.importorskip("sklearn")
+    surface, tables = pile_surface(regmix, 0), read_tables(regmix)
+    assert spearman(surface.score(tables.weights), -tables.at_1m[:, tables.losses.index(PILE_CC)]) > 0.98
+    assert 0.01 < surface.noise < 0.3
+    value, gradient = surface.score_and_gradient(surface.space.prior)
+    for index in (0, 8, 16):
+        moved = surface.space.prior + 1e-6 * np.eye(17)[index]
+        assert (surface.score_and_gradient(moved)[0] - value) / 1e-6 == pytest.approx(gradient[index], abs=1e-2)

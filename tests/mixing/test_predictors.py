@@ -17,6 +17,7 @@ from mixing.search.predictors.gaussian_process import FittedProcess, GaussianPro
 from mixing.search.predictors.laws import LogLinearLaw
 from mixing.search.predictors.trees import BaggedTrees, SplitTrees, check_not_constant
 from mixing.search.strategies.climb import plain_process
+from mixing.search.strategies.thompson import CautiousMean, Thompson
 from tests.mixing.conftest import plain_score, small_space
 
 needs_trees = pytest.mark.skipif(importlib.util.find_spec("lightgbm") is None, reason="LightGBM is not installed")
@@ -144,6 +145,24 @@ def test_the_gradient_of_a_drawn_function_is_its_slope(settings: GaussianProcess
         assert slope == pytest.approx(gradients[:, index], abs=1e-3)
 
 
+@pytest.mark.parametrize("settings", [GaussianProcess(linear_power=1.0), plain_process()])
+def test_the_gradient_of_the_cautious_mean_is_its_slope_and_its_deviation_the_posterior_s(
+    settings: GaussianProcess,
+) -> None:
+    process = fitted_process(settings)
+    weights = fresh_weights(3) * 0.9 + 0.1 / 6
+    roots, which = np.sqrt(weights), np.zeros(3, dtype=np.int64)
+    cautious = CautiousMean(processes=[process], factors=np.ones(1), caution=2.0)
+    values, gradients = cautious.value_and_gradient(roots, which)
+    deviation = np.sqrt(np.diag(process.covariance(weights)))
+    assert values == pytest.approx(process.members(weights)[0] - 2.0 * deviation, abs=1e-6)
+    for index in range(6):
+        moved = roots.copy()
+        moved[:, index] += 1e-6
+        slope = (cautious.value_and_gradient(moved, which)[0] - values) / 1e-6
+        assert slope == pytest.approx(gradients[:, index], abs=1e-3)
+
+
 def test_climbing_never_loses_and_stays_below_the_caps(space: Space) -> None:
     functions = fitted_process().draw(5, np.random.default_rng(2))
     roots, which = np.sqrt(fresh_weights(5)), np.arange(5)
@@ -190,3 +209,17 @@ def test_lightgbm_is_asked_for_by_its_extra_where_it_is_missing(monkeypatch: pyt
     with pytest.raises(Exception, match=r"pip install 'corpusmith\[mix\]'"):
         fit_objective(predictor, make_runs(), 0)
     assert fit_objective(GaussianProcess(), make_runs(), 0).predict(fresh_weights()).shape == (200,)
+
+
+def test_of_equally_good_mixtures_the_answer_is_the_better_known_one(space: Space) -> None:
+    # two groups are worth the same; one was measured up to 0.8, the other never above 0.1
+    rng = np.random.default_rng(0)
+    known = np.zeros((40, 6))
+    known[:, 0], known[:, 1] = rng.uniform(0.0, 0.8, 40), rng.uniform(0.0, 0.1, 40)
+    known[:, 2:] = (1.0 - known[:, :2].sum(axis=1, keepdims=True)) / 4
+    scores = (known[:, 0] + known[:, 1])[:, None]
+    runs = Runs.none(space.names, Objective()).plus(known, scores + rng.normal(0, 0.02, scores.shape), 0)
+    answer = Thompson().answer(space, runs, rng).weights
+    assert answer[0] > 0.6
+    bold = Thompson(caution=0.0).answer(space, runs, rng).weights
+    assert answer[1] <= bold[1]

@@ -170,6 +170,20 @@ class FittedProcess:
         """The posterior mean as one function."""
         return Functions(self, self.residuals[:, None], None)
 
+    def variance_and_gradient(self, roots: F64) -> tuple[F64, F64]:
+        """The posterior variance of the noiseless function at points √α (m, k), and its gradient; (m,) and (m, k)."""
+        scale, slant = self.hyper.scale**2, self.hyper.linear**2
+        points, bend = _powered(roots, 2.0 * self.settings.power)
+        lines, line_bend = _powered(roots, 2.0 * self.linear_power)
+        value, _, slope = _kernel(self.settings.kernel, _distance(points, self.features) / self.hyper.length)
+        cross = scale * value + slant * (lines @ self.linear_features.T)
+        pulls = self.solve(cross.T).T
+        variance = scale + slant * (lines * lines).sum(axis=1) - (cross * pulls).sum(axis=1)
+        weighed = scale / self.hyper.length**2 * slope * pulls
+        near = weighed @ self.features - weighed.sum(axis=1, keepdims=True) * points
+        straight = slant * (lines - pulls @ self.linear_features)
+        return np.maximum(variance, 1e-10), 2.0 * straight * line_bend - 2.0 * near * bend
+
     def members(self, weights: F64) -> F64:
         """The posterior mean; shape (1, m)."""
         return self.mean_function().values(np.sqrt(weights)).T
